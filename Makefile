@@ -1,0 +1,30 @@
+# make test: every lane that this machine has a Python for, from built wheels. make demo: the main job on real images.
+# Both need Python 3.9 or later with its headers and venv, and a C++ compiler. Everything else goes into .tools and .nox.
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10 python3.9; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 9))' >/dev/null 2>&1 && echo $$p && break; done)
+NOX = .tools/bin/nox --no-error-on-missing-interpreters
+ARGS ?=
+
+.PHONY: test demo clean needs
+
+test: .tools/bin/nox
+	@$(NOX)
+
+demo: .tools/bin/nox
+	@$(NOX) -s wheels demo -- $(ARGS)
+
+.tools/bin/nox: | needs
+	@$(PYTHON) -m venv .tools
+	@.tools/bin/python -m pip install --quiet --disable-pip-version-check nox
+
+needs:
+	@test -n "$(PYTHON)" || { echo "There is no Python 3.9 or later that runs." \
+		"Install one (Debian: apt-get install python3 python3-venv python3-dev)."; exit 1; }
+	@$(PYTHON) -c "import venv, ensurepip" 2>/dev/null || { echo "$(PYTHON) has no venv." \
+		"Install it (Debian: apt-get install python3-venv)."; exit 1; }
+	@command -v g++ >/dev/null || command -v clang++ >/dev/null || { echo "There is no C++ compiler." \
+		"Install one (Debian: apt-get install g++)."; exit 1; }
+
+clean:
+	rm -rf .tools .nox .cache dist examples/output

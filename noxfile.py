@@ -1,0 +1,189 @@
+"""What `make test` and `make demo` run. `nox --list` shows the parts; a lane is one Python with one graph library.
+
+The graph libraries cannot share an environment: each lane has its own, with the built wheels of the core and the
+plugins installed in it, so that what is tested is what a user gets and not the source tree.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import nox
+
+HERE = Path(__file__).parent
+WHEELS = HERE / "dist"
+CACHE = HERE / ".cache"
+PLUGINS = sorted(path.parent for path in HERE.glob("plugins/[!_]*/pyproject.toml"))
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A combination of Python and graph library that works, with the pins that keep it working."""
+
+    name: str
+    python: str
+    pins: tuple[str, ...]
+    library: str = ""
+    flags: str = ""
+    demo_pins: tuple[str, ...] = ()
+
+    @property
+    def session(self) -> str:
+        """The name of the lane's nox session."""
+        return self.name if self.library else f"{self.name}-py{self.python.replace('.', '')}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Environment variables for the lane. What is compiled is kept between runs."""
+        environment = {"REGKIT_LANE": self.name, "MPLCONFIGDIR": str(CACHE / "matplotlib")}
+        if self.library:
+            flags = f"base_compiledir={CACHE / 'compiled' / self.name}"
+            environment[f"{self.library.upper()}_FLAGS"] = f"{self.flags},{flags}" if self.flags else flags
+        return environment
+
+    @property
+    def missing(self) -> str:
+        """What keeps the lane from running here, with the remedy; empty if nothing does."""
+        # A version manager's shim may be on the path and answer "not found": only a Python that runs counts.
+        if not _runs(self.python, ""):
+            return f"no Python {self.python} that runs"
+        if not _runs(self.python, "import venv, ensurepip"):
+            return f"Python {self.python} has no venv (Debian: apt-get install python{self.python}-venv)"
+        header = "import os, sysconfig; os.stat(os.path.join(sysconfig.get_path('include'), 'Python.h'))"
+        if self.library and not _runs(self.python, header):
+            return f"Python {self.python} has no headers (Debian: apt-get install python{self.python}-dev)"
+        return ""
+
+
+# theano-pymc fails with NumPy 1.24 and later, and on Python 3.11 asks NumPy for BLAS settings that it no longer has.
+# The oldest supported pluggy and the one after it are pinned in some lanes; the others take the newest.
+LANES = (
+    Lane("bare", "3.9", ("numpy==1.21.6", "pluggy==1.5.0")),
+    Lane("bare", "3.10", ("numpy", "pluggy==1.6.0")),
+    Lane("bare", "3.11", ("numpy",)),
+    Lane("bare", "3.12", ("numpy",)),
+    Lane("bare", "3.13", ("numpy",)),
+    Lane(
+        "theano-py39",
+        "3.9",
+        ("theano-pymc==1.1.2", "numpy==1.21.6", "scipy==1.7.3", "pluggy==1.5.0"),
+        library="theano",
+        demo_pins=("scikit-learn==1.3.2", "matplotlib==3.7.5"),
+    ),
+    Lane(
+        "theano-py311",
+        "3.11",
+        ("theano-pymc==1.1.2", "numpy==1.23.5", "scipy==1.12.0"),
+        library="theano",
+        flags="blas__ldflags=",
+        demo_pins=("scikit-learn==1.4.2", "matplotlib==3.8.4"),
+    ),
+)
+
+
+def _runs(version: str, code: str) -> bool:
+    program = shutil.which(f"python{version}")
+    return (
+        program is not None and subprocess.run([program, "-c", code], capture_output=True, check=False).returncode == 0
+    )
+
+
+def _let_shims_answer() -> None:
+    """Have pyenv's shims answer for every version it has, not only for the one that is active."""
+    if "PYENV_VERSION" not in os.environ and shutil.which("pyenv"):
+        active, every = (
+            subprocess.run(["pyenv", *command], capture_output=True, text=True, check=False).stdout
+            for command in (["version-name"], ["versions", "--bare"])
+        )
+        os.environ["PYENV_VERSION"] = ":".join(dict.fromkeys([*active.strip().split(":"), *every.split()]))
+
+
+_let_shims_answer()
+missing = {lane.session: lane.missing for lane in LANES}
+here = [lane for lane in LANES if not missing[lane.session]]
+results = {lane.session: "not here" for lane in LANES}
+
+nox.options.default_venv_backend = "venv"
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["lint", "types", "wheels", *(lane.session for lane in here), "table"]
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Ruff, for lint and for format."""
+    session.install("ruff==0.17.6")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Mypy, strict, on the core."""
+    session.install("mypy>=1.19", "numpy", "pluggy")
+    session.run("mypy")
+
+
+@nox.session
+def wheels(session: nox.Session) -> None:
+    """Build the wheels that every lane installs."""
+    session.install("build", "hatchling>=1.26")
+    shutil.rmtree(WHEELS, ignore_errors=True)
+    for folder in (HERE, *PLUGINS):
+        session.run("python", "-m", "build", "--wheel", "--no-isolation", "-o", str(WHEELS), str(folder), silent=True)
+
+
+def _install(session: nox.Session, lane: Lane, *packages: str) -> None:
+    """Install a lane's pins, our wheels and more, the pins being constraints for all of it."""
+    built = [str(path) for path in sorted(WHEELS.glob("*.whl"))]
+    if len(built) != len(PLUGINS) + 1:
+        session.error(f"expected one wheel of each distribution in {WHEELS}, found {len(built)}. Run: nox -s wheels")
+    constraints = Path(session.create_tmp(), "constraints.txt")
+    constraints.write_text("\n".join((*lane.pins, *lane.demo_pins, "")))
+    session.install("-c", str(constraints), *lane.pins, "pluggy>=1.5", *packages)
+    session.install("--no-deps", "--force-reinstall", *built)
+
+
+def _test(session: nox.Session, lane: Lane) -> None:
+    results[lane.session] = "failed"
+    _install(session, lane, "pytest>=8")
+    plugins = [path.relative_to(HERE) for path in PLUGINS]
+    session.run("pytest", "tests", *(str(path / "tests") for path in plugins), *session.posargs, env=lane.environment)
+    modules = ["regkit", *(path.name.replace("-", "_") for path in plugins)]
+    session.run("pytest", "-q", "--doctest-modules", "--pyargs", *modules, env=lane.environment)
+    documents = [Path("README.md"), *(path / "README.md" for path in plugins), Path("docs")]
+    session.run("pytest", "-q", "--doctest-glob=*.md", *map(str, documents), env=lane.environment)
+    results[lane.session] = "passed"
+
+
+for lane in LANES:
+
+    @nox.session(name=lane.session, python=lane.python)
+    def _lane(session: nox.Session, lane: Lane = lane) -> None:
+        _test(session, lane)
+
+
+@nox.session(python=False)
+def table(session: nox.Session) -> None:
+    """The lanes that ran, as the last thing printed. No lane with a graph library is a failure."""
+    lines = [f"{lane.name:<14}{lane.python:<8}{results[lane.session]:<10}{missing[lane.session]}" for lane in LANES]
+    atexit.register(print, "\n".join(["", f"{'lane':<14}{'Python':<8}result", *map(str.rstrip, lines)]))
+    if not any(results[lane.session] == "passed" for lane in LANES if lane.library):
+        session.error("no lane with a graph library passed")
+
+
+demo_lane = next((lane for lane in reversed(here) if lane.library), None)
+
+
+@nox.session(python=demo_lane.python if demo_lane else False)
+def demo(session: nox.Session) -> None:
+    """Ng's sparse autoencoder on natural images."""
+    if demo_lane is None:
+        wanted = "; ".join(f"{lane.name}: {missing[lane.session]}" for lane in LANES if lane.library)
+        session.error(f"no lane with a graph library can run here: {wanted}")
+    _install(session, demo_lane, "scikit-learn", "pillow", "matplotlib", "rich")
+    session.run("python", "examples/sparse_autoencoder.py", *session.posargs, env=demo_lane.environment)

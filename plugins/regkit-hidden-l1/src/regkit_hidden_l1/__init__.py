@@ -1,0 +1,134 @@
+"""The L1 norm of hidden activations, as a regkit regularizer: aliases ``hidden_l1`` and ``hidden_sparsity``."""
+
+from __future__ import annotations
+
+import regkit
+
+TYPE_CHECKING = False  # a type checker takes it for true; importing typing would cost more than the rest of a build
+if TYPE_CHECKING:
+    from collections.abc import Mapping, MutableMapping, Sequence
+    from typing import Any
+
+__all__ = ["HiddenL1"]
+__version__ = "0.1.0"
+
+REDUCTIONS = ("sum", "mean", "batch")
+
+
+class HiddenL1(regkit.Regularizer):
+    r"""Penalize the activation of hidden layers under an L1 norm.
+
+    The penalty is
+
+    .. math:: \frac{1}{|\Omega|} \sum_{i \in \Omega} \frac{\|Z_i\|_1}{n_i}
+
+    where :math:`\Omega` is the set of matching outputs, :math:`\|Z_i\|_1` the sum of the absolute values of all
+    elements of the array :math:`Z_i`, and :math:`n_i` is 1 for ``reduction="sum"``, the number of elements for
+    ``"mean"`` and the length of axis 0 for ``"batch"``. An empty array counts 0.
+
+    Activations go to zero unless they help the rest of the loss, and the features of a layer tile its input.
+
+    Parameters
+    ----------
+    pattern : str or sequence of str, optional
+        Case-sensitive glob, or several, for names of outputs. By default the outputs of all hidden layers.
+    weight : real number or scalar of a graph library, default 0
+        Strength, in units of the loss per unit of activation.
+    reduction : {"sum", "mean", "batch"}, default "sum"
+        ``"sum"`` is the formula of theanets' manual: it grows with the number of examples, and the penalties of the
+        parts of a batch add up to that of the whole. ``"mean"``, per element, is what theanets' code computes, and
+        ``"batch"``, per example, the convention of [1]_; of equal parts of a batch they are to be averaged.
+
+    Raises
+    ------
+    regkit.OptionError
+        If the reduction is none of the three, or the weight or the pattern is not accepted.
+
+    Notes
+    -----
+    The gradient is :math:`\operatorname{sign}(Z_i) / (|\Omega| \, n_i)`. The penalty has the dtype of the outputs;
+    integer outputs give floatX.
+
+    References
+    ----------
+    .. [1] A. Ng (2011). "Sparse Autoencoder." CS294A Lecture Notes, Stanford University.
+    .. [2] L. Johnson. theanets 0.7.3, ``theanets.regularizers.HiddenL1``.
+
+    Examples
+    --------
+    >>> import numpy, regkit
+    >>> outputs = {"hid1:out": numpy.array([[1.0, -2.0], [0.0, 3.0]]), "hid2:out": numpy.array([[-4.0]])}
+    >>> print(HiddenL1("hid*").loss([], outputs))  # (6 + 4) / 2
+    5.0
+    >>> print(HiddenL1("hid*", reduction="mean").loss([], outputs))  # (1.5 + 4) / 2
+    2.75
+    >>> print(HiddenL1("hid*", reduction="batch").loss([], outputs))  # (3 + 4) / 2
+    3.5
+    """
+
+    def __init__(self, pattern: str | Sequence[str] | None = None, weight: Any = 0.0, reduction: str = "sum") -> None:
+        super().__init__(pattern, weight)
+        if not isinstance(reduction, str) or reduction not in REDUCTIONS:
+            raise regkit.OptionError(
+                f"{type(self).__name__} got reduction={reduction!r}; accepted: {', '.join(map(repr, REDUCTIONS))}"
+            )
+        self.reduction = reduction
+
+    def modify_graph(self, outputs: MutableMapping[str, Any]) -> None:
+        """Leave the graph as it is: predictions with and without this regularizer are the same."""
+
+    def loss(self, layers: Sequence[Any], outputs: Mapping[str, Any]) -> Any:
+        r"""Return the penalty :math:`\frac{1}{|\Omega|} \sum_{i \in \Omega} \|Z_i\|_1 / n_i`.
+
+        Parameters
+        ----------
+        layers : sequence of Layer
+            First the input, last the output, between them hidden; only needed when `pattern` is None.
+        outputs : mapping of str to expression
+            All outputs of the graph by their full names, of any shape.
+
+        Returns
+        -------
+        scalar expression
+
+        Raises
+        ------
+        regkit.NoMatchError
+            If no output matches, or there is no hidden layer.
+        regkit.GraphError
+            If ``reduction="batch"`` meets an output without axes.
+        """
+        if self.pattern is None:
+            selected = _hidden_outputs(layers, outputs)
+        else:
+            selected = regkit.select_outputs(outputs, self.pattern)
+        norms = regkit.graph.total([self._reduced_norm(name, output) for name, output in selected])
+        return norms / regkit.graph.cast(len(selected), str(norms.dtype))
+
+    def _reduced_norm(self, name: str, output: Any) -> Any:
+        norm = regkit.graph.as_float(abs(output).sum())
+        if self.reduction == "sum":
+            return norm
+        if self.reduction == "mean":
+            count = output.size
+        elif output.ndim == 0:
+            raise regkit.GraphError(f"output {name!r} has no axes, so reduction='batch' cannot divide by its axis 0")
+        else:
+            count = output.shape[0]
+        return norm / regkit.graph.cast(count + (count < 1), str(norm.dtype))  # the norm of an empty array is 0 / 1
+
+
+def _hidden_outputs(layers: Sequence[Any], outputs: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    names = list(dict.fromkeys(layer.output_name for layer in layers[1:-1]))
+    if not names:
+        there = ", ".join(layer.output_name for layer in layers) or "none"
+        raise regkit.NoMatchError(
+            f"the network has no hidden layers; its layers: {there}. Pass a pattern to select among the outputs: "
+            f"{', '.join(outputs) or 'none'}"
+        )
+    missing = [name for name in names if name not in outputs]
+    if missing:
+        raise regkit.NoMatchError(
+            f"hidden output {missing[0]!r} is not among the outputs: {', '.join(outputs) or 'none'}"
+        )
+    return [(name, outputs[name]) for name in names]

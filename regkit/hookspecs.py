@@ -1,0 +1,178 @@
+"""The hooks: the contract between users, plugin authors and integrators.
+
+The specifications below are plain methods. They become pluggy hooks in :mod:`regkit.manager`, which is imported when
+the first hook is called: knowing what the hooks are called must not cost the import of pluggy.
+"""
+
+from __future__ import annotations
+
+from .errors import HookSignatureError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping, Sequence
+    from typing import Any
+
+
+class Hooks:
+    """What a regularizer can do. A regularizer overrides any of these, with these arguments or fewer."""
+
+    _declares_hooks = True  # what stands in a class that says so is a default, not an implementation
+
+    def modify_graph(self, outputs: MutableMapping[str, Any], layers: Sequence[Any]) -> None:
+        """Change the outputs of one layer while the graph is built.
+
+        Called once for each layer, with that layer's outputs alone. A changed output keeps its name and the original
+        stays beside it under a name of its own::
+
+            def modify_graph(self, outputs):
+                for name, expression in list(outputs.items()):
+                    if fnmatchcase(name, self.pattern):
+                        outputs[name + "-unscaled"] = expression
+                        outputs[name] = expression * 2
+
+        Parameters
+        ----------
+        outputs : dict of str to expression
+            The layer's outputs by their full names. It is changed in place.
+        layers : sequence of Layer
+            The layers of the network, first the input and last the output; empty when the host has none to give.
+        """
+
+    def loss(self, layers: Sequence[Any], outputs: MutableMapping[str, Any]) -> Any:
+        """Return the penalty: the unweighted scalar that is added, times the weight, to the loss of the network.
+
+        Called once, with all outputs of the graph::
+
+            def loss(self, outputs):
+                return sum(abs(z).sum() for _, z in regkit.select_outputs(outputs, self.pattern))
+
+        Parameters
+        ----------
+        layers : sequence of Layer
+            The layers of the network, first the input and last the output.
+        outputs : dict of str to expression
+            All outputs of the graph by their full names.
+
+        Returns
+        -------
+        scalar expression or None
+            The penalty; None adds nothing.
+        """
+
+    def log(self) -> None:
+        """Log one line that tells a reader which regularizer is at work.
+
+        Called once for each graph::
+
+            def log(self):
+                logging.getLogger("acme").info("total variation: %s", self.weight)
+        """
+
+
+#: The arguments of each hook, by its name, in the order of the calls that a host makes.
+HOOKS: dict[str, tuple[str, ...]] = {
+    name: function.__code__.co_varnames[1 : function.__code__.co_argcount]
+    for name, function in vars(Hooks).items()
+    if not name.startswith("_")
+}
+
+#: Where ``@regkit.hookimpl`` leaves the options of the hook that it marks.
+MARK = "regkit_impl"
+
+
+def implemented(cls: type) -> dict[str, tuple[str, ...]]:
+    """Return the hooks that a class implements, each with the arguments that its implementation takes.
+
+    Raises
+    ------
+    HookSignatureError
+        If an implementation could not be called as regkit calls it, or there is none.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    own = _attributes_before_the_hooks(cls)
+    for name, attribute in own.items():
+        options = getattr(attribute, MARK, None) or getattr(getattr(attribute, "__func__", None), MARK, None)
+        if options is not None:
+            _check_mark(cls, name, options)
+        if name in HOOKS and (options is not None or issubclass(cls, Hooks)):
+            found[name] = _arguments(cls, name, attribute)
+    if not found:
+        raise HookSignatureError(f"{_named(cls)} has no hook. Override one of {_hooks_in_words()}")
+    if issubclass(cls, Hooks):
+        found.setdefault("log", ())
+    return {name: found[name] for name in HOOKS if name in found}
+
+
+def has_hooks(cls: type) -> bool:
+    """Tell whether a class means to be a regularizer, rightly written or not."""
+    return issubclass(cls, Hooks) or any(
+        getattr(attribute, MARK, None) is not None for attribute in _attributes_before_the_hooks(cls).values()
+    )
+
+
+def _attributes_before_the_hooks(cls: type) -> dict[str, object]:
+    """What the class and its bases define, nearest first, leaving out `Regularizer` and what stands behind it."""
+    found: dict[str, object] = {}
+    for base in cls.__mro__:
+        if base is not object and "_declares_hooks" not in vars(base):
+            for name, attribute in vars(base).items():
+                found.setdefault(name, attribute)
+    return found
+
+
+def _check_mark(cls: type, name: str, options: dict[str, object]) -> None:
+    if name not in HOOKS:
+        raise HookSignatureError(f"{_named(cls)} marks {name!r}, which is no hook. The hooks are {_hooks_in_words()}")
+    unusual = [option for option, value in options.items() if value]
+    if unusual:
+        raise HookSignatureError(
+            f"{_named(cls)}.{name} is marked with {', '.join(unusual)}. "
+            "Use @regkit.hookimpl without options: regularizers run in the order the user wrote"
+        )
+
+
+def _arguments(cls: type, name: str, attribute: object) -> tuple[str, ...]:
+    """The arguments of one implementation, read from its code object: `inspect` costs more than the rest of a build."""
+    expected = HOOKS[name]
+    function = attribute
+    while hasattr(function, "__wrapped__") or hasattr(function, "__func__"):
+        function = getattr(function, "__wrapped__", None) or function.__func__  # type: ignore[attr-defined]  # by hasattr
+    code = getattr(function, "__code__", None)
+    if code is None:
+        raise HookSignatureError(f"{_named(cls)}.{name} is {attribute!r}. Write it as a method: {_signature(name)}")
+    problems = []
+    taken = code.co_varnames[: code.co_argcount]
+    if not isinstance(attribute, staticmethod):
+        if not taken:
+            problems.append("no self")
+        taken = taken[1:]
+    defaults = getattr(function, "__defaults__", None) or ()
+    with_default = taken[len(taken) - len(defaults) :] if defaults else ()
+    problems += [f"argument {argument!r} with a default" for argument in with_default]
+    problems += [f"unknown argument {a!r}" for a in taken if a not in expected and a not in with_default]
+    rest = code.co_varnames[code.co_argcount :]
+    problems += [f"keyword-only argument {argument!r}" for argument in rest[: code.co_kwonlyargcount]]
+    rest = rest[code.co_kwonlyargcount :]
+    if code.co_flags & 0x04:
+        problems.append(f"*{rest[0]}")
+        rest = rest[1:]
+    if code.co_flags & 0x08:
+        problems.append(f"**{rest[0]}")
+    if problems:
+        raise HookSignatureError(
+            f"{_named(cls)}.{name} has {', '.join(problems)}. Expected {_signature(name)}, or fewer of these arguments"
+        )
+    return tuple(taken)
+
+
+def _named(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _signature(name: str) -> str:
+    return f"{name}({', '.join(('self', *HOOKS[name]))})"
+
+
+def _hooks_in_words() -> str:
+    return ", ".join(_signature(name) for name in HOOKS)

@@ -1,0 +1,127 @@
+"""Which outputs or parameters a pattern selects."""
+
+from __future__ import annotations
+
+from .errors import GraphError, NoMatchError, OptionError
+from .regularizer import checked_pattern
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any, Union
+
+    Globs = Union[str, Sequence[str]]
+
+
+class Layer:
+    """A layer as hooks see it, for hosts that have no layers of their own.
+
+    Parameters
+    ----------
+    output_name : str
+        Full name of the layer's main output.
+    params : sequence of variables, default ()
+        The layer's parameters. `select_params` finds them by their attribute ``name``.
+
+    Examples
+    --------
+    >>> import regkit
+    >>> layers = [regkit.Layer("in:out"), regkit.Layer("hid1:out"), regkit.Layer("out:out")]
+    >>> layers[1]
+    Layer('hid1:out')
+    """
+
+    __slots__ = ("output_name", "params")
+
+    def __init__(self, output_name: str, params: Sequence[Any] = ()) -> None:
+        self.output_name = output_name
+        self.params = params
+
+    def __repr__(self) -> str:
+        return f"Layer({self.output_name!r}{f', params={self.params!r}' if self.params else ''})"
+
+
+def select_outputs(outputs: Mapping[str, Any], pattern: Globs) -> list[tuple[str, Any]]:
+    """Return the outputs whose names match a glob, or any of several.
+
+    Parameters
+    ----------
+    outputs : mapping of str to expression
+        Outputs of a graph by their full names.
+    pattern : str or sequence of str
+        Case-sensitive globs (`fnmatch.fnmatchcase`) on the full names.
+
+    Returns
+    -------
+    list of (str, expression)
+        Each matching output once, in the order of `outputs`.
+
+    Raises
+    ------
+    NoMatchError
+        If nothing matches.
+
+    Examples
+    --------
+    >>> import regkit
+    >>> regkit.select_outputs({"in:out": 1, "hid1:out": 2, "hid2:out": 3}, ["hid2:*", "hid[12]:out"])
+    [('hid1:out', 2), ('hid2:out', 3)]
+    """
+    selected = [(name, outputs[name]) for name in outputs if matches(name, pattern)]
+    if not selected:
+        raise NoMatchError(f"pattern {_shown(pattern)} matches none of the outputs: {', '.join(outputs) or 'none'}")
+    return selected
+
+
+def select_params(layers: Iterable[Any], pattern: Globs) -> list[tuple[str, Any]]:
+    """Return the parameters of the layers whose names match a glob, or any of several.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        Layers of a network; each has its parameters, with their names, in ``params``.
+    pattern : str or sequence of str
+        Case-sensitive globs (`fnmatch.fnmatchcase`) on the parameters' names.
+
+    Returns
+    -------
+    list of (str, variable)
+        Each matching parameter once, also where layers share it, in the order of the layers.
+
+    Raises
+    ------
+    NoMatchError
+        If nothing matches.
+    GraphError
+        If two different parameters share a name that matches.
+
+    Examples
+    --------
+    >>> import regkit, types
+    >>> w, b = types.SimpleNamespace(name="hid1.w"), types.SimpleNamespace(name="hid1.b")
+    >>> [name for name, _ in regkit.select_params([regkit.Layer("hid1:out", [w, b])], "*.w")]
+    ['hid1.w']
+    """
+    params: dict[str, Any] = {}
+    for param in (param for layer in layers for param in layer.params):
+        name = getattr(param, "name", None)
+        if name is not None and params.setdefault(name, param) is not param and matches(name, pattern):
+            raise GraphError(f"two different parameters are named {name!r}. Give each a name of its own")
+    selected = [(name, param) for name, param in params.items() if matches(name, pattern)]
+    if not selected:
+        raise NoMatchError(f"pattern {_shown(pattern)} matches none of the parameters: {', '.join(params) or 'none'}")
+    return selected
+
+
+def matches(name: str, pattern: Globs) -> bool:
+    """Tell whether a name matches a glob, or any of several."""
+    from fnmatch import fnmatchcase
+
+    globs = checked_pattern("select", pattern)
+    if globs is None:
+        raise OptionError("select got pattern=None; accepted: a glob, or a list of one or more globs")
+    return any(fnmatchcase(name, glob) for glob in ((globs,) if isinstance(globs, str) else globs))
+
+
+def _shown(pattern: Globs) -> str:
+    return repr(pattern) if isinstance(pattern, str) else ", ".join(map(repr, pattern))

@@ -1,0 +1,312 @@
+"""From alias to class to instance.
+
+An alias is what an installed distribution claims (:mod:`regkit.discovery`) or what was registered in this process. Its
+class is imported when the alias is first asked for, and no other class with it.
+"""
+
+from __future__ import annotations
+
+import sys
+from _thread import allocate_lock  # threading.Lock, without the cost of importing threading
+
+from . import discovery
+from .discovery import Claim
+from .errors import AliasConflictError, OptionError, PluginLoadError, RegkitError, UnknownAliasError
+from .hookspecs import has_hooks, implemented
+from .regularizer import ACCEPTED_WEIGHT, REQUIRED, checked_weight, constructor_arguments
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
+
+_lock = allocate_lock()
+_installed: discovery.Installed | None = None
+_loaded: dict[str, type] = {}
+_registered: dict[str, type] = {}
+
+#: How many aliases an error lists.
+_LISTED = 20
+
+
+def available() -> dict[str, tuple[Claim, ...]]:
+    """Return every alias there is with the claims on it, importing no plugin.
+
+    Returns
+    -------
+    dict of str to tuple of Claim
+        A claim is ``(distribution, version, target)``. More than one target means that asking for the alias is an
+        `AliasConflictError`. An alias registered in this process has None for distribution and version.
+
+    Examples
+    --------
+    >>> import regkit
+    >>> regkit.available()["hidden_l1"]
+    (Claim(distribution='regkit-hidden-l1', version='0.1.0', target='regkit_hidden_l1:HiddenL1'),)
+    """
+    return {alias: _claims(alias) for alias in _aliases()}
+
+
+def refresh() -> None:
+    """Forget what was read of the installed distributions; the next call reads again.
+
+    What was registered in this process stays.
+    """
+    global _installed
+    from importlib import invalidate_caches
+
+    with _lock:
+        _installed = None
+        _loaded.clear()
+        invalidate_caches()
+
+
+def register(cls: type, *aliases: str, replace: bool = False) -> None:
+    """Give a class aliases, for this process only.
+
+    Parameters
+    ----------
+    cls : class
+        A subclass of `Regularizer`, or a class that marks its hooks with ``@regkit.hookimpl``.
+    *aliases : str
+        One or more.
+    replace : bool, default False
+        Whether to take an alias over from another class.
+
+    Raises
+    ------
+    AliasConflictError
+        If an alias belongs to another class and `replace` is false; then none of the aliases is registered.
+    HookSignatureError
+        If the class's hooks could not be called.
+    OptionError
+        If there is no alias, or `cls` is no class.
+
+    Examples
+    --------
+    >>> import regkit
+    >>> class Quiet(regkit.Regularizer):
+    ...     def loss(self, outputs):
+    ...         return None
+    >>> regkit.register(Quiet, "quiet")
+    >>> regkit.build(quiet=0.1)
+    build(quiet=0.1)
+    """
+    if not isinstance(cls, type):
+        raise OptionError(f"register got {cls!r}; accepted: a class, then its aliases")
+    if not aliases or not all(isinstance(alias, str) and alias for alias in aliases):
+        raise OptionError(f"register got aliases {aliases!r}; accepted: one or more names")
+    implemented(cls)
+    for alias in aliases:
+        claims = _claims(alias)
+        if claims and _registered.get(alias) is not cls and not replace:
+            raise AliasConflictError(
+                f"alias {alias!r} belongs to {', '.join(map(str, claims))}. "
+                f"Choose another, or pass replace=True to use {cls.__name__} for it in this process"
+            )
+    _registered.update(dict.fromkeys(aliases, cls))
+
+
+def split(kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Part a host's keywords into those that are aliases and the rest.
+
+    A keyword of the rest that is nearly an alias warns with the suggestion: it is more likely misspelt than meant.
+
+    Parameters
+    ----------
+    kwargs : mapping of str to anything
+
+    Returns
+    -------
+    options, rest : dict, dict
+        In the order of `kwargs`. ``build(options)`` builds the first.
+
+    Examples
+    --------
+    >>> import regkit
+    >>> regkit.split(dict(hidden_l1=0.1, learning_rate=0.01))
+    ({'hidden_l1': 0.1}, {'learning_rate': 0.01})
+    """
+    aliases = _aliases()
+    options = {key: value for key, value in kwargs.items() if key in aliases}
+    rest = {key: value for key, value in kwargs.items() if key not in aliases}
+    for key in rest:
+        suggestion = _nearest(key, aliases, cutoff=0.85)
+        if suggestion:
+            warn(f"keyword {key!r} is no regularizer. Did you mean {suggestion!r}?")
+    return options, rest
+
+
+def resolve(alias: str) -> type:
+    """Return the class of an alias, importing its plugin if nobody has asked for it before.
+
+    Raises
+    ------
+    UnknownAliasError, AliasConflictError, PluginLoadError, HookSignatureError
+    """
+    cls = _registered.get(alias) or _loaded.get(alias)
+    if cls is None:
+        installed = _read()
+        targets = installed.targets(alias)
+        if not targets:
+            raise UnknownAliasError(_unknown(alias, installed))
+        if len(targets) > 1:
+            raise AliasConflictError(_conflict(alias, installed.claims(alias)))
+        cls = _load(alias, targets.pop(), installed)
+        _loaded[alias] = cls
+    return cls
+
+
+def target_of(alias: str) -> object:
+    """Return what tells whether two aliases are one regularizer: the entry point's target, or the registered class."""
+    return _registered.get(alias) or next(iter(_read().targets(alias)), None)
+
+
+def construct(alias: str, value: Any) -> list[tuple[Any, bool]]:
+    """Return the regularizers that a value of an alias stands for, and whether each was built from the alias."""
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            if isinstance(item, (list, tuple)):
+                raise OptionError(f"alias {alias!r} got a list within a list: {item!r}; accepted: {_accepted_values()}")
+        return [built for item in value for built in construct(alias, item)]
+    if value is None:
+        return []
+    if not isinstance(value, type) and has_hooks(type(value)):
+        implemented(type(value))
+        return [(value, False)]
+    cls = resolve(alias)
+    try:
+        return [(_instance(alias, cls, value), True)]
+    except RegkitError as error:
+        if type(error).__module__ == RegkitError.__module__:  # ours: made from one message, and so made again
+            raise type(error)(f"alias {alias!r}: {error}") from error.__cause__
+        raise
+
+
+def _instance(alias: str, cls: type, value: Any) -> Any:
+    given_options = is_mapping(value)
+    options = dict(value) if given_options else {"weight": value}
+    arguments, takes_others = constructor_arguments(cls)
+    for name in options:
+        if name not in arguments and not (takes_others and isinstance(name, str)):
+            suggestion = _nearest(name, arguments, cutoff=0.6)
+            raise OptionError(
+                f"{cls.__name__} got {name}={options[name]!r}, which is no argument of it."
+                f"{f' Did you mean {suggestion!r}?' if suggestion else ''}"
+                f" Accepted: {', '.join(arguments) or 'no arguments'}"
+            )
+    for name, default in arguments.items():
+        if default is REQUIRED and name not in options:
+            raise OptionError(f"{cls.__name__} needs the argument {name!r}. Accepted: {', '.join(arguments)}")
+    if "weight" in options:
+        try:
+            options["weight"] = checked_weight(cls.__name__, options["weight"])
+        except OptionError:
+            accepted = ACCEPTED_WEIGHT if given_options else _accepted_values()
+            raise OptionError(f"{cls.__name__} got weight={options['weight']!r}; accepted: {accepted}") from None
+    try:
+        regularizer = cls(**options)
+    except RegkitError:
+        raise
+    except (TypeError, ValueError) as error:
+        written = ", ".join(f"{name}={given!r}" for name, given in options.items())
+        raise OptionError(f"{cls.__name__}({written}) is refused: {error}") from error
+    if given_options and "weight" in arguments and "weight" not in options and _is_zero(regularizer.weight):
+        warn(f"alias {alias!r}: {cls.__name__} was given no weight, so its weight is 0 and it has no effect")
+    return regularizer
+
+
+def _accepted_values() -> str:
+    return f"{ACCEPTED_WEIGHT}, a mapping of constructor arguments, a regularizer, a list of these, or None"
+
+
+def is_mapping(value: Any) -> bool:
+    """Tell whether a value is a mapping, asking for the abstract class only where it is no dict."""
+    if isinstance(value, dict):
+        return True
+    from collections.abc import Mapping
+
+    return isinstance(value, Mapping)
+
+
+def _is_zero(weight: Any) -> bool:
+    return isinstance(weight, (int, float)) and weight == 0
+
+
+def _read() -> discovery.Installed:
+    global _installed
+    installed = _installed
+    if installed is None:
+        with _lock:
+            installed = _installed = _installed or discovery.read()
+    return installed
+
+
+def _aliases() -> list[str]:
+    return sorted({*_read().sources, *_registered})
+
+
+def _claims(alias: str) -> tuple[Claim, ...]:
+    installed = _read().claims(alias)
+    cls = _registered.get(alias)
+    return installed if cls is None else (Claim(None, None, f"{cls.__module__}:{cls.__qualname__}"), *installed)
+
+
+def _load(alias: str, target: str, installed: discovery.Installed) -> type:
+    module, _, attribute = target.partition(":")
+    try:
+        if not module or not attribute:
+            raise ImportError("the entry point names no class, which is written module:Class")
+        __import__(module)
+        found: object = sys.modules[module]
+        for part in attribute.split("."):
+            found = getattr(found, part)
+        if not isinstance(found, type):
+            raise ImportError(f"it is {found!r}, not a class")
+    except (Exception, SystemExit) as error:  # whatever a plugin does while it is imported
+        provider = ", ".join(map(str, installed.claims(alias)))
+        raise PluginLoadError(
+            f"alias {alias!r} of {provider} could not be loaded: {type(error).__name__}: {error}. "
+            "Mend or uninstall that distribution; the others are not concerned"
+        ) from error
+    implemented(found)
+    return found
+
+
+def _unknown(alias: str, installed: discovery.Installed) -> str:
+    aliases = _aliases()
+    suggestion = _nearest(alias, aliases, cutoff=0.6)
+    listed = ", ".join(aliases[:_LISTED]) or "none; regkit-hidden-l1 brings the first"
+    more = f" and {len(aliases) - _LISTED} more" if len(aliases) > _LISTED else ""
+    problems = "".join(f"\nNot readable: {problem}" for problem in installed.problems)
+    return (
+        f"no installed plugin provides {alias!r}."
+        f"{f' Did you mean {suggestion!r}?' if suggestion else ''} Installed aliases: {listed}{more}{problems}"
+    )
+
+
+def _conflict(alias: str, claims: tuple[Claim, ...]) -> str:
+    instance = f"{claims[0].target.rpartition(':')[2]}(...)"
+    written = f"{alias}={instance}" if alias.isidentifier() else f"{{{alias!r}: {instance}}}"
+    return (
+        f"alias {alias!r} is claimed by {len(claims)} distributions: {', '.join(map(str, claims))}. "
+        f"Uninstall one, or pass an instance: build({written})"
+    )
+
+
+def _nearest(name: object, names: Iterable[str], cutoff: float) -> str | None:
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(str(name), list(names), n=1, cutoff=cutoff)), None)
+
+
+def warn(message: str) -> None:
+    """Warn the nearest caller that is not regkit."""
+    import warnings
+
+    stacklevel = 2
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "regkit":
+        frame = frame.f_back
+        stacklevel += 1
+    warnings.warn(message, UserWarning, stacklevel=stacklevel)

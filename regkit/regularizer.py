@@ -1,0 +1,172 @@
+"""Regularizer: what plugin authors subclass; its weight, its pattern, and the way it is written down."""
+
+from __future__ import annotations
+
+import sys
+
+from .errors import GraphError, OptionError
+from .hookspecs import Hooks
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any, Union
+
+    Pattern = Union[str, Sequence[str], None]
+
+LARGEST_FLOAT = sys.float_info.max
+ACCEPTED_WEIGHT = "a finite real number of at least 0, or a scalar of a graph library"
+
+
+class Regularizer(Hooks):
+    """Base class of regularizers.
+
+    A regularizer adds ``weight * loss(layers, outputs)`` to the loss of a network, or changes the outputs of its
+    layers. A subclass overrides any of the hooks `loss`, `modify_graph` and `log`, with their arguments or fewer.
+    Further constructor arguments are stored under their own name: repr, config and copy rest on that.
+
+    Parameters
+    ----------
+    pattern : str or sequence of str, optional
+        Case-sensitive glob, or several, for the names of outputs or parameters. What None selects is the subclass's
+        to say.
+    weight : real number or scalar of a graph library, default 0
+        Strength of the regularizer, dimensionless and at least 0. A symbolic or shared scalar is live: changing it
+        needs no recompilation.
+
+    Raises
+    ------
+    OptionError
+        If the weight is no finite real number of at least 0, or the pattern no glob.
+    GraphError
+        If the weight is an expression that is no scalar.
+
+    Examples
+    --------
+    >>> import numpy, regkit
+    >>> class HiddenMax(regkit.Regularizer):
+    ...     def loss(self, outputs):
+    ...         (name, z), = regkit.select_outputs(outputs, self.pattern)
+    ...         return abs(z).max()
+    >>> HiddenMax("hid1:out", weight=0.5)
+    HiddenMax(weight=0.5, pattern='hid1:out')
+    >>> print(HiddenMax("hid1:out").loss({"hid1:out": numpy.array([1.0, -3.0])}))
+    3.0
+    """
+
+    _declares_hooks = True
+
+    def __init__(self, pattern: Pattern = None, weight: Any = 0.0) -> None:
+        self.pattern = checked_pattern(type(self).__name__, pattern)
+        self.weight = checked_weight(type(self).__name__, weight)
+
+    def log(self) -> None:
+        """Log one line at level INFO to the logger ``regkit``, such as ``regularizer: 0.1 * HiddenL1(hid3:out)``."""
+        import logging
+
+        pattern = self.pattern
+        logging.getLogger("regkit").info(
+            "regularizer: %s * %s(%s)",
+            self.weight,
+            type(self).__name__,
+            pattern if pattern is None or isinstance(pattern, str) else ", ".join(pattern),
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in changed_options(self).items())})"
+
+
+def checked_weight(owner: str, weight: Any) -> Any:
+    """Return the weight as it will be used: Python numbers and expressions as they are, NumPy scalars as Python's."""
+    number: float | None = weight
+    if type(weight) is not float and type(weight) is not int:
+        from .graph import is_symbolic  # only here: most weights are plain numbers
+
+        if is_symbolic(weight):
+            if getattr(weight, "ndim", None) != 0:
+                raise GraphError(f"{owner} got weight={weight!r} of type {weight.type}; accepted: {ACCEPTED_WEIGHT}")
+            return weight
+        number = _as_python_number(weight)
+    if number is None or not 0 <= number <= LARGEST_FLOAT:
+        raise OptionError(f"{owner} got weight={weight!r}; accepted: {ACCEPTED_WEIGHT}")
+    return number
+
+
+def _as_python_number(value: Any) -> float | None:
+    """A Python number for what is one or a NumPy scalar or 0-d array of one; None for the rest, bool included."""
+    if getattr(value, "ndim", None) == 0 and type(value).__module__.partition(".")[0] == "numpy":
+        value = value.item()
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def checked_pattern(owner: str, pattern: Any) -> Pattern:
+    """Return the pattern, a list copied into a tuple so that nobody changes it from outside."""
+    if pattern is None or isinstance(pattern, str):
+        return pattern
+    if isinstance(pattern, (list, tuple)) and pattern and all(isinstance(glob, str) for glob in pattern):
+        return tuple(pattern)
+    raise OptionError(f"{owner} got pattern={pattern!r}; accepted: None, a glob, or a list of one or more globs")
+
+
+class _Required:
+    def __repr__(self) -> str:
+        return "<required>"
+
+
+REQUIRED: Any = _Required()
+
+
+def constructor_arguments(cls: type) -> tuple[dict[str, Any], bool]:
+    """Return the constructor's arguments with their defaults, and whether it takes any others as well.
+
+    A constructor with ``**kwargs`` hands them to the next one, as cooperative classes do. Read from code objects:
+    `inspect` costs more than the rest of a build.
+    """
+    arguments: dict[str, Any] = {}
+    for function in _constructors(cls):
+        code = function.__code__
+        names = code.co_varnames[1 : code.co_argcount]
+        defaults = function.__defaults__ or ()
+        required = len(names) - len(defaults)
+        for position, name in enumerate(names):
+            arguments.setdefault(name, REQUIRED if position < required else defaults[position - required])
+        for name in code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]:
+            arguments.setdefault(name, (function.__kwdefaults__ or {}).get(name, REQUIRED))
+        if not code.co_flags & 0x08:
+            return arguments, False
+    return arguments, bool(arguments)
+
+
+def _constructors(cls: type) -> Iterator[Any]:
+    for base in cls.__mro__:
+        function: Any = vars(base).get("__init__")
+        while hasattr(function, "__wrapped__"):
+            function = function.__wrapped__
+        if hasattr(function, "__code__"):
+            yield function
+
+
+def all_options(regularizer: object) -> dict[str, Any]:
+    """Return every constructor argument of an instance, the weight first, as it is stored."""
+    names = sorted(constructor_arguments(type(regularizer))[0], key=lambda name: name != "weight")
+    missing = [name for name in names if not hasattr(regularizer, name)]
+    if missing:
+        raise OptionError(
+            f"{type(regularizer).__name__} does not store its argument {missing[0]!r} under that name, "
+            f"so it cannot be written down. Set self.{missing[0]} in its constructor"
+        )
+    return {name: getattr(regularizer, name) for name in names}
+
+
+def changed_options(regularizer: object) -> dict[str, Any]:
+    """Return the constructor arguments of an instance that differ from their defaults, the weight first."""
+    defaults, _ = constructor_arguments(type(regularizer))
+    names = sorted((name for name in defaults if hasattr(regularizer, name)), key=lambda name: name != "weight")
+    options = {name: getattr(regularizer, name) for name in names}
+    return {name: value for name, value in options.items() if not _same(value, defaults[name])}
+
+
+def _same(value: Any, default: Any) -> bool:
+    """Equality that an array, or an expression that overloads ``==``, cannot upset."""
+    plain = isinstance(value, (int, float, str)) and type(value) is type(default)
+    return value is default or (plain and bool(value == default))

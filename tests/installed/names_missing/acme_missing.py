@@ -1,0 +1,1 @@
+"""A plugin without the class that its entry point names."""

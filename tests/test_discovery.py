@@ -1,0 +1,184 @@
+"""Reading what is installed: one broken distribution never harms another, and no order changes the result."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import random
+import shutil
+import sys
+import threading
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import regkit
+
+INSTALLED = Path(__file__).parent / "installed"
+
+
+def test_the_plugins_of_the_environment_are_those_that_importlib_metadata_reports():
+    expected = {
+        (entry_point.name, distribution.metadata["Name"], distribution.version, entry_point.value)
+        for distribution in importlib.metadata.distributions()
+        for entry_point in distribution.entry_points
+        if entry_point.group == "regkit.regularizers"
+    }
+    found = {(alias, *claim) for alias, claims in regkit.available().items() for claim in claims}
+    assert found == expected
+    assert ("hidden_l1", "regkit-hidden-l1", "0.1.0", "regkit_hidden_l1:HiddenL1") in found
+
+
+def test_a_distribution_installed_later_is_seen_after_refresh(monkeypatch):
+    assert "acme_healthy" not in regkit.available()
+    monkeypatch.setattr(sys, "path", [str(INSTALLED / "healthy"), *sys.path])
+    assert "acme_healthy" not in regkit.available()
+    regkit.refresh()
+    assert "acme_healthy" in regkit.available()
+    monkeypatch.undo()
+    regkit.refresh()
+    assert "acme_healthy" not in regkit.available()
+
+
+def test_the_same_folder_twice_on_the_path_is_one_claim(installed):
+    installed("healthy", "healthy")
+    assert len(regkit.available()["acme_healthy"]) == 1
+    regkit.build(acme_healthy=0.1)
+
+
+def test_a_relative_entry_and_a_symbolic_link_are_the_same_distribution(installed, monkeypatch, tmp_path):
+    (tmp_path / "link").symlink_to(INSTALLED / "healthy")
+    monkeypatch.chdir(INSTALLED)
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "link"), "healthy", *sys.path])
+    installed("healthy")
+    assert len(regkit.available()["acme_healthy"]) == 1
+
+
+def test_of_one_distribution_found_twice_the_first_on_the_path_counts(installed):
+    installed("older", "healthy")
+    assert "acme_old_alias" in regkit.available()
+    assert "acme_healthy" not in regkit.available()
+
+
+def test_two_distributions_with_the_same_target_are_no_conflict(installed):
+    installed("healthy", "same_target")
+    assert [str(claim) for claim in regkit.available()["acme_healthy"]] == [
+        "acme-healthy 1.0 (acme_healthy:Healthy)",
+        "acme-rename 3.0 (acme_healthy:Healthy)",
+    ]
+    assert type(regkit.build(acme_healthy=0.1)[0]).__name__ == "Healthy"
+
+
+def test_two_versions_in_one_folder_conflict_only_where_they_differ(installed):
+    installed("two_versions", "healthy")
+    regkit.build(acme_new=0.1)
+    with pytest.raises(regkit.AliasConflictError, match="acme-twice 1.0.*acme-twice 2.0"):
+        regkit.build(acme_twice=0.1)
+
+
+def test_a_distribution_whose_metadata_has_no_name_goes_by_its_folder(installed):
+    installed("no_name", "empty_metadata", "healthy")
+    assert [str(claim) for claim in regkit.available()["acme_nameless"]] == ["acme_nameless 1.0 (acme_healthy:Healthy)"]
+    assert [str(claim) for claim in regkit.available()["acme_hollow"]] == ["acme_hollow 1.0 (acme_healthy:Healthy)"]
+    regkit.build(acme_nameless=0.1)
+
+
+@pytest.mark.parametrize(
+    ("case", "problem"),
+    [
+        ("bad_syntax", "acme_syntax-1.0.dist-info: entry_points.txt, line 2 is not alias = target"),
+        ("bad_syntax", "acme_syntax-1.0.dist-info: entry_points.txt, line 3 is not alias = target"),
+        ("not_utf8", "acme_latin-1.0.dist-info: entry_points.txt is not UTF-8"),
+    ],
+)
+def test_metadata_that_cannot_be_read_is_told_to_who_misses_an_alias_and_to_nobody_else(installed, case, problem):
+    installed(case, "healthy")
+    regkit.build(acme_healthy=0.1, hidden_l1=0.1)
+    with pytest.raises(regkit.UnknownAliasError) as error:
+        regkit.build(acme_absent=0.1)
+    assert problem in str(error.value)
+
+
+def test_the_good_lines_of_a_file_with_bad_ones_count(installed):
+    installed("bad_syntax", "healthy")
+    regkit.build(acme_syntax_good=0.1)
+
+
+def test_an_empty_file_is_a_distribution_without_plugins(installed):
+    installed("empty_entry_points", "healthy")
+    assert not [claims for claims in regkit.available().values() if "acme-empty" in str(claims)]
+    regkit.build(acme_healthy=0.1)
+
+
+def test_a_zip_file_on_the_path_is_read(monkeypatch, tmp_path):
+    archive = tmp_path / "plugins.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in sorted((INSTALLED / "healthy").rglob("*")):
+            if path.is_file() and path.suffix != ".pyc":
+                file.write(path, path.relative_to(INSTALLED / "healthy"))
+    monkeypatch.setattr(sys, "path", [str(archive), *sys.path])
+    regkit.refresh()
+    assert [str(claim) for claim in regkit.available()["acme_healthy"]] == ["acme-healthy 1.0 (acme_healthy:Healthy)"]
+    monkeypatch.undo()
+    regkit.refresh()
+
+
+def test_egg_info_of_a_development_install_is_read(installed, monkeypatch, tmp_path):
+    source = INSTALLED / "healthy" / "acme_healthy-1.0.dist-info"
+    target = tmp_path / "acme_healthy.egg-info"
+    target.mkdir()
+    shutil.copy(source / "METADATA", target / "PKG-INFO")
+    shutil.copy(source / "entry_points.txt", target)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    installed()
+    assert [str(claim) for claim in regkit.available()["acme_healthy"]] == ["acme-healthy 1.0 (acme_healthy:Healthy)"]
+
+
+def test_path_entries_that_cannot_be_read_are_passed_over(installed, monkeypatch, tmp_path):
+    (tmp_path / "text").write_text("no archive")
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "absent"), str(tmp_path / "text"), None, *sys.path])
+    installed("healthy")
+    assert "acme_healthy" in regkit.available()
+
+
+def test_a_finder_that_fails_harms_nobody(installed, monkeypatch):
+    class Failing:
+        @staticmethod
+        def find_spec(*_):
+            return None
+
+        @staticmethod
+        def find_distributions(_context):
+            raise OSError("the network is down")
+
+    monkeypatch.setattr(sys, "meta_path", [Failing(), *sys.meta_path])
+    installed("healthy")
+    assert "acme_healthy" in regkit.available()
+
+
+def test_the_order_of_the_path_changes_nothing_but_which_copy_comes_first(installed):
+    cases = ["healthy", "conflict", "import_fails", "not_utf8", "bad_syntax", "same_target", "two_versions"]
+    found = []
+    for seed in range(6):
+        random.Random(seed).shuffle(cases)
+        installed(*cases)
+        found.append(regkit.available())
+    assert all(claims == found[0] for claims in found[1:])
+
+
+def test_threads_that_ask_at_once_get_one_class(installed):
+    installed("healthy")
+    barrier = threading.Barrier(8)
+    classes = []
+
+    def ask():
+        barrier.wait()
+        classes.append(type(regkit.build(acme_healthy=0.1)[0]))
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(classes) == 8
+    assert len(set(classes)) == 1

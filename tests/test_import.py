@@ -1,0 +1,46 @@
+"""What importing regkit and finding a regularizer costs: modules that must not be loaded on the way."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+HEAVY = {"numpy", "pluggy", "theano", "aesara", "pytensor", "importlib.metadata", "typing", "dataclasses", "inspect"}
+
+
+def modules_after(code: str) -> set[str]:
+    """Names of the modules that a fresh interpreter has loaded for some code."""
+    report = "import json; print(json.dumps(sorted(set(sys.modules) - before)))"
+    script = f"import sys; before = set(sys.modules); {code}; {report}"
+    output = subprocess.run(
+        [sys.executable, "-S", "-c", _with_site(script)], check=True, capture_output=True, text=True
+    )
+    return set(json.loads(output.stdout.splitlines()[-1]))
+
+
+def _with_site(script: str) -> str:
+    """The same path, but none of the modules that .pth files of the environment may load."""
+    return f"import sys; sys.path[:] = {[path for path in sys.path if path]!r}; {script}"
+
+
+def test_reading_what_is_installed_imports_no_plugin_and_nothing_heavy():
+    loaded = modules_after("import regkit; assert 'hidden_l1' in regkit.available()")
+    assert not loaded & (HEAVY | {"regkit_hidden_l1"})
+
+
+def test_building_imports_the_plugin_asked_for_and_nothing_heavy():
+    loaded = modules_after("import regkit; regkit.build(hidden_sparsity=0.1)")
+    assert "regkit_hidden_l1" in loaded
+    assert not loaded & HEAVY
+
+
+def test_every_public_name_is_there_and_an_unknown_one_is_an_attribute_error():
+    code = "import regkit; names = regkit.__all__; [getattr(regkit, name) for name in names]"
+    assert "regkit.manager" in modules_after(f"{code}; assert set(names) <= set(dir(regkit))")
+    assert "no attribute 'biuld'" in modules_error("import regkit; regkit.biuld")
+
+
+def modules_error(code: str) -> str:
+    """What a fresh interpreter prints as it fails."""
+    return subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True).stderr

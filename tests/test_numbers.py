@@ -1,0 +1,165 @@
+"""dtypes stay as they are, weights can live in the graph, and any number of terms adds up."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+
+import regkit
+
+FLOATX = ["float32", "float64"]
+
+
+@pytest.fixture(params=FLOATX)
+def floatX(lib, request):  # noqa: N802 - the libraries' own name for it
+    """Both settings of the library's default dtype."""
+    before = lib.module.config.floatX
+    lib.module.config.floatX = request.param
+    yield request.param
+    lib.module.config.floatX = before
+
+
+class Sum(regkit.Regularizer):
+    """The sum of one output, so that expected values can be seen."""
+
+    def loss(self, outputs):
+        ((_, output),) = regkit.select_outputs(outputs, self.pattern or "*")
+        return output.sum()
+
+
+WEIGHTS = {
+    "python": lambda lib: 0.1,
+    "numpy64": lambda lib: np.float64(0.1),
+    "numpy32": lambda lib: np.float32(0.1),
+    "integer": lambda lib: 2,
+    "shared64": lambda lib: lib.shared(np.float64(0.1)),
+    "shared32": lambda lib: lib.shared(np.float32(0.1)),
+}
+
+
+@pytest.mark.parametrize("weight", WEIGHTS)
+@pytest.mark.parametrize("dtype", FLOATX)
+def test_the_loss_has_the_penaltys_dtype_whatever_the_weight(lib, floatX, dtype, weight):
+    z = lib.tensor("z", dtype)
+    loss = regkit.build(label=Sum(weight=WEIGHTS[weight](lib))).loss([], {"hid1:out": z})
+    assert loss.dtype == dtype
+    value = lib.evaluate(loss, z=np.array([[1.0, 2.0]], dtype))
+    assert value.dtype == dtype
+    assert value == pytest.approx(6 if weight == "integer" else 0.3, rel=1e-6)
+
+
+def test_an_integer_penalty_becomes_floatx_before_it_meets_its_weight(lib, floatX):
+    z = lib.tensor("z", "int32")
+    loss = regkit.build(label=Sum(weight=0.1)).loss([], {"hid1:out": z})
+    assert loss.dtype == floatX
+    assert lib.evaluate(loss, z=np.array([[1, 2]], "int32")) == pytest.approx(0.3)
+
+
+def test_a_constant_that_a_plugin_works_out_leaves_the_dtype_of_the_rest(lib):
+    class Constant(regkit.Regularizer):
+        def loss(self):
+            return 2.5
+
+    z = lib.tensor("z", "float32")
+    loss = regkit.build(a=Constant(weight=2), b=Sum(weight=1)).loss([], {"hid1:out": z})
+    assert loss.dtype == "float32"
+    assert lib.evaluate(loss, z=np.ones((1, 2), "float32")) == 7
+    assert regkit.build(a=Constant(weight=2)).loss([], {"hid1:out": z}) == 5
+
+
+def test_a_shared_weight_is_live(lib):
+    weight = lib.shared(np.float64(0.5), name="weight")
+    z = lib.tensor("z")
+    step = lib.function([z], regkit.build(label=Sum(weight=weight)).loss([], {"hid1:out": z}))
+    assert step(np.ones((2, 2))) == 2
+    weight.set_value(0.25)
+    assert step(np.ones((2, 2))) == 1
+
+
+def test_a_symbolic_weight_is_an_input_of_the_function(lib):
+    weight = lib.tensor("weight", ndim=0)
+    z = lib.tensor("z")
+    step = lib.function([z, weight], regkit.build(label=Sum(weight=weight)).loss([], {"hid1:out": z}))
+    assert step(np.ones((2, 2)), 0.5) == 2
+    assert step(np.ones((2, 2)), 0.25) == 1
+
+
+def test_a_live_weight_is_written_down_and_logged(lib):
+    weight = lib.shared(np.float64(0.5), name="strength")
+    regs = regkit.build(hidden_l1=weight)
+    assert repr(regs) == "build(hidden_l1=strength)"
+    weight.set_value(0.25)
+    assert regs.config()["hidden_l1"]["weight"] == 0.25
+    with pytest.raises(regkit.OptionError, match="cannot be written down: .* is symbolic"):
+        regkit.build(hidden_l1=lib.tensor("w", ndim=0)).config()
+
+
+def test_a_live_weight_has_its_present_value_for_arrays(lib):
+    weight = lib.shared(np.float64(0.5))
+    regs = regkit.build(label=Sum(weight=weight))
+    assert regs.loss([], {"hid1:out": np.ones((2, 2), "float32")}) == 2
+    assert regs.loss([], {"hid1:out": np.ones((2, 2), "float32")}).dtype == "float32"
+
+
+def test_a_weight_that_is_no_scalar_is_refused(lib):
+    with pytest.raises(
+        regkit.GraphError, match="alias 'hidden_l1': HiddenL1 got weight=w of type .*; accepted: a finite"
+    ):
+        regkit.build(hidden_l1=lib.tensor("w", ndim=1))
+
+
+def test_arrays_and_expressions_cannot_be_outputs_of_one_call(lib):
+    outputs = {"hid1:out": lib.tensor("z"), "hid2:out": np.ones((2, 2))}
+    with pytest.raises(regkit.GraphError) as error:
+        regkit.build(label=Sum("hid1:out", 1)).loss([], outputs)
+    assert str(error.value) == (
+        f"'hid1:out' is an expression of {lib.name} and 'hid2:out' one of numpy. "
+        "Expressions of different libraries cannot be in one graph"
+    )
+
+
+def test_a_penalty_that_is_no_scalar_is_named_with_its_type(lib):
+    class Vector(regkit.Regularizer):
+        def loss(self, outputs):
+            return outputs["hid1:out"].sum(axis=0)
+
+    with pytest.raises(regkit.GraphError, match="bad: Vector returned a penalty of type .*; a penalty is a scalar"):
+        regkit.build(bad=Vector(weight=1)).loss([], {"hid1:out": lib.tensor("z")})
+
+
+# Any number of terms
+
+
+@pytest.mark.parametrize("count", [1, 2, 16, 17, 33, 320, 700])
+@pytest.mark.parametrize("dtype", FLOATX)
+def test_a_total_of_any_number_of_terms_and_its_gradient_have_their_dtype(lib, dtype, count):
+    limit = sys.getrecursionlimit()
+    z = lib.tensor("z", dtype, ndim=1)
+    total = regkit.graph.total([(z * (i % 7)).sum() for i in range(count)])
+    gradient = lib.grad(total, z)
+    assert (total.dtype, gradient.dtype) == (dtype, dtype)
+    value, slope = lib.function([z], [total, gradient])(np.array([1.0, 2.0], dtype))
+    factors = sum(i % 7 for i in range(count))
+    assert value == 3 * factors
+    np.testing.assert_array_equal(slope, [factors, factors])
+    assert sys.getrecursionlimit() == limit
+
+
+def test_a_total_of_arrays_is_their_sum():
+    assert regkit.graph.total([np.float32(1), np.float32(2)]).dtype == "float32"
+    assert regkit.graph.total([np.float64(i) for i in range(1000)]) == 499500
+
+
+def test_a_total_of_nothing_and_of_what_is_no_expression_are_refused():
+    with pytest.raises(regkit.GraphError, match="the total of no terms"):
+        regkit.graph.total([])
+    with pytest.raises(regkit.GraphError, match="'term 1': None of type builtins.NoneType is no expression"):
+        regkit.graph.total([np.float64(1), None])
+
+
+def test_a_set_of_many_regularizers_adds_up(lib):
+    z = lib.tensor("z")
+    loss = regkit.build(label=[Sum(weight=1) for _ in range(340)]).loss([], {"hid1:out": z})
+    assert lib.evaluate(loss, z=np.ones((1, 2))) == 680

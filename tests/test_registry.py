@@ -1,0 +1,285 @@
+"""From alias to class to instance: which values are accepted, and what is said of those that are not."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from regkit_hidden_l1 import HiddenL1
+
+import regkit
+
+ACCEPTED = (
+    "a finite real number of at least 0, or a scalar of a graph library, a mapping of constructor arguments, "
+    "a regularizer, a list of these, or None"
+)
+
+
+def message(error_class, **aliases) -> str:
+    """What `build` says as it refuses."""
+    with pytest.raises(regkit.RegkitError) as error:
+        regkit.build(**aliases)
+    assert type(error.value) is error_class
+    return str(error.value)
+
+
+# Values
+
+
+@pytest.mark.parametrize("weight", [0.1, 1, 0, np.float32(0.5), np.float64(0.1), np.int32(2), np.array(0.25)])
+def test_a_real_number_is_the_weight(weight):
+    (regularizer,) = regkit.build(hidden_l1=weight)
+    assert type(regularizer) is HiddenL1
+    assert regularizer.weight == weight
+    assert type(regularizer.weight) in (int, float)
+
+
+def test_a_mapping_holds_the_arguments_of_the_constructor():
+    (regularizer,) = regkit.build(hidden_sparsity=dict(weight=0.1, pattern="hid3:out", reduction="mean"))
+    assert (regularizer.weight, regularizer.pattern, regularizer.reduction) == (0.1, "hid3:out", "mean")
+
+
+def test_a_mapping_without_a_weight_warns_that_it_has_no_effect():
+    with pytest.warns(UserWarning, match="alias 'hidden_l1': HiddenL1 was given no weight.*no effect") as record:
+        (regularizer,) = regkit.build(hidden_l1=dict(pattern="hid1:out"))
+    assert regularizer.weight == 0
+    assert record[0].filename == __file__
+
+
+def test_an_instance_is_used_as_it_is_under_any_label():
+    regularizer = HiddenL1(weight=0.1)
+    regs = regkit.build(no_such_alias=regularizer, hidden_l1=HiddenL1(weight=0.2))
+    assert regs[0] is regularizer
+    assert regs["hidden_l1"].weight == 0.2
+
+
+@pytest.mark.parametrize("sequence", [list, tuple])
+def test_a_list_is_one_regularizer_each_and_none_in_it_is_not_used(sequence):
+    regs = regkit.build(hidden_l1=sequence([0.1, None, dict(weight=0.2), HiddenL1(weight=0.3)]))
+    assert [regularizer.weight for regularizer in regs] == [0.1, 0.2, 0.3]
+
+
+def test_none_is_not_used_even_where_the_alias_is_not_installed():
+    assert len(regkit.build(hidden_l1=None, absent=None)) == 0
+
+
+def test_options_come_as_a_mapping_with_keywords_after_it():
+    regs = regkit.build({"hidden_l1": {"weight": 0.1}}, other=HiddenL1())
+    assert repr(regs) == "build(hidden_l1=0.1, other=HiddenL1())"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [True, np.bool_(True), float("nan"), float("inf"), -0.1, np.float32(-1), 10**400, "0.1", b"1", 1j, object, {1},
+     np.array([0.1, 0.2]), np.array([0.1]), np.array("x"), lambda: 0.1],
+    ids=lambda value: repr(value)[:20],
+)  # fmt: skip
+def test_anything_else_is_refused_with_alias_class_argument_value_and_what_is_accepted(value):
+    assert message(regkit.OptionError, hidden_l1=value) == (
+        f"alias 'hidden_l1': HiddenL1 got weight={value!r}; accepted: {ACCEPTED}"
+    )
+
+
+def test_a_weight_within_a_mapping_is_checked_as_well():
+    assert message(regkit.OptionError, hidden_l1=dict(weight="0.1")) == (
+        "alias 'hidden_l1': HiddenL1 got weight='0.1'; accepted: "
+        "a finite real number of at least 0, or a scalar of a graph library"
+    )
+
+
+def test_a_list_within_a_list_is_refused():
+    assert message(regkit.OptionError, hidden_l1=[[0.1]]) == (
+        f"alias 'hidden_l1' got a list within a list: [0.1]; accepted: {ACCEPTED}"
+    )
+
+
+def test_a_misspelt_constructor_argument_is_named_with_the_nearest_one():
+    assert message(regkit.OptionError, hidden_l1=dict(weight=0.1, patern="hid1:out")) == (
+        "alias 'hidden_l1': HiddenL1 got patern='hid1:out', which is no argument of it. Did you mean 'pattern'? "
+        "Accepted: pattern, weight, reduction"
+    )
+
+
+@pytest.mark.parametrize("pattern", [3, [], ["hid1:out", 3], b"hid1:out", {"hid1:out": 1}])
+def test_a_pattern_that_is_no_glob_is_refused(pattern):
+    assert message(regkit.OptionError, hidden_l1=dict(weight=0.1, pattern=pattern)) == (
+        f"alias 'hidden_l1': HiddenL1 got pattern={pattern!r}; accepted: None, a glob, or a list of one or more globs"
+    )
+
+
+def test_two_aliases_of_one_target_are_refused_by_name():
+    assert message(regkit.OptionError, hidden_l1=0.1, hidden_sparsity=0.2) == (
+        "aliases 'hidden_l1' and 'hidden_sparsity' are the same regularizer. Give one of them"
+    )
+
+
+def test_two_aliases_of_one_target_are_fine_where_one_is_not_used_or_only_a_label():
+    assert len(regkit.build(hidden_l1=0.1, hidden_sparsity=None)) == 1
+    assert len(regkit.build(hidden_l1=0.1, hidden_sparsity=HiddenL1(weight=0.1))) == 2
+
+
+def test_a_name_in_the_mapping_and_in_the_keywords_is_refused():
+    with pytest.raises(regkit.OptionError, match="alias 'hidden_l1' is in the mapping and in the keywords"):
+        regkit.build({"hidden_l1": 0.1}, hidden_l1=0.1)
+
+
+@pytest.mark.parametrize("options", [0.1, ["hidden_l1"], "hidden_l1"])
+def test_options_that_are_no_mapping_are_refused(options):
+    with pytest.raises(regkit.OptionError, match="accepted: a mapping of aliases to values, and keywords"):
+        regkit.build(options)
+
+
+def test_an_alias_that_is_no_name_is_refused():
+    with pytest.raises(regkit.OptionError, match="build got the alias 3"):
+        regkit.build({3: 0.1})
+
+
+def test_what_a_constructor_refuses_is_told_with_the_alias(aliases):
+    class Even(regkit.Regularizer):
+        def __init__(self, order, weight=0.0):
+            super().__init__(None, weight)
+            if order % 2:
+                raise ValueError("order must be even")
+            self.order = order
+
+        def loss(self):
+            return 0.0
+
+    aliases(Even, "even")
+    assert message(regkit.OptionError, even=dict(weight=0.1, order=3)) == (
+        "alias 'even': Even(weight=0.1, order=3) is refused: order must be even"
+    )
+    assert (
+        message(regkit.OptionError, even=0.1)
+        == "alias 'even': Even needs the argument 'order'. Accepted: order, weight"
+    )
+    assert regkit.build(even=dict(order=2, weight=0.1))[0].order == 2
+
+
+# Aliases
+
+
+def test_an_unknown_alias_is_answered_with_the_nearest_and_all_there_are():
+    expected = "no installed plugin provides 'hiden_sparsity'. Did you mean 'hidden_sparsity'? Installed aliases: "
+    assert message(regkit.UnknownAliasError, hiden_sparsity=0.1).startswith(expected + "hidden_l1, hidden_sparsity")
+
+
+def test_an_alias_of_two_distributions_is_refused_when_asked_for_and_only_then(installed):
+    installed("conflict", "healthy")
+    regkit.build(acme_healthy=0.1, hidden_sparsity=0.1)
+    assert message(regkit.AliasConflictError, hidden_l1=0.1) == (
+        "alias 'hidden_l1' is claimed by 2 distributions: acme-l1 2.1 (acme_l1:L1), "
+        "regkit-hidden-l1 0.1.0 (regkit_hidden_l1:HiddenL1). "
+        "Uninstall one, or pass an instance: build(hidden_l1=L1(...))"
+    )
+    assert regkit.build(hidden_l1=HiddenL1(weight=0.1))["hidden_l1"].weight == 0.1
+
+
+@pytest.mark.parametrize(
+    ("case", "alias", "provider", "reason"),
+    [
+        ("import_fails", "acme_broken", "acme-broken 1.0 (acme_broken:Broken)",
+         "ModuleNotFoundError: No module named 'a_module_that_nobody_has'"),
+        ("exits_on_import", "acme_exits", "acme-exits 1.0 (acme_exits:Exits)",
+         "SystemExit: 3"),
+        ("names_missing", "acme_missing", "acme-missing 1.0 (acme_missing:Misnamed)",
+         "AttributeError: module 'acme_missing' has no attribute 'Misnamed'"),
+        ("names_missing", "acme_moduleless", "acme-missing 1.0 (acme_missing)",
+         "ImportError: the entry point names no class, which is written module:Class"),
+        ("no_regularizer", "acme_function", "acme-function 1.0 (acme_function:penalty)",
+         "ImportError: it is <function penalty at 0x..., not a class"),
+    ],
+)  # fmt: skip
+def test_a_plugin_that_cannot_be_loaded_is_named_and_the_others_go_on(installed, case, alias, provider, reason):
+    installed(case, "healthy")
+    text = re.sub(r"0x[0-9a-f]+>", "0x...", message(regkit.PluginLoadError, **{alias: 0.1}))
+    assert text == (
+        f"alias {alias!r} of {provider} could not be loaded: {reason}. "
+        "Mend or uninstall that distribution; the others are not concerned"
+    )
+    regkit.build(acme_healthy=0.1, hidden_l1=0.1)
+
+
+def test_a_class_without_hooks_and_one_with_a_misspelt_argument_are_refused_when_first_used(installed):
+    installed("no_regularizer", "misspelt_argument", "healthy")
+    assert message(regkit.HookSignatureError, acme_plain_class=0.1) == (
+        "acme_function.Plain has no hook. Override one of modify_graph(self, outputs, layers), "
+        "loss(self, layers, outputs), log(self)"
+    )
+    assert message(regkit.HookSignatureError, acme_misspelt=0.1) == (
+        "acme_misspelt.Misspelt.loss has unknown argument 'ouputs'. "
+        "Expected loss(self, layers, outputs), or fewer of these arguments"
+    )
+    regkit.build(acme_healthy=0.1)
+
+
+def test_errors_are_of_the_built_in_kinds_that_callers_may_expect():
+    kinds = {
+        regkit.UnknownAliasError: LookupError,
+        regkit.PluginLoadError: ImportError,
+        regkit.HookSignatureError: TypeError,
+        regkit.OptionError: ValueError,
+        regkit.NoMatchError: LookupError,
+        regkit.GraphError: ValueError,
+        regkit.AliasConflictError: Exception,
+    }
+    for error, kind in kinds.items():
+        assert issubclass(error, regkit.RegkitError)
+        assert issubclass(error, kind)
+        assert not issubclass(error, KeyError)
+
+
+# split and register
+
+
+def test_split_keeps_what_is_no_alias_in_order_and_reads_no_value():
+    marker = object()
+    options, rest = regkit.split({"train": marker, "hidden_l1": marker, "algorithm": "nag", "hidden_sparsity": 1})
+    assert list(options.items()) == [("hidden_l1", marker), ("hidden_sparsity", 1)]
+    assert list(rest.items()) == [("train", marker), ("algorithm", "nag")]
+
+
+def test_split_warns_of_a_keyword_that_is_nearly_an_alias():
+    with pytest.warns(UserWarning, match="keyword 'hiden_sparsity' is no regularizer. Did you mean 'hidden_sparsity'?"):
+        options, rest = regkit.split({"hiden_sparsity": 0.1, "momentum": 0.9})
+    assert (options, list(rest)) == ({}, ["hiden_sparsity", "momentum"])
+
+
+class Mine(regkit.Regularizer):
+    def loss(self):
+        return 1.0
+
+
+def test_a_registered_class_answers_to_its_alias_in_this_process(aliases):
+    aliases(Mine, "mine", "my_own")
+    assert type(regkit.build(my_own=0.1)[0]) is Mine
+    assert regkit.available()["mine"] == ((None, None, f"{__name__}:Mine"),)
+    assert regkit.split({"mine": 1})[0] == {"mine": 1}
+    assert message(regkit.OptionError, mine=1, my_own=1).startswith("aliases 'mine' and 'my_own' are the same")
+    regkit.refresh()
+    assert type(regkit.build(mine=0.1)[0]) is Mine
+
+
+def test_registering_a_taken_alias_is_refused_unless_replacing_is_meant(aliases):
+    with pytest.raises(regkit.AliasConflictError) as error:
+        aliases(Mine, "mine", "hidden_l1")
+    assert str(error.value) == (
+        "alias 'hidden_l1' belongs to regkit-hidden-l1 0.1.0 (regkit_hidden_l1:HiddenL1). "
+        "Choose another, or pass replace=True to use Mine for it in this process"
+    )
+    assert "mine" not in regkit.available()
+    aliases(Mine, "hidden_l1", replace=True)
+    assert type(regkit.build(hidden_l1=0.1)[0]) is Mine
+    aliases(Mine, "hidden_l1")
+
+
+@pytest.mark.parametrize(("cls", "names"), [(3, ("x",)), (Mine, ()), (Mine, ("",)), (Mine, (3,))])
+def test_registering_needs_a_class_and_names(aliases, cls, names):
+    with pytest.raises(regkit.OptionError, match="register got"):
+        aliases(cls, *names)
+
+
+def test_registering_checks_the_hooks(aliases):
+    with pytest.raises(regkit.HookSignatureError, match="has no hook"):
+        aliases(int, "integer")
