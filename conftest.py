@@ -120,13 +120,13 @@ def installed(monkeypatch: pytest.MonkeyPatch):
     regkit.refresh()
 
 
-@pytest.fixture
-def aliases():
-    """Register classes under aliases for one test."""
+@pytest.fixture(autouse=True)
+def _own_aliases():
+    """What a test, or an example in the docs, registers is gone after it."""
     from regkit import registry
 
     before = dict(registry._registered)
-    yield regkit.register
+    yield
     registry._registered.clear()
     registry._registered.update(before)
 

@@ -11,7 +11,6 @@ Every public name is here and is loaded on first use (PEP 562), so that importin
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from . import graph as graph
-    from .discovery import Claim as Claim
     from .errors import AliasConflictError as AliasConflictError
     from .errors import GraphError as GraphError
     from .errors import HookSignatureError as HookSignatureError
@@ -44,7 +43,6 @@ _HOME = {
     "Regularizer": "regularizer",
     "RegularizerSet": "regularizers",
     "Term": "penalties",
-    "Claim": "discovery",
     "Layer": "matching",
     "select_outputs": "matching",
     "select_params": "matching",

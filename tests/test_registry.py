@@ -135,7 +135,7 @@ def test_an_alias_that_is_no_name_is_refused():
         regkit.build({3: 0.1})
 
 
-def test_what_a_constructor_refuses_is_told_with_the_alias(aliases):
+def test_what_a_constructor_refuses_is_told_with_the_alias():
     class Even(regkit.Regularizer):
         def __init__(self, order, weight=0.0):
             super().__init__(None, weight)
@@ -146,7 +146,7 @@ def test_what_a_constructor_refuses_is_told_with_the_alias(aliases):
         def loss(self):
             return 0.0
 
-    aliases(Even, "even")
+    regkit.register(Even, "even")
     assert message(regkit.OptionError, even=dict(weight=0.1, order=3)) == (
         "alias 'even': Even(weight=0.1, order=3) is refused: order must be even"
     )
@@ -251,8 +251,8 @@ class Mine(regkit.Regularizer):
         return 1.0
 
 
-def test_a_registered_class_answers_to_its_alias_in_this_process(aliases):
-    aliases(Mine, "mine", "my_own")
+def test_a_registered_class_answers_to_its_alias_in_this_process():
+    regkit.register(Mine, "mine", "my_own")
     assert type(regkit.build(my_own=0.1)[0]) is Mine
     assert regkit.available()["mine"] == ((None, None, f"{__name__}:Mine"),)
     assert regkit.split({"mine": 1})[0] == {"mine": 1}
@@ -261,25 +261,25 @@ def test_a_registered_class_answers_to_its_alias_in_this_process(aliases):
     assert type(regkit.build(mine=0.1)[0]) is Mine
 
 
-def test_registering_a_taken_alias_is_refused_unless_replacing_is_meant(aliases):
+def test_registering_a_taken_alias_is_refused_unless_replacing_is_meant():
     with pytest.raises(regkit.AliasConflictError) as error:
-        aliases(Mine, "mine", "hidden_l1")
+        regkit.register(Mine, "mine", "hidden_l1")
     assert str(error.value) == (
         "alias 'hidden_l1' belongs to regkit-hidden-l1 0.1.0 (regkit_hidden_l1:HiddenL1). "
         "Choose another, or pass replace=True to use Mine for it in this process"
     )
     assert "mine" not in regkit.available()
-    aliases(Mine, "hidden_l1", replace=True)
+    regkit.register(Mine, "hidden_l1", replace=True)
     assert type(regkit.build(hidden_l1=0.1)[0]) is Mine
-    aliases(Mine, "hidden_l1")
+    regkit.register(Mine, "hidden_l1")
 
 
 @pytest.mark.parametrize(("cls", "names"), [(3, ("x",)), (Mine, ()), (Mine, ("",)), (Mine, (3,))])
-def test_registering_needs_a_class_and_names(aliases, cls, names):
+def test_registering_needs_a_class_and_names(cls, names):
     with pytest.raises(regkit.OptionError, match="register got"):
-        aliases(cls, *names)
+        regkit.register(cls, *names)
 
 
-def test_registering_checks_the_hooks(aliases):
+def test_registering_checks_the_hooks():
     with pytest.raises(regkit.HookSignatureError, match="has no hook"):
-        aliases(int, "integer")
+        regkit.register(int, "integer")

@@ -69,7 +69,7 @@ def test_config_of_an_instance_needs_a_label_that_is_an_alias_of_its_class(insta
         regkit.build(acme_healthy=HiddenL1(weight=1)).config()
 
 
-def test_config_refuses_what_cannot_be_written_down(aliases):
+def test_config_refuses_what_cannot_be_written_down():
     class Forgetful(regkit.Regularizer):
         def __init__(self, order=2, target=None, weight=0.0):
             super().__init__(None, weight)
@@ -78,7 +78,7 @@ def test_config_refuses_what_cannot_be_written_down(aliases):
         def loss(self):
             """Nothing."""
 
-    aliases(Forgetful, "forgetful")
+    regkit.register(Forgetful, "forgetful")
     with pytest.raises(regkit.OptionError, match="does not store its argument 'order' under that name"):
         regkit.build(forgetful=1).config()
     (member,) = regs = regkit.build(forgetful=dict(weight=1, target=object))
