@@ -53,6 +53,8 @@ class GraphLibrary:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        if name == "theano":  # its compiled scan does not build on Python 3.11; without it, scan runs in Python
+            sys.modules.setdefault("theano.scan.scan_perform_ext", None)
         self.module = importlib.import_module(name)
         self.tensor_module = importlib.import_module(f"{name}.tensor")
 
@@ -65,10 +67,17 @@ class GraphLibrary:
         """Return a shared variable."""
         return self.module.shared(value, name=name)
 
-    def function(self, inputs, outputs, updates=(), default_mode: bool = False):
+    def function(self, inputs, outputs, updates=(), *, default_mode: bool = False, rewrites: bool = True):
         """Compile, in pure Python and without costly rewrites unless the library's default mode is asked for."""
-        mode = None if default_mode else self.module.compile.mode.Mode(linker="py", optimizer="fast_compile")
+        optimizer = "fast_compile" if rewrites else None
+        mode = None if default_mode else self.module.compile.mode.Mode(linker="py", optimizer=optimizer)
         return self.module.function(inputs, outputs, updates=list(updates), mode=mode, on_unused_input="ignore")
+
+    def scan(self, step, **arguments):
+        """Return the states that a step function goes through."""
+        if self.name == "pytensor":  # where updates beside the states are on their way out
+            return self.module.scan(step, return_updates=False, **arguments)
+        return self.module.scan(step, **arguments)[0]
 
     def grad(self, cost, wrt):
         """Return the gradient of a scalar."""
@@ -99,6 +108,15 @@ def lib() -> GraphLibrary:
     name = _library()
     assert name is not None
     return GraphLibrary(name)
+
+
+@pytest.fixture(params=["float32", "float64"])
+def floatX(lib: GraphLibrary, request: pytest.FixtureRequest):  # noqa: N802 - the libraries' own name for it
+    """Both settings of the library's default dtype."""
+    before = lib.module.config.floatX
+    lib.module.config.floatX = request.param
+    yield request.param
+    lib.module.config.floatX = before
 
 
 @pytest.fixture

@@ -80,7 +80,7 @@ def checked_weight(owner: str, weight: Any) -> Any:
     """Return the weight as it will be used: Python numbers and expressions as they are, NumPy scalars as Python's."""
     number: float | None = weight
     if type(weight) is not float and type(weight) is not int:
-        from .graph import is_symbolic  # only here: most weights are plain numbers
+        from .graph.libraries import is_symbolic  # only here: most weights are plain numbers
 
         if is_symbolic(weight):
             if getattr(weight, "ndim", None) != 0:

@@ -110,9 +110,7 @@ class RegularizerSet:
         from .penalties import check_outputs
 
         check_outputs(outputs)
-        self._modified.update(dict.fromkeys(outputs))
-        results = self._hooks.modify_graph(outputs=outputs, layers=layers)
-        self._matched.update(adapter.name for adapter, matched in results if matched)
+        self._run_modify_graph(outputs, layers)
 
     def loss(self, layers: Sequence[Any], outputs: MutableMapping[str, Any]) -> Any:
         r"""Return what the regularizers add to the loss: :math:`\sum_r w_r \, p_r`, weight times penalty.
@@ -158,8 +156,44 @@ class RegularizerSet:
             for adapter, penalty in self._hooks.loss(layers=layers, outputs=outputs)
             if penalty is not None
         ]
-        self._check_all_matched({adapter.name for adapter, _ in results})
+        if self._modified:  # otherwise there was no layer in which a pattern could match
+            self._check_matched(self._matched | {adapter.name for adapter, _ in results}, self._modified)
         return [term(adapter.name, adapter.regularizer, penalty, made_by) for adapter, penalty in results]
+
+    def apply(self, outputs: Mapping[str, Any], layers: Sequence[Any] = ()) -> dict[str, Any]:
+        """Return the expressions of a finished graph as if `modify_graph` had run while it was built.
+
+        Parameters
+        ----------
+        outputs : mapping of str to expression
+            Expressions of one graph by their full names; it is untouched.
+        layers : sequence of Layer, default ()
+            The layers of the network.
+
+        Returns
+        -------
+        dict of str to expression
+            The same names, rebuilt in topological order, then the clean originals that the hooks kept.
+
+        Raises
+        ------
+        NoMatchError
+            If the pattern of a regularizer that changes graphs matches nothing.
+        GraphError
+            If the expressions are not of one graph, or a change cannot be made: see `regkit.graph.rebuild`.
+        """
+        from .graph.rebuilding import rebuild
+        from .penalties import check_outputs
+
+        check_outputs(outputs)
+        matched: set[str] = set()
+
+        def modify(current: dict[str, Any]) -> None:
+            matched.update(self._run_modify_graph(current, layers))
+
+        rebuilt = rebuild(outputs, modify)
+        self._check_matched(matched, outputs)
+        return rebuilt
 
     def log(self) -> None:
         """Let every regularizer log its line, in order."""
@@ -170,9 +204,7 @@ class RegularizerSet:
 
         For hosts that only predict: `modify_graph` sees one layer at a time and cannot know that no layer will match.
         """
-        self._hooks  # noqa: B018 - makes the adapters
-        changing = [adapter.name for adapter in self._adapters if "modify_graph" in adapter.hooks]
-        return [name for name in changing if name not in self._matched]
+        return [name for name in self._changing() if name not in self._matched]
 
     def config(self) -> dict[str, Any]:
         """Return the set as a plain mapping that `build` takes back, and that JSON can hold.
@@ -193,7 +225,7 @@ class RegularizerSet:
         >>> regkit.build(hidden_l1=0.1).config()
         {'hidden_l1': {'weight': 0.1, 'pattern': None, 'reduction': 'sum'}}
         """
-        from .graph import current_value
+        from .graph.libraries import current_value
 
         written: dict[str, list[Any]] = {}
         for label, regularizer, _ in self._members:
@@ -265,16 +297,25 @@ class RegularizerSet:
             self._manager = HookManager(self._adapters)
         return self._manager.hook
 
-    def _check_all_matched(self, with_penalty: set[str]) -> None:
-        """Raise for one that was there while the graph was built, found nothing to change, and adds nothing."""
-        if not self._modified:
-            return
-        for name in self.unmatched():
-            if name not in with_penalty:
-                raise NoMatchError(
-                    f"{name}: pattern {getattr(self[name], 'pattern', None)!r} matches none of the outputs: "
-                    f"{', '.join(self._modified)}"
-                )
+    def _run_modify_graph(self, outputs: MutableMapping[str, Any], layers: Sequence[Any]) -> set[str]:
+        """Run the hook on one layer, remember what matched, and return the names of those that did."""
+        self._modified.update(dict.fromkeys(outputs))
+        results = self._hooks.modify_graph(outputs=outputs, layers=layers)
+        matched = {adapter.name for adapter, matched in results if matched}
+        self._matched |= matched
+        return matched
+
+    def _changing(self) -> list[str]:
+        """The names of the regularizers that change graphs."""
+        hooks = self._hooks  # makes the adapters
+        return [adapter.name for adapter in self._adapters if hooks and "modify_graph" in adapter.hooks]
+
+    def _check_matched(self, matched: set[str], seen: Iterable[str]) -> None:
+        """Raise for a regularizer that changes graphs and is not among those that matched."""
+        for name in self._changing():
+            if name not in matched:
+                pattern = getattr(self[name], "pattern", None)
+                raise NoMatchError(f"{name}: pattern {pattern!r} matches none of the outputs: {', '.join(seen)}")
 
 
 def _value_as_written(regularizer: Any) -> str:

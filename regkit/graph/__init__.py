@@ -1,0 +1,31 @@
+"""The little that differs between graph libraries.
+
+A regularizer says most of what it needs with operators: ``abs(z).sum()`` works on every library and on NumPy arrays.
+What cannot be said so is here. Each function looks at the expression it is given and uses the library that made it:
+
+| function | does |
+| --- | --- |
+| `library` | tells which library made an expression |
+| `cast`, `as_float` | keep dtypes as they are where a number meets an expression |
+| `total` | adds any number of terms |
+| `gradient` | differentiates a scalar |
+| `random_stream` | draws random numbers that differ from call to call of a compiled function |
+| `rebuild` | changes named expressions of a finished graph, and everything that depends on them |
+"""
+
+from .arithmetic import as_float, cast, gradient, total
+from .libraries import LIBRARIES, library
+from .random import RandomStream, random_stream
+from .rebuilding import rebuild
+
+__all__ = [
+    "LIBRARIES",
+    "RandomStream",
+    "as_float",
+    "cast",
+    "gradient",
+    "library",
+    "random_stream",
+    "rebuild",
+    "total",
+]

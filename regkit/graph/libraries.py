@@ -1,0 +1,107 @@
+"""Which library made an expression, and where that library keeps things. None is imported that was not there before."""
+
+from __future__ import annotations
+
+import sys
+
+from ..errors import GraphError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+#: The graph libraries, by the name of their package.
+LIBRARIES = ("theano", "aesara", "pytensor")
+
+#: NumPy's codes of bool, integers, floats and complex numbers.
+NUMERIC_KINDS = tuple("biufc")
+
+
+def library(expression: Any) -> str:
+    """Return which library made an expression.
+
+    Parameters
+    ----------
+    expression : symbolic variable, or NumPy array or scalar
+
+    Returns
+    -------
+    str
+        ``"theano"``, ``"aesara"``, ``"pytensor"`` or ``"numpy"``, whose arrays are expressions that have their value.
+
+    Raises
+    ------
+    GraphError
+        If it is an expression of none of them.
+
+    Examples
+    --------
+    >>> import numpy, regkit
+    >>> regkit.graph.library(numpy.zeros(3))
+    'numpy'
+    """
+    kind = type(expression)
+    for base in kind.__mro__:
+        package = base.__module__.partition(".")[0]
+        if package in LIBRARIES and hasattr(expression, "owner") and hasattr(expression, "type"):
+            return package
+        if package == "numpy" and getattr(getattr(expression, "dtype", None), "kind", "") in NUMERIC_KINDS:
+            return package
+    raise GraphError(
+        f"{expression!r} of type {kind.__module__}.{kind.__qualname__} is no expression of a supported library: "
+        f"{', '.join(LIBRARIES)}, numpy"
+    )
+
+
+def is_symbolic(value: Any) -> bool:
+    """Tell whether a value is an expression of a graph library, NumPy's arrays not counted."""
+    try:
+        return library(value) != "numpy"
+    except GraphError:
+        return False
+
+
+def current_value(scalar: Any) -> Any:
+    """Return the number that a weight has now: a shared variable's value, or the number itself.
+
+    Raises
+    ------
+    GraphError
+        If it is symbolic and has no value of its own.
+    """
+    if not is_symbolic(scalar):
+        return scalar
+    if not hasattr(scalar, "get_value"):
+        raise GraphError(f"{scalar!r} is symbolic: it has no value until a compiled function is given one")
+    return scalar.get_value().item()
+
+
+def common_library(expressions: Iterable[tuple[str, Any]]) -> str | None:
+    """Return the one library that made all of the named expressions; None if there are none."""
+    first: tuple[str, str] | None = None
+    for name, expression in expressions:
+        try:
+            made_by = library(expression)
+        except GraphError as error:
+            raise GraphError(f"{name!r}: {error}") from None
+        if first is None:
+            first = (name, made_by)
+        elif made_by != first[1]:
+            raise GraphError(
+                f"{first[0]!r} is an expression of {first[1]} and {name!r} one of {made_by}. "
+                "Expressions of different libraries cannot be in one graph"
+            )
+    return first and first[1]
+
+
+def module(made_by: str, name: str) -> Any:
+    """Return a module of a library, such as ``tensor``."""
+    full_name = f"{made_by}.{name}"
+    __import__(full_name)
+    return sys.modules[full_name]
+
+
+def float_x(made_by: str) -> str:
+    """Return the dtype that a library uses where it is to choose: its setting floatX; float64 in NumPy."""
+    return "float64" if made_by == "numpy" else str(sys.modules[made_by].config.floatX)

@@ -1,0 +1,136 @@
+"""Random numbers in a graph."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from ..errors import GraphError, OptionError
+from .arithmetic import cast
+from .libraries import library, module
+
+
+class RandomStream:
+    """Random draws of the shape and dtype of expressions; `random_stream` makes it.
+
+    Each draw has a generator of its own, spawned from the seed. A compiled function moves the generators on by itself,
+    so that every call sees other numbers; a host that passes `updates` to its functions does no harm.
+
+    Attributes
+    ----------
+    library : str
+        The graph library of the draws, or ``"numpy"``.
+    seed : int, sequence of int, or None
+    """
+
+    def __init__(self, made_by: str, seed: Any) -> None:
+        self.library = made_by
+        self.seed = seed
+        try:
+            self._sequence = np.random.SeedSequence(seed)
+        except (TypeError, ValueError):
+            raise OptionError(f"random_stream got seed={seed!r}; accepted: integers of at least 0, or None") from None
+        self._updates: list[tuple[Any, Any]] = []
+
+    def normal(self, like: Any) -> Any:
+        """Draw from the standard normal distribution.
+
+        Parameters
+        ----------
+        like : expression
+            What the draws have the shape and the dtype of.
+
+        Returns
+        -------
+        expression
+        """
+        return self._draw("normal", (0.0, 1.0), like)
+
+    def bernoulli(self, like: Any, probability: Any) -> Any:
+        """Draw 1 with a probability and 0 otherwise.
+
+        Parameters
+        ----------
+        like : expression
+            What the draws have the shape and the dtype of.
+        probability : number or scalar expression
+            From 0 to 1.
+
+        Returns
+        -------
+        expression
+        """
+        uniform = self._draw("uniform", (0.0, 1.0), like)
+        return cast(uniform < cast(probability, str(uniform.dtype)), str(like.dtype))
+
+    def updates(self) -> list[tuple[Any, Any]]:
+        """Return the generators of the draws so far, each with its next state, for ``function(updates=...)``.
+
+        Returns
+        -------
+        list of (shared variable, expression)
+            Empty for arrays.
+        """
+        return list(self._updates)
+
+    def _draw(self, distribution: str, parameters: tuple[float, float], like: Any) -> Any:
+        made_by = library(like)
+        if made_by != self.library:
+            raise GraphError(f"a random stream of {self.library} cannot draw for {like!r} of {made_by}")
+        (seed,) = self._sequence.spawn(1)
+        if made_by == "numpy":
+            return cast(getattr(np.random.default_rng(seed), distribution)(*parameters, like.shape), str(like.dtype))
+        generator = self._shared_generator(seed)
+        # pytensor's newer releases want to be told that the generator's next state is known to be there
+        hidden = {"return_next_rng": True} if made_by == "pytensor" else {}
+        draws = getattr(module(made_by, "tensor.random.basic"), distribution)(
+            *parameters, size=like.shape, rng=generator, **hidden
+        )
+        next_state, values = draws if hidden else draws.owner.outputs
+        with (
+            warnings.catch_warnings()
+        ):  # pytensor would rather have every host pass updates; then hosts must know of us
+            warnings.simplefilter("ignore", DeprecationWarning)
+            generator.default_update = next_state
+        self._updates.append((generator, next_state))
+        return cast(values, str(like.dtype))
+
+    def _shared_generator(self, seed: np.random.SeedSequence) -> Any:
+        if self.library == "theano":  # knows NumPy's older generators only
+            module("theano", "tensor.random.var")  # teaches `shared` about them
+            return module("theano", "compile").shared(np.random.RandomState(np.random.MT19937(seed)))
+        return module(self.library, "compile").shared(np.random.default_rng(seed))
+
+
+def random_stream(expression: Any, seed: Any = None) -> RandomStream:
+    """Return a stream of random draws in the graph of an expression.
+
+    Parameters
+    ----------
+    expression : expression
+        Any of the graph: it tells the library.
+    seed : int or sequence of int, optional
+        The same seed gives the same draws, in the same order, on the same library. None takes one from the system.
+
+    Returns
+    -------
+    RandomStream
+
+    Raises
+    ------
+    OptionError
+        If the seed is not accepted.
+    GraphError
+        If `expression` is of no known library.
+
+    Examples
+    --------
+    >>> import numpy, regkit
+    >>> z = numpy.zeros((2, 3), "float32")
+    >>> noise = regkit.graph.random_stream(z, seed=13).normal(z)
+    >>> noise.shape, noise.dtype
+    ((2, 3), dtype('float32'))
+    """
+    return RandomStream(library(expression), seed)
