@@ -1,4 +1,5 @@
 # make test: every lane that this machine has a Python for, from built wheels. make demo: the main job on real images.
+# make bench: ratios against doing it by hand, in every lane; a quarter of an hour and more.
 # Both need Python 3.9 or later with its headers and venv, and a C++ compiler. Everything else goes into .tools and .nox.
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10 python3.9; do \
@@ -6,13 +7,16 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10 p
 NOX = .tools/bin/nox --no-error-on-missing-interpreters
 ARGS ?=
 
-.PHONY: test demo clean needs
+.PHONY: test demo bench clean needs
 
 test: .tools/bin/nox
 	@$(NOX)
 
 demo: .tools/bin/nox
 	@$(NOX) -s wheels demo -- $(ARGS)
+
+bench: .tools/bin/nox
+	@$(NOX) -s wheels bench -- $(ARGS)
 
 .tools/bin/nox: | needs
 	@$(PYTHON) -m venv .tools

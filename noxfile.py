@@ -194,3 +194,20 @@ def demo(session: nox.Session) -> None:
         session.error(f"no lane with a graph library can run here: {wanted}")
     _install(session, demo_lane, "scikit-learn", "pillow", "matplotlib", "rich")
     session.run("python", "examples/sparse_autoencoder.py", *session.posargs, env=demo_lane.environment)
+
+
+@nox.session(python=False)
+def bench(session: nox.Session) -> None:
+    """Benchmarks, in every lane with a graph library."""
+    for lane in here:
+        if lane.library:
+            session.notify(f"bench-{lane.session}")
+
+
+for lane in LANES:
+    if lane.library:
+
+        @nox.session(name=f"bench-{lane.session}", python=lane.python)
+        def _bench(session: nox.Session, lane: Lane = lane) -> None:
+            _install(session, lane)
+            session.run("python", "benchmarks/graph_size.py", *session.posargs, env=lane.environment)
