@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ def _library() -> str | None:
         if name is not None:
             importlib.import_module(name)
         return name
-    return next((name for name in LIBRARY_OF_LANE.values() if importlib.util.find_spec(name)), None)
+    return next((name for name in LIBRARY_OF_LANE.values() if find_spec(name)), None)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

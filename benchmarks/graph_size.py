@@ -17,7 +17,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +76,7 @@ def count_nodes(name: str, expression: object) -> int:
 def installed_library() -> str:
     """Return the name of the graph library that is installed."""
     for name in regkit.graph.LIBRARIES:
-        if importlib.util.find_spec(name):
+        if find_spec(name):
             return name
     sys.exit("no graph library is installed")
 
@@ -97,8 +99,6 @@ class Worker:
         self.figures = self._first_line(seconds)
 
     def _first_line(self, seconds: float) -> dict[str, float]:
-        import threading
-
         timer = threading.Timer(seconds, self.process.kill)
         timer.start()
         line = self.process.stdout.readline()

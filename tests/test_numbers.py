@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -83,6 +86,16 @@ def test_a_live_weight_is_written_down_and_logged(lib):
         regkit.build(hidden_l1=lib.tensor("w", ndim=0)).config()
 
 
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda regs: pickle.loads(pickle.dumps(regs))])
+def test_a_set_with_a_live_weight_can_be_copied_and_pickled(lib, copied):
+    regs = regkit.build(hidden_l1=dict(weight=lib.shared(np.float64(0.5)), pattern="hid*"))
+    z = lib.tensor("z")
+    regs.loss([], {"hid1:out": z})
+    again = copied(regs)
+    assert again.config() == regs.config()
+    assert lib.evaluate(again.loss([], {"hid1:out": z}), z=np.ones((2, 2))) == 2
+
+
 def test_a_live_weight_has_its_present_value_for_arrays(lib):
     weight = lib.shared(np.float64(0.5))
     regs = regkit.build(label=Sum(weight=weight))
@@ -95,6 +108,8 @@ def test_a_weight_that_is_no_scalar_is_refused(lib):
         regkit.GraphError, match="alias 'hidden_l1': HiddenL1 got weight=w of type .*; accepted: a finite"
     ):
         regkit.build(hidden_l1=lib.tensor("w", ndim=1))
+    with pytest.raises(regkit.GraphError, match="alias 'hidden_l1': HiddenL1 got weight=w of type"):
+        regkit.build(hidden_l1=lib.shared(np.zeros(3), name="w"))
 
 
 def test_arrays_and_expressions_cannot_be_outputs_of_one_call(lib):

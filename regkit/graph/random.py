@@ -78,7 +78,7 @@ class RandomStream:
     def _draw(self, distribution: str, parameters: tuple[float, float], like: Any) -> Any:
         made_by = library(like)
         if made_by != self.library:
-            raise GraphError(f"a random stream of {self.library} cannot draw for {like!r} of {made_by}")
+            raise GraphError(f"a random stream of {self.library} cannot draw for an expression of {made_by}")
         (seed,) = self._sequence.spawn(1)
         if made_by == "numpy":
             return cast(getattr(np.random.default_rng(seed), distribution)(*parameters, like.shape), str(like.dtype))

@@ -1,0 +1,163 @@
+"""Gradients, random streams, and telling libraries apart."""
+
+from __future__ import annotations
+
+import types
+
+import numpy as np
+import pytest
+
+import regkit
+from regkit import graph
+
+ZEROS = np.zeros((200, 50))
+
+
+def test_an_expression_tells_its_library(lib):
+    assert graph.library(lib.tensor("z")) == lib.name
+    assert graph.library(lib.shared(1.0)) == lib.name
+    assert graph.library(lib.tensor("z").sum() * 2) == lib.name
+    assert graph.library(np.float32(1)) == "numpy"
+
+
+@pytest.mark.parametrize("value", [None, "z", 1.0, [1.0], np.array("z"), np.dtype("float64"), types.SimpleNamespace()])
+def test_what_is_no_expression_is_named_with_its_type_and_the_libraries_there_are(value):
+    with pytest.raises(regkit.GraphError) as error:
+        graph.library(value)
+    kind = type(value)
+    assert str(error.value) == (
+        f"{value!r} of type {kind.__module__}.{kind.__qualname__} is no expression of a supported library: "
+        "theano, aesara, pytensor, numpy"
+    )
+
+
+def test_classes_and_types_of_a_library_are_no_expressions_of_it(lib):
+    for value in (lib.tensor("z").type, type(lib.tensor("z")), lib.module.config):
+        with pytest.raises(regkit.GraphError):
+            graph.library(value)
+
+
+# Gradients
+
+
+def test_a_gradient_is_that_of_the_formula(lib):
+    x, y = lib.tensor("x"), lib.tensor("y")
+    cost = (x**2 * y).sum()
+    at = {"x": np.array([[1.0, 2.0]]), "y": np.array([[3.0, -1.0]])}
+    np.testing.assert_allclose(lib.evaluate(graph.gradient(cost, x), **at), [[6, -4]])
+    by_x, by_y = graph.gradient(cost, [x, y])
+    np.testing.assert_allclose(lib.evaluate(by_x, **at), [[6, -4]])
+    np.testing.assert_allclose(lib.evaluate(by_y, **at), [[1, 4]])
+
+
+def test_what_has_no_gradient_is_refused(lib):
+    x, y = lib.tensor("x"), lib.tensor("y")
+    with pytest.raises(regkit.GraphError, match="a gradient is that of a scalar, not of"):
+        graph.gradient(x, x)
+    with pytest.raises(regkit.GraphError, match="does not depend on y, so it has no gradient there"):
+        graph.gradient(x.sum(), y)
+    with pytest.raises(regkit.GraphError, match="an array has its value and no graph"):
+        graph.gradient(np.float64(1), x)
+    with pytest.raises(regkit.GraphError, match="cannot be in one graph"):
+        graph.gradient(x.sum(), np.ones(2))
+
+
+# Random streams
+
+
+def drawn(lib, stream, method="normal", *arguments, dtype="float64"):
+    z = lib.tensor("z", dtype)
+    return lib.function([z], getattr(stream, method)(z, *arguments))
+
+
+def stream_of(lib, seed):
+    return graph.random_stream(lib.tensor("any"), seed)
+
+
+def test_draws_differ_from_call_to_call_without_updates_being_passed(lib):
+    function = drawn(lib, stream_of(lib, 1))
+    first, second = function(ZEROS), function(ZEROS)
+    assert first.shape == ZEROS.shape
+    assert np.abs(first - second).min() > 0
+
+
+def test_draws_differ_from_call_to_call_in_the_librarys_default_mode(lib):
+    z = lib.tensor("z")
+    function = lib.function([z], stream_of(lib, 1).normal(z), default_mode=True)
+    assert np.abs(function(ZEROS) - function(ZEROS)).min() > 0
+
+
+def test_a_host_may_pass_the_updates_itself(lib):
+    stream, z = stream_of(lib, 1), lib.tensor("z")
+    draws = stream.normal(z)
+    ((generator, next_state),) = stream.updates()
+    function = lib.function([z], draws, updates=[(generator, next_state)])
+    expected = drawn(lib, stream_of(lib, 1))
+    for _ in range(3):
+        np.testing.assert_array_equal(function(ZEROS), expected(ZEROS))
+
+
+def test_one_seed_gives_the_same_draws_and_each_draw_of_a_stream_its_own(lib):
+    one, same, other, listed = (stream_of(lib, seed) for seed in (1, 1, 2, [1, 2]))
+    first, second = drawn(lib, one)(ZEROS), drawn(lib, one)(ZEROS)
+    np.testing.assert_array_equal(first, drawn(lib, same)(ZEROS))
+    for different in (
+        second,
+        drawn(lib, other)(ZEROS),
+        drawn(lib, listed)(ZEROS),
+        drawn(lib, stream_of(lib, None))(ZEROS),
+    ):
+        assert np.abs(first - different).min() > 0
+        assert abs(np.corrcoef(first.ravel(), different.ravel())[0, 1]) < 0.05
+
+
+def test_normal_draws_have_mean_0_and_deviation_1_compiled_and_in_arrays(lib):
+    for draws in (drawn(lib, stream_of(lib, 3))(ZEROS), graph.random_stream(ZEROS, 3).normal(ZEROS)):
+        assert abs(draws.mean()) < 5 / np.sqrt(draws.size)
+        assert abs(draws.std() - 1) < 5 / np.sqrt(2 * draws.size)
+        assert abs((np.abs(draws) < 1).mean() - 0.6827) < 5 * np.sqrt(0.6827 * 0.3173 / draws.size)
+
+
+@pytest.mark.parametrize("probability", [0, 0.25, 1])
+def test_bernoulli_draws_are_1_as_often_as_the_probability_says(lib, probability):
+    compiled = drawn(lib, stream_of(lib, 4), "bernoulli", probability)(ZEROS)
+    live = drawn(lib, stream_of(lib, 4), "bernoulli", lib.shared(float(probability)))(ZEROS)
+    eager = graph.random_stream(ZEROS, 4).bernoulli(ZEROS, probability)
+    np.testing.assert_array_equal(live, compiled)
+    for draws in (compiled, eager):
+        assert set(np.unique(draws)) <= {0.0, 1.0}
+        deviation = np.sqrt(probability * (1 - probability) / draws.size)
+        assert abs(draws.mean() - probability) <= 5 * deviation
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int32"])
+@pytest.mark.parametrize("method", ["normal", "bernoulli"])
+def test_draws_have_the_dtype_and_the_shape_of_what_they_are_drawn_for(lib, floatX, dtype, method):
+    arguments = (0.5,) if method == "bernoulli" else ()
+    draws = drawn(lib, stream_of(lib, 5), method, *arguments, dtype=dtype)(np.zeros((2, 3), dtype))
+    assert (draws.dtype, draws.shape) == (dtype, (2, 3))
+    scalar = lib.tensor("s", dtype, 0)
+    assert getattr(stream_of(lib, 5), method)(scalar, *arguments).ndim == 0
+    eager = getattr(graph.random_stream(np.zeros(3, dtype), 5), method)(np.zeros((4, 1), dtype), *arguments)
+    assert (eager.dtype, eager.shape) == (dtype, (4, 1))
+
+
+def test_gradients_go_past_random_draws(lib):
+    z = lib.tensor("z")
+    noisy = z + stream_of(lib, 6).normal(z)
+    value, gradient = lib.function([z], [noisy, graph.gradient((noisy**2).sum(), z)])(ZEROS)
+    np.testing.assert_allclose(gradient, 2 * value)
+
+
+@pytest.mark.parametrize("seed", [-1, "1", 1.5, [1, -1]])
+def test_a_seed_that_is_none_is_refused(seed):
+    with pytest.raises(regkit.OptionError) as error:
+        graph.random_stream(ZEROS, seed)
+    assert str(error.value) == f"random_stream got seed={seed!r}; accepted: integers of at least 0, or None"
+
+
+def test_a_stream_draws_for_its_own_library_only(lib):
+    with pytest.raises(
+        regkit.GraphError, match=f"a random stream of {lib.name} cannot draw for an expression of numpy"
+    ):
+        stream_of(lib, 1).normal(ZEROS)
