@@ -123,7 +123,7 @@ def _read_entry(entry: str, installed: Installed, seen: set[str]) -> None:
         children = os.listdir(entry or ".")
     except NotADirectoryError:
         children = None
-    except OSError:  # it does not exist or must not be read: nothing can be imported from it either
+    except (OSError, ValueError):  # no such folder, or no path at all: nothing can be imported from it either
         return
     if children is None or entry.lower().rstrip("/\\").endswith(".egg"):
         from importlib.machinery import PathFinder
@@ -159,12 +159,15 @@ def _from_library(finder: Any, entry: str | None) -> Iterator[tuple[str, Distrib
     except Exception:  # a finder of somebody else's; theirs must not harm ours
         return
     for distribution in distributions:
+        name = ""
         try:
-            name = distribution.metadata["Name"] or ""
-            text = distribution.read_text("entry_points.txt") or ""
+            name = distribution.metadata.get("Name") or ""
+            data = (distribution.read_text("entry_points.txt") or "").encode()
+        except UnicodeDecodeError as error:
+            data = error.object  # said to be unreadable where its text is needed
         except Exception:  # as above
             continue
-        yield _normalized(name), Distribution(name, distribution.read_text), text.encode()
+        yield _normalized(name), Distribution(name or entry or "unknown", distribution.read_text), data
 
 
 def _add(installed: Installed, seen: set[str], found: Iterable[tuple[str, Distribution, bytes]]) -> None:
@@ -174,11 +177,12 @@ def _add(installed: Installed, seen: set[str], found: Iterable[tuple[str, Distri
     for name, distribution, data in found:
         if name in seen:
             continue
-        here.add(name)
+        if name:  # those without a name have nothing to be told apart by, and hide nobody
+            here.add(name)
         if group not in data:
             continue
         try:
-            text = data.decode("utf-8")
+            text = data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             installed.problems.append(f"{distribution.folder}: entry_points.txt is not UTF-8 ({error.reason})")
             continue

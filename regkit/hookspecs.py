@@ -92,7 +92,7 @@ def implemented(cls: type) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     own = _attributes_before_the_hooks(cls)
     for name, attribute in own.items():
-        options = getattr(attribute, MARK, None) or getattr(getattr(attribute, "__func__", None), MARK, None)
+        options = _mark(attribute)
         if options is not None:
             _check_mark(cls, name, options)
         if name in HOOKS and (options is not None or issubclass(cls, Hooks)):
@@ -106,19 +106,25 @@ def implemented(cls: type) -> dict[str, tuple[str, ...]]:
 
 def has_hooks(cls: type) -> bool:
     """Tell whether a class means to be a regularizer, rightly written or not."""
-    return issubclass(cls, Hooks) or any(
-        getattr(attribute, MARK, None) is not None for attribute in _attributes_before_the_hooks(cls).values()
-    )
+    return issubclass(cls, Hooks) or any(_mark(attribute) for base in cls.__mro__ for attribute in vars(base).values())
 
 
 def _attributes_before_the_hooks(cls: type) -> dict[str, object]:
-    """What the class and its bases define, nearest first, leaving out `Regularizer` and what stands behind it."""
+    """What the class and its bases define, nearest first, down to `Regularizer`, behind which Python finds no hook."""
     found: dict[str, object] = {}
     for base in cls.__mro__:
-        if base is not object and "_declares_hooks" not in vars(base):
-            for name, attribute in vars(base).items():
-                found.setdefault(name, attribute)
+        if base is object or "_declares_hooks" in vars(base):
+            break
+        for name, attribute in vars(base).items():
+            nearest = found.setdefault(name, attribute)
+            if name in HOOKS and _mark(attribute) is not None and _mark(nearest) is None and not issubclass(cls, Hooks):
+                raise HookSignatureError(f"{_named(cls)}.{name} overrides a hook. Mark it too with @regkit.hookimpl")
     return found
+
+
+def _mark(attribute: object) -> Any:
+    """What ``@regkit.hookimpl`` left on an attribute, or None."""
+    return getattr(attribute, MARK, None) or getattr(getattr(attribute, "__func__", None), MARK, None)
 
 
 def _check_mark(cls: type, name: str, options: dict[str, object]) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pluggy
 
-from .errors import NoMatchError, RegkitError
+from .errors import GraphError, NoMatchError, RegkitError
 from .hookspecs import HOOKS, Hooks, implemented
-from .matching import matches
+from .matching import globs_of, matches
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, MutableMapping, Sequence
+    from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 
 #: Marks the hooks of a class that is no subclass of `Regularizer`; the options pluggy has for it are not used.
 hookimpl = pluggy.HookimplMarker("regkit")
@@ -29,31 +30,68 @@ class Adapter:
         self.regularizer = regularizer
         self.hooks = implemented(type(regularizer))
 
-    def modify_graph(self, outputs: MutableMapping[str, Any], layers: Sequence[Any]) -> tuple[Adapter, bool]:
-        """Run the hook on one layer; the result tells whether the regularizer's pattern matched anything there."""
-        pattern = getattr(self.regularizer, "pattern", None)
-        matched = pattern is None or any(matches(name, pattern) for name in outputs)
+    def modify_graph(self, outputs: MutableMapping[str, Any], layers: Sequence[Any]) -> tuple[Adapter, Modified]:
+        """Run the hook on one layer.
+
+        What it adds is taken out again and comes with the result: the originals that one regularizer keeps are not for
+        the next one to change.
+        """
+        names = list(outputs)
+        problem = None
         try:
-            self._call("modify_graph", outputs=outputs, layers=layers)
-        except NoMatchError:  # nothing for it in this layer; whether in any, the set finds out
-            matched = False
-        return self, matched
+            with self._named():
+                returned = self._call("modify_graph", outputs=outputs, layers=layers)
+                matched = pattern_matches(getattr(self.regularizer, "pattern", None), names)
+        except NoMatchError as error:  # nothing for it in this layer; whether in any, the set finds out
+            return self, Modified(False, {}, error)
+        if returned is not None:
+            problem = f"returned {returned!r}, and has to change the outputs in place"
+        missing = [name for name in names if name not in outputs]
+        if missing:
+            problem = f"took {missing[0]!r} away. A changed output keeps its name"
+        if problem:
+            raise GraphError(f"{self.name}: modify_graph of {type(self.regularizer).__name__} {problem}")
+        return self, Modified(matched, {name: outputs.pop(name) for name in list(outputs) if name not in names}, None)
 
     def loss(self, layers: Sequence[Any], outputs: MutableMapping[str, Any]) -> tuple[Adapter, Any]:
         """Run the hook; the result is the penalty."""
-        return self, self._call("loss", layers=layers, outputs=outputs)
+        with self._named():
+            return self, self._call("loss", layers=layers, outputs=outputs)
 
     def log(self) -> None:
         """Run the hook."""
-        self._call("log")
+        with self._named():
+            self._call("log")
 
     def _call(self, hook: str, **arguments: Any) -> Any:
+        return getattr(self.regularizer, hook)(*(arguments[name] for name in self.hooks[hook]))
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Put the regularizer's name before what regkit says of it."""
         try:
-            return getattr(self.regularizer, hook)(*(arguments[name] for name in self.hooks[hook]))
+            yield
         except RegkitError as error:
             if type(error).__module__ == RegkitError.__module__:  # ours: made from one message, and so made again
-                raise type(error)(f"{self.name}: {error}") from error.__cause__
+                again = type(error)(f"{self.name}: {error}").with_traceback(error.__traceback__)
+                raise again from error.__cause__
             raise
+
+
+class Modified(NamedTuple):
+    """What became of one layer in the hands of one regularizer."""
+
+    matched: bool
+    kept: dict[str, Any]  # what it added: the originals
+    no_match: NoMatchError | None  # what it said where nothing matched
+
+
+def pattern_matches(pattern: Any, names: Iterable[str]) -> bool:
+    """Tell whether a regularizer's pattern matches any of several names; no pattern matches all."""
+    if pattern is None:
+        return True
+    globs = globs_of(pattern)
+    return any(matches(name, globs) for name in names)
 
 
 class HookManager(pluggy.PluginManager):

@@ -67,7 +67,8 @@ def select_outputs(outputs: Mapping[str, Any], pattern: Globs) -> list[tuple[str
     >>> regkit.select_outputs({"in:out": 1, "hid1:out": 2, "hid2:out": 3}, ["hid2:*", "hid[12]:out"])
     [('hid1:out', 2), ('hid2:out', 3)]
     """
-    selected = [(name, outputs[name]) for name in outputs if matches(name, pattern)]
+    globs = globs_of(pattern)
+    selected = [(name, outputs[name]) for name in outputs if matches(name, globs)]
     if not selected:
         raise NoMatchError(f"pattern {_shown(pattern)} matches none of the outputs: {', '.join(outputs) or 'none'}")
     return selected
@@ -102,25 +103,31 @@ def select_params(layers: Iterable[Any], pattern: Globs) -> list[tuple[str, Any]
     >>> [name for name, _ in regkit.select_params([regkit.Layer("hid1:out", [w, b])], "*.w")]
     ['hid1.w']
     """
+    globs = globs_of(pattern)
     params: dict[str, Any] = {}
     for param in (param for layer in layers for param in layer.params):
         name = getattr(param, "name", None)
-        if name is not None and params.setdefault(name, param) is not param and matches(name, pattern):
+        if name is not None and params.setdefault(name, param) is not param and matches(name, globs):
             raise GraphError(f"two different parameters are named {name!r}. Give each a name of its own")
-    selected = [(name, param) for name, param in params.items() if matches(name, pattern)]
+    selected = [(name, param) for name, param in params.items() if matches(name, globs)]
     if not selected:
         raise NoMatchError(f"pattern {_shown(pattern)} matches none of the parameters: {', '.join(params) or 'none'}")
     return selected
 
 
-def matches(name: str, pattern: Globs) -> bool:
-    """Tell whether a name matches a glob, or any of several."""
+def globs_of(pattern: Globs) -> tuple[str, ...]:
+    """Return the globs of a pattern; OptionError if it is none."""
+    checked = checked_pattern("select", pattern)
+    if checked is None:
+        raise OptionError("select got pattern=None; accepted: a glob, or a list of one or more globs")
+    return (checked,) if isinstance(checked, str) else tuple(checked)
+
+
+def matches(name: str, globs: tuple[str, ...]) -> bool:
+    """Tell whether a name matches any of several globs."""
     from fnmatch import fnmatchcase
 
-    globs = checked_pattern("select", pattern)
-    if globs is None:
-        raise OptionError("select got pattern=None; accepted: a glob, or a list of one or more globs")
-    return any(fnmatchcase(name, glob) for glob in ((globs,) if isinstance(globs, str) else globs))
+    return any(fnmatchcase(name, glob) for glob in globs)
 
 
 def _shown(pattern: Globs) -> str:

@@ -10,10 +10,11 @@ import sys
 from _thread import allocate_lock  # threading.Lock, without the cost of importing threading
 
 from . import discovery
+from .arguments import REQUIRED, constructor_arguments, is_mapping
 from .discovery import Claim
 from .errors import AliasConflictError, OptionError, PluginLoadError, RegkitError, UnknownAliasError
 from .hookspecs import has_hooks, implemented
-from .regularizer import ACCEPTED_WEIGHT, REQUIRED, checked_weight, constructor_arguments
+from .regularizer import ACCEPTED_WEIGHT, checked_weight, weight_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -179,7 +180,8 @@ def construct(alias: str, value: Any) -> list[tuple[Any, bool]]:
         return [(_instance(alias, cls, value), True)]
     except RegkitError as error:
         if type(error).__module__ == RegkitError.__module__:  # ours: made from one message, and so made again
-            raise type(error)(f"alias {alias!r}: {error}") from error.__cause__
+            again = type(error)(f"alias {alias!r}: {error}").with_traceback(error.__traceback__)
+            raise again from error.__cause__
         raise
 
 
@@ -208,25 +210,17 @@ def _instance(alias: str, cls: type, value: Any) -> Any:
         regularizer = cls(**options)
     except RegkitError:
         raise
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # whatever a plugin's constructor says no with
         written = ", ".join(f"{name}={given!r}" for name, given in options.items())
         raise OptionError(f"{cls.__name__}({written}) is refused: {error}") from error
-    if given_options and "weight" in arguments and "weight" not in options and _is_zero(regularizer.weight):
+    weight_of(regularizer)  # it is an error not to store it
+    if given_options and "weight" in arguments and "weight" not in options and _is_zero(weight_of(regularizer)):
         warn(f"alias {alias!r}: {cls.__name__} was given no weight, so its weight is 0 and it has no effect")
     return regularizer
 
 
 def _accepted_values() -> str:
     return f"{ACCEPTED_WEIGHT}, a mapping of constructor arguments, a regularizer, a list of these, or None"
-
-
-def is_mapping(value: Any) -> bool:
-    """Tell whether a value is a mapping, asking for the abstract class only where it is no dict."""
-    if isinstance(value, dict):
-        return True
-    from collections.abc import Mapping
-
-    return isinstance(value, Mapping)
 
 
 def _is_zero(weight: Any) -> bool:
@@ -288,8 +282,10 @@ def _unknown(alias: str, installed: discovery.Installed) -> str:
 def _conflict(alias: str, claims: tuple[Claim, ...]) -> str:
     instance = f"{claims[0].target.rpartition(':')[2]}(...)"
     written = f"{alias}={instance}" if alias.isidentifier() else f"{{{alias!r}: {instance}}}"
+    claimants = "distributions" if len({claim[:2] for claim in claims}) > 1 else "entry points of one distribution"
     return (
-        f"alias {alias!r} is claimed by {len(claims)} distributions: {', '.join(map(str, claims))}. "
+        f"alias {alias!r} is claimed by {len(claims)} {claimants}: "
+        f"{', '.join(map(str, claims))}. "
         f"Uninstall one, or pass an instance: build({written})"
     )
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 
+from .arguments import changed_options, constructor_arguments
 from .errors import GraphError, OptionError
 from .hookspecs import Hooks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from typing import Any, Union
 
     Pattern = Union[str, Sequence[str], None]
@@ -64,10 +65,10 @@ class Regularizer(Hooks):
         """Log one line at level INFO to the logger ``regkit``, such as ``regularizer: 0.1 * HiddenL1(hid3:out)``."""
         import logging
 
-        pattern = self.pattern
+        pattern = getattr(self, "pattern", None)
         logging.getLogger("regkit").info(
             "regularizer: %s * %s(%s)",
-            self.weight,
+            weight_of(self),
             type(self).__name__,
             pattern if pattern is None or isinstance(pattern, str) else ", ".join(pattern),
         )
@@ -83,6 +84,8 @@ def checked_weight(owner: str, weight: Any) -> Any:
         from .graph.libraries import is_symbolic  # only here: most weights are plain numbers
 
         if is_symbolic(weight):
+            if str(getattr(weight, "dtype", "")).startswith(("complex", "bool")):
+                raise OptionError(f"{owner} got weight={weight!r} of type {weight.type}; accepted: {ACCEPTED_WEIGHT}")
             if getattr(weight, "ndim", None) != 0:
                 raise GraphError(f"{owner} got weight={weight!r} of type {weight.type}; accepted: {ACCEPTED_WEIGHT}")
             return weight
@@ -95,7 +98,9 @@ def checked_weight(owner: str, weight: Any) -> Any:
 def _as_python_number(value: Any) -> float | None:
     """A Python number for what is one or a NumPy scalar or 0-d array of one; None for the rest, bool included."""
     if getattr(value, "ndim", None) == 0 and type(value).__module__.partition(".")[0] == "numpy":
-        value = value.item()
+        if getattr(value, "mask", False):
+            return None
+        value = float(value) if value.dtype.kind == "f" else value.item()  # item() keeps what is longer than a double
     return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
@@ -108,65 +113,18 @@ def checked_pattern(owner: str, pattern: Any) -> Pattern:
     raise OptionError(f"{owner} got pattern={pattern!r}; accepted: None, a glob, or a list of one or more globs")
 
 
-class _Required:
-    def __repr__(self) -> str:
-        return "<required>"
+def weight_of(regularizer: object) -> Any:
+    """Return the weight of any regularizer; 1 if its class has no such thing.
 
-
-REQUIRED: Any = _Required()
-
-
-def constructor_arguments(cls: type) -> tuple[dict[str, Any], bool]:
-    """Return the constructor's arguments with their defaults, and whether it takes any others as well.
-
-    A constructor with ``**kwargs`` hands them to the next one, as cooperative classes do. Read from code objects:
-    `inspect` costs more than the rest of a build.
+    Raises
+    ------
+    OptionError
+        If its constructor takes a weight and does not store it under that name.
     """
-    arguments: dict[str, Any] = {}
-    for function in _constructors(cls):
-        code = function.__code__
-        names = code.co_varnames[1 : code.co_argcount]
-        defaults = function.__defaults__ or ()
-        required = len(names) - len(defaults)
-        for position, name in enumerate(names):
-            arguments.setdefault(name, REQUIRED if position < required else defaults[position - required])
-        for name in code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]:
-            arguments.setdefault(name, (function.__kwdefaults__ or {}).get(name, REQUIRED))
-        if not code.co_flags & 0x08:
-            return arguments, False
-    return arguments, bool(arguments)
-
-
-def _constructors(cls: type) -> Iterator[Any]:
-    for base in cls.__mro__:
-        function: Any = vars(base).get("__init__")
-        while hasattr(function, "__wrapped__"):
-            function = function.__wrapped__
-        if hasattr(function, "__code__"):
-            yield function
-
-
-def all_options(regularizer: object) -> dict[str, Any]:
-    """Return every constructor argument of an instance, the weight first, as it is stored."""
-    names = sorted(constructor_arguments(type(regularizer))[0], key=lambda name: name != "weight")
-    missing = [name for name in names if not hasattr(regularizer, name)]
-    if missing:
+    if hasattr(regularizer, "weight"):
+        return regularizer.weight
+    if "weight" in constructor_arguments(type(regularizer))[0]:
         raise OptionError(
-            f"{type(regularizer).__name__} does not store its argument {missing[0]!r} under that name, "
-            f"so it cannot be written down. Set self.{missing[0]} in its constructor"
+            f"{type(regularizer).__name__} takes a weight and does not store it. Set self.weight in its constructor"
         )
-    return {name: getattr(regularizer, name) for name in names}
-
-
-def changed_options(regularizer: object) -> dict[str, Any]:
-    """Return the constructor arguments of an instance that differ from their defaults, the weight first."""
-    defaults, _ = constructor_arguments(type(regularizer))
-    names = sorted((name for name in defaults if hasattr(regularizer, name)), key=lambda name: name != "weight")
-    options = {name: getattr(regularizer, name) for name in names}
-    return {name: value for name, value in options.items() if not _same(value, defaults[name])}
-
-
-def _same(value: Any, default: Any) -> bool:
-    """Equality that an array, or an expression that overloads ``==``, cannot upset."""
-    plain = isinstance(value, (int, float, str)) and type(value) is type(default)
-    return value is default or (plain and bool(value == default))
+    return 1

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from .arguments import all_options, is_mapping, plain, value_as_written
 from .errors import GraphError, NoMatchError, OptionError, RegkitError, UnknownAliasError
-from .registry import construct, is_mapping, resolve, target_of
-from .regularizer import all_options, changed_options
+from .registry import construct, resolve, target_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
     from typing import Any
 
-    from .manager import Adapter
     from .penalties import Term
 
     Member = tuple[str, Any, bool]  # label, regularizer, whether it was built from the label
@@ -85,10 +84,12 @@ class RegularizerSet:
 
     def __init__(self, members: Iterable[Member]) -> None:
         self._members = tuple(members)
-        self._adapters: list[Adapter] = []
         self._manager: Any = None
-        self._modified: dict[str, None] = {}  # the names that modify_graph has seen
+        # Of the graph that is being built: the outputs that modify_graph has seen, who matched, what the others said
+        self._seen: dict[str, None] = {}
         self._matched: set[str] = set()
+        self._no_match: dict[str, str] = {}
+        self._graph_is_done = False
 
     # What a host calls
 
@@ -107,9 +108,8 @@ class RegularizerSet:
         GraphError
             If an output is no expression, or they are of different libraries.
         """
-        from .penalties import check_outputs
-
-        check_outputs(outputs)
+        if self._graph_is_done:
+            self._forget_the_graph()
         self._run_modify_graph(outputs, layers)
 
     def loss(self, layers: Sequence[Any], outputs: MutableMapping[str, Any]) -> Any:
@@ -148,17 +148,19 @@ class RegularizerSet:
         list of Term
             ``(name, weight, penalty, weighted)``, in order, without regularizers that have no penalty.
         """
-        from .penalties import check_outputs, term
+        from .penalties import check_layers, check_outputs, weigh
 
         made_by = check_outputs(outputs)
-        results = [
-            (adapter, penalty)
+        check_layers(layers)
+        self._graph_is_done = True
+        penalties = [
+            (adapter.name, adapter.regularizer, penalty)
             for adapter, penalty in self._hooks.loss(layers=layers, outputs=outputs)
             if penalty is not None
         ]
-        if self._modified:  # otherwise there was no layer in which a pattern could match
-            self._check_matched(self._matched | {adapter.name for adapter, _ in results}, self._modified)
-        return [term(adapter.name, adapter.regularizer, penalty, made_by) for adapter, penalty in results]
+        if self._seen:  # otherwise there was no layer in which a pattern could match
+            self._check_matched(but={name for name, _, _ in penalties})
+        return weigh(penalties, made_by)
 
     def apply(self, outputs: Mapping[str, Any], layers: Sequence[Any] = ()) -> dict[str, Any]:
         """Return the expressions of a finished graph as if `modify_graph` had run while it was built.
@@ -183,16 +185,14 @@ class RegularizerSet:
             If the expressions are not of one graph, or a change cannot be made: see `regkit.graph.rebuild`.
         """
         from .graph.rebuilding import rebuild
-        from .penalties import check_outputs
+        from .penalties import check_layers, check_outputs
 
         check_outputs(outputs)
-        matched: set[str] = set()
-
-        def modify(current: dict[str, Any]) -> None:
-            matched.update(self._run_modify_graph(current, layers))
-
-        rebuilt = rebuild(outputs, modify)
-        self._check_matched(matched, outputs)
+        check_layers(layers)
+        self._forget_the_graph()
+        rebuilt = rebuild(outputs, lambda current: self._run_modify_graph(current, layers))
+        self._graph_is_done = True
+        self._check_matched()
         return rebuilt
 
     def log(self) -> None:
@@ -204,7 +204,8 @@ class RegularizerSet:
 
         For hosts that only predict: `modify_graph` sees one layer at a time and cannot know that no layer will match.
         """
-        return [name for name in self._changing() if name not in self._matched]
+        changing = [hook.plugin.name for hook in reversed(self._hooks.modify_graph.get_hookimpls())]
+        return [name for name in changing if name not in self._matched]
 
     def config(self) -> dict[str, Any]:
         """Return the set as a plain mapping that `build` takes back, and that JSON can hold.
@@ -237,7 +238,7 @@ class RegularizerSet:
             options = {}
             for argument, value in all_options(regularizer).items():
                 try:
-                    options[argument] = _plain(current_value(value))
+                    options[argument] = plain(current_value(value))
                 except (TypeError, GraphError) as error:
                     raise OptionError(f"{label}: {argument}={value!r} cannot be written down: {error}") from None
             written.setdefault(label, []).append(options)
@@ -267,14 +268,16 @@ class RegularizerSet:
     def __repr__(self) -> str:
         values: dict[str, list[str]] = {}
         for label, regularizer, built in self._members:
-            values.setdefault(label, []).append(_value_as_written(regularizer) if built else repr(regularizer))
+            values.setdefault(label, []).append(value_as_written(regularizer) if built else repr(regularizer))
         lines = {label: row[0] if len(row) == 1 else f"[{', '.join(row)}]" for label, row in values.items()}
         if all(label.isidentifier() for label in lines):
             return f"build({', '.join(f'{label}={value}' for label, value in lines.items())})"
         return f"build({{{', '.join(f'{label!r}: {value}' for label, value in lines.items())}}})"
 
-    def __reduce__(self) -> tuple[type[RegularizerSet], tuple[tuple[Member, ...]]]:
-        return RegularizerSet, (self._members,)
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but pluggy's manager, which is made anew when it is needed; containers are copied."""
+        state = {**self.__dict__, "_manager": None}
+        return {name: value.copy() if isinstance(value, (dict, set)) else value for name, value in state.items()}
 
     # Inside
 
@@ -293,36 +296,41 @@ class RegularizerSet:
         if self._manager is None:
             from .manager import Adapter, HookManager
 
-            self._adapters = [Adapter(name, regularizer) for name, regularizer in zip(self._names(), self)]
-            self._manager = HookManager(self._adapters)
+            self._manager = HookManager(Adapter(*named) for named in zip(self._names(), self))
         return self._manager.hook
 
-    def _run_modify_graph(self, outputs: MutableMapping[str, Any], layers: Sequence[Any]) -> set[str]:
-        """Run the hook on one layer, remember what matched, and return the names of those that did."""
-        self._modified.update(dict.fromkeys(outputs))
-        results = self._hooks.modify_graph(outputs=outputs, layers=layers)
-        matched = {adapter.name for adapter, matched in results if matched}
-        self._matched |= matched
-        return matched
+    def _run_modify_graph(self, outputs: MutableMapping[str, Any], layers: Sequence[Any]) -> None:
+        """Run the hook on one layer, and remember what matched."""
+        from .penalties import check_outputs
 
-    def _changing(self) -> list[str]:
-        """The names of the regularizers that change graphs."""
-        hooks = self._hooks  # makes the adapters
-        return [adapter.name for adapter in self._adapters if hooks and "modify_graph" in adapter.hooks]
+        check_outputs(outputs)
+        self._seen.update(dict.fromkeys(outputs))
+        kept: dict[str, Any] = {}
+        for adapter, modified in self._hooks.modify_graph(outputs=outputs, layers=layers):
+            if modified.matched:
+                self._matched.add(adapter.name)
+            elif modified.no_match:
+                self._no_match[adapter.name] = str(modified.no_match)
+            for name, original in modified.kept.items():
+                kept.setdefault(name, original)  # of several originals by one name, the first is the clean one
+        outputs.update(kept)
+        check_outputs(outputs)
 
-    def _check_matched(self, matched: set[str], seen: Iterable[str]) -> None:
-        """Raise for a regularizer that changes graphs and is not among those that matched."""
-        for name in self._changing():
-            if name not in matched:
+    def _forget_the_graph(self) -> None:
+        self._seen, self._matched, self._no_match, self._graph_is_done = {}, set(), {}, False
+
+    def _check_matched(self, but: Collection[str] = ()) -> None:
+        """Raise for a regularizer that was given the layers of a graph, found nothing to change, and adds nothing."""
+        from .manager import pattern_matches
+
+        for name in self.unmatched():
+            if name not in but:
                 pattern = getattr(self[name], "pattern", None)
-                raise NoMatchError(f"{name}: pattern {pattern!r} matches none of the outputs: {', '.join(seen)}")
-
-
-def _value_as_written(regularizer: Any) -> str:
-    options = changed_options(regularizer)
-    if hasattr(regularizer, "weight") and not (options.keys() - {"weight"}):
-        return repr(regularizer.weight)
-    return f"dict({', '.join(f'{name}={value!r}' for name, value in options.items())})"
+                if name in self._no_match and pattern_matches(pattern, self._seen):
+                    raise NoMatchError(self._no_match[name])  # it looks for something else than its pattern
+                raise NoMatchError(
+                    f"{name}: pattern {pattern!r} matches none of the outputs: {', '.join(self._seen) or 'none'}"
+                )
 
 
 def _class_or_none(label: str) -> type | None:
@@ -330,16 +338,3 @@ def _class_or_none(label: str) -> type | None:
         return resolve(label)
     except RegkitError:
         return None
-
-
-def _plain(value: Any) -> Any:
-    """The value as JSON has it."""
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if is_mapping(value):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    raise TypeError(f"JSON has no form for {type(value).__name__}")

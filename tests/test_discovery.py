@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import random
 import shutil
 import sys
 import threading
+import time
 import zipfile
 from pathlib import Path
 
 import pytest
 
 import regkit
+from regkit import discovery
 
 INSTALLED = Path(__file__).parent / "installed"
 
@@ -166,7 +169,65 @@ def test_the_order_of_the_path_changes_nothing_but_which_copy_comes_first(instal
     assert all(claims == found[0] for claims in found[1:])
 
 
-def test_threads_that_ask_at_once_get_one_class(installed):
+def test_the_order_of_the_file_system_changes_nothing(installed, monkeypatch):
+    listdir, found = os.listdir, []
+    for reverse in (False, True):
+        monkeypatch.setattr(os, "listdir", lambda path, reverse=reverse: sorted(listdir(path), reverse=reverse))
+        installed("two_versions", "conflict", "healthy")
+        found.append(list(regkit.available().items()))
+        with pytest.raises(regkit.AliasConflictError) as error:
+            regkit.build(acme_twice=1)
+        found[-1].append(str(error.value))
+    assert found[0] == found[1]
+
+
+def test_names_that_differ_only_by_normalization_are_one_distribution(installed, monkeypatch, tmp_path):
+    shutil.copytree(INSTALLED / "older" / "acme_healthy-0.9.dist-info", tmp_path / "Acme.Healthy-0.9.dist-info")
+    installed("healthy")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    regkit.refresh()
+    assert "acme_old_alias" in regkit.available()
+    assert "acme_healthy" not in regkit.available()
+
+
+def test_path_entries_that_are_no_paths_harm_nobody(installed, monkeypatch):
+    monkeypatch.setattr(sys, "path", ["a\0b", "\ud800", b"bytes", *sys.path])
+    installed("healthy")
+    assert "acme_healthy" in regkit.available()
+
+
+def test_distributions_without_a_name_do_not_hide_each_other(installed, monkeypatch, tmp_path):
+    for alias in ("acme_first", "acme_second"):
+        with zipfile.ZipFile(tmp_path / f"{alias}.zip", "w") as file:
+            file.writestr("-1.0.dist-info/METADATA", "Version: 1.0\n")
+            file.writestr("-1.0.dist-info/entry_points.txt", f"[regkit.regularizers]\n{alias} = acme_healthy:Healthy\n")
+    monkeypatch.setattr(sys, "path", [*map(str, sorted(tmp_path.glob("*.zip"))), *sys.path])
+    installed("healthy")
+    assert {"acme_first", "acme_second"} <= set(regkit.available())
+
+
+def test_a_byte_order_mark_does_not_hide_the_group(installed, monkeypatch, tmp_path):
+    shutil.copytree(INSTALLED / "healthy" / "acme_healthy-1.0.dist-info", tmp_path / "acme_healthy-1.0.dist-info")
+    entry_points = tmp_path / "acme_healthy-1.0.dist-info" / "entry_points.txt"
+    entry_points.write_text(entry_points.read_text(), encoding="utf-8-sig")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    installed()
+    assert "acme_healthy" in regkit.available()
+
+
+def test_two_entry_points_of_one_distribution_are_not_called_two_distributions(installed, monkeypatch, tmp_path):
+    folder = tmp_path / "acme_dup-1.0.dist-info"
+    folder.mkdir()
+    (folder / "entry_points.txt").write_text("[regkit.regularizers]\ndup = m:A\ndup = m:B\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    installed()
+    with pytest.raises(regkit.AliasConflictError, match="claimed by 2 entry points of one distribution: acme_dup 1.0"):
+        regkit.build(dup=1)
+
+
+def test_threads_that_ask_at_once_read_once_and_get_one_class(installed, monkeypatch):
+    readings, read = [], discovery.read
+    monkeypatch.setattr(discovery, "read", lambda: readings.append(time.sleep(0.05)) or read())
     installed("healthy")
     barrier = threading.Barrier(8)
     classes = []
@@ -182,3 +243,4 @@ def test_threads_that_ask_at_once_get_one_class(installed):
         thread.join()
     assert len(classes) == 8
     assert len(set(classes)) == 1
+    assert len(readings) == 1

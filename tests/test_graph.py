@@ -130,7 +130,7 @@ def test_bernoulli_draws_are_1_as_often_as_the_probability_says(lib, probability
         assert abs(draws.mean() - probability) <= 5 * deviation
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int32"])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("method", ["normal", "bernoulli"])
 def test_draws_have_the_dtype_and_the_shape_of_what_they_are_drawn_for(lib, floatX, dtype, method):
     arguments = (0.5,) if method == "bernoulli" else ()
@@ -140,6 +140,28 @@ def test_draws_have_the_dtype_and_the_shape_of_what_they_are_drawn_for(lib, floa
     assert getattr(stream_of(lib, 5), method)(scalar, *arguments).ndim == 0
     eager = getattr(graph.random_stream(np.zeros(3, dtype), 5), method)(np.zeros((4, 1), dtype), *arguments)
     assert (eager.dtype, eager.shape) == (dtype, (4, 1))
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int64", "bool", "float16"])
+def test_bernoulli_draws_for_narrow_dtypes_are_as_often_1(lib, dtype):
+    for probability, least, most in ((0.5, 4500, 5500), (1.0, 10000, 10000)):
+        zeros = ZEROS.astype(dtype)
+        compiled = drawn(lib, stream_of(lib, 7), "bernoulli", probability, dtype=dtype)(zeros)
+        eager = graph.random_stream(zeros, 7).bernoulli(zeros, probability)
+        for draws in (compiled, eager):
+            assert draws.dtype == dtype
+            assert least <= (draws == 1).sum() <= most
+
+
+def test_normal_draws_that_would_be_cut_off_are_refused():
+    with pytest.raises(regkit.GraphError, match="normal draws of dtype int32 would be cut off"):
+        graph.random_stream(ZEROS, 1).normal(np.zeros(2, "int32"))
+
+
+@pytest.mark.parametrize("probability", [-0.1, 1.5, float("nan"), "0.5", None])
+def test_a_probability_that_is_none_is_refused(probability):
+    with pytest.raises(regkit.OptionError, match="bernoulli got probability=.*; accepted: from 0 to 1"):
+        graph.random_stream(ZEROS, 1).bernoulli(ZEROS, probability)
 
 
 def test_gradients_go_past_random_draws(lib):

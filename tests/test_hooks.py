@@ -84,6 +84,58 @@ def test_a_marked_class_of_any_base_is_a_regularizer(network):
     assert regs.loss(layers, outputs) == pytest.approx(0.5 * outputs["hid1:out"].sum())
 
 
+class Mixin:
+    def loss(self, outputs):
+        return outputs["hid1:out"].sum()
+
+
+def test_a_hook_of_a_base_counts_where_python_finds_it(network):
+    before = type("Before", (Mixin, regkit.Regularizer), {})
+    layers, outputs = network
+    assert regkit.build(a=before(weight=1)).loss(layers, outputs) == pytest.approx(outputs["hid1:out"].sum())
+    behind = type("Behind", (regkit.Regularizer, Mixin), {})
+    assert "has no hook" in refused(behind)
+
+
+def test_a_marked_hook_that_is_overridden_without_a_mark_is_refused():
+    class Base:
+        @regkit.hookimpl
+        def loss(self):
+            return 1.0
+
+    class C(Base):
+        def loss(self):
+            return 2.0
+
+    assert refused(C) == "C.loss overrides a hook. Mark it too with @regkit.hookimpl"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda outputs: {**outputs}, "a: modify_graph of C returned .*, and has to change the outputs in place"),
+        (lambda outputs: outputs.clear(), "a: modify_graph of C took 'hid1:out' away. A changed output keeps its name"),
+        (
+            lambda outputs: outputs.update({"hid1:out": None}),
+            "'hid1:out': None of type builtins.NoneType is no expr",
+        ),
+    ],
+)
+def test_a_hook_that_does_not_change_the_outputs_in_place_is_refused(change, said):
+    regs = regkit.build(a=make(modify_graph=lambda self, outputs: change(outputs))())
+    with pytest.raises(regkit.GraphError, match=said):
+        regs.modify_graph({"hid1:out": np.ones(2)})
+
+
+def test_what_a_plugin_says_wrong_still_shows_the_plugins_line(network):
+    def loss(self, outputs):
+        return regkit.select_outputs(outputs, "nothing")
+
+    with pytest.raises(regkit.NoMatchError, match="a: pattern 'nothing' matches none") as error:
+        regkit.build(a=make(loss=loss)(weight=1)).loss(*network)
+    assert any(entry.frame.code.name == "loss" and __file__ in str(entry.path) for entry in error.traceback)
+
+
 def test_hooks_take_any_of_their_arguments_in_any_order_and_through_decorators(network):
     layers, outputs = network
     given = {}

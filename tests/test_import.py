@@ -7,11 +7,12 @@ import subprocess
 import sys
 
 HEAVY = {"numpy", "pluggy", "theano", "aesara", "pytensor", "importlib.metadata", "typing", "dataclasses", "inspect"}
+HEAVY |= {"logging", "re", "difflib", "functools", "collections", "enum", "warnings", "threading", "pathlib"}
 
 
 def modules_after(code: str) -> set[str]:
     """Names of the modules that a fresh interpreter has loaded for some code."""
-    report = "import json; print(json.dumps(sorted(set(sys.modules) - before)))"
+    report = "loaded = sorted(set(sys.modules) - before); import json; print(json.dumps(loaded))"
     script = f"import sys; before = set(sys.modules); {code}; {report}"
     output = subprocess.run(
         [sys.executable, "-S", "-c", _with_site(script)], check=True, capture_output=True, text=True

@@ -37,6 +37,8 @@ def test_outputs_that_match_nothing_are_named():
 def test_a_selection_needs_a_glob(pattern):
     with pytest.raises(regkit.OptionError, match="select got pattern="):
         regkit.select_outputs(OUTPUTS, pattern)
+    with pytest.raises(regkit.OptionError, match="select got pattern="):
+        regkit.select_params([], pattern)
 
 
 def test_parameters_are_selected_by_name_once_also_where_layers_share_them():

@@ -59,6 +59,23 @@ def test_a_constant_that_a_plugin_works_out_leaves_the_dtype_of_the_rest(lib):
     assert regkit.build(a=Constant(weight=2)).loss([], {"hid1:out": z}) == 5
 
 
+def test_a_live_weight_of_a_constant_penalty_stays_live_and_leaves_dtypes(lib):
+    class Constant(regkit.Regularizer):
+        def loss(self):
+            return 2.0
+
+    weight = lib.shared(np.float64(1.0))
+    z = lib.tensor("z", "float32")
+    loss = regkit.build(a=Constant(weight=weight), b=Sum(weight=1)).loss([], {"hid1:out": z})
+    assert loss.dtype == "float32"
+    step = lib.function([z], loss)
+    assert step(np.ones((1, 2), "float32")) == 4
+    weight.set_value(10.0)
+    assert step(np.ones((1, 2), "float32")) == 22
+    eager = regkit.build(a=Constant(weight=1), b=Sum(weight=1)).loss([], {"hid1:out": np.ones(2, "float32")})
+    assert (eager, eager.dtype) == (4, "float32")
+
+
 def test_a_shared_weight_is_live(lib):
     weight = lib.shared(np.float64(0.5), name="weight")
     z = lib.tensor("z")
@@ -84,6 +101,7 @@ def test_a_live_weight_is_written_down_and_logged(lib):
     assert regs.config()["hidden_l1"]["weight"] == 0.25
     with pytest.raises(regkit.OptionError, match="cannot be written down: .* is symbolic"):
         regkit.build(hidden_l1=lib.tensor("w", ndim=0)).config()
+    assert regkit.build(hidden_l1=weight * 2).config()["hidden_l1"]["weight"] == 0.5
 
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda regs: pickle.loads(pickle.dumps(regs))])
@@ -110,6 +128,11 @@ def test_a_weight_that_is_no_scalar_is_refused(lib):
         regkit.build(hidden_l1=lib.tensor("w", ndim=1))
     with pytest.raises(regkit.GraphError, match="alias 'hidden_l1': HiddenL1 got weight=w of type"):
         regkit.build(hidden_l1=lib.shared(np.zeros(3), name="w"))
+
+
+def test_a_weight_that_is_no_real_number_is_refused(lib):
+    with pytest.raises(regkit.OptionError, match="HiddenL1 got weight=.*complex128.*; accepted: a finite real"):
+        regkit.build(hidden_l1=lib.shared(np.complex128(1j)))
 
 
 def test_arrays_and_expressions_cannot_be_outputs_of_one_call(lib):

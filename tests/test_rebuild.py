@@ -152,7 +152,7 @@ def test_arrays_have_no_graph_to_rebuild():
             "'hid1:out' was changed from .* to .*;",
         ),
         (lambda outputs: outputs.update({"hid1:out": outputs["hid1:out"].astype("float32")}), "keeps its dtype"),
-        (lambda outputs: outputs.pop("hid1:out"), "'hid1:out' was taken away"),
+        (lambda outputs: outputs.pop("hid1:out"), "breaks: modify_graph of Breaks took 'hid1:out' away"),
         (lambda outputs: outputs.update({"hid1:out": None}), "'hid1:out': None of type builtins.NoneType is no expr"),
         (lambda outputs: outputs.update({"out:out": outputs["hid1:out"]}), "the new name 'out:out' is taken already"),
     ],
@@ -167,6 +167,11 @@ def test_a_change_that_breaks_the_graph_is_refused(finished, change, said):
         regkit.build(breaks=Breaks()).apply(finished)
 
 
+def test_rebuild_by_itself_refuses_that_a_name_is_taken_away(finished):
+    with pytest.raises(regkit.GraphError, match="'in:out' was taken away. A changed output keeps its name"):
+        regkit.graph.rebuild(finished, lambda current: current.clear())
+
+
 def test_a_chain_of_hundreds_of_layers_is_rebuilt_without_recursion(lib):
     limit = sys.getrecursionlimit()
     x = lib.tensor("x")
@@ -178,6 +183,29 @@ def test_a_chain_of_hundreds_of_layers_is_rebuilt_without_recursion(lib):
     assert len(changed) == len(outputs) + 600
     np.testing.assert_allclose(lib.evaluate(changed["hid99:out"], x=DATA), DATA + 200)
     assert sys.getrecursionlimit() == limit
+
+
+def test_a_constant_that_is_an_output_is_in_the_graph_of_its_users(lib):
+    c, x = lib.tensor_module.constant(np.ones((2, 2))), lib.tensor("x")
+    changed = regkit.build(a=Shift("c", 5)).apply({"c": c, "h": x + c})
+    np.testing.assert_allclose(values(lib, changed, "h")[0], DATA + 6)
+
+
+def test_originals_that_one_regularizer_keeps_are_not_changed_by_the_next(lib, finished):
+    changed = regkit.build(a=[Shift("hid1*", 1), Shift("hid1*", 10)]).apply(finished)
+    assert list(changed) == [*finished, "hid1:out-preshift"]
+    clean, shifted = values(lib, changed, "hid1:out-preshift", "hid1:out")
+    np.testing.assert_allclose(clean, DATA @ W)
+    np.testing.assert_allclose(shifted, DATA @ W + 11)
+
+
+def test_a_change_keeps_axes_that_can_be_broadcast(lib):
+    """Noise has the shape of a column, but the library does not know that it is one."""
+    x = lib.tensor("x")
+    column = x.sum(axis=1, keepdims=True)
+    outputs = {"in:out": x, "hid1:out": column, "out:out": column + x}
+    changed = regkit.build(a=Noise("hid1:out", 0.0)).apply(outputs)
+    np.testing.assert_allclose(values(lib, changed, "out:out")[0], DATA.sum(axis=1, keepdims=True) + DATA)
 
 
 # Scan: a step that uses an expression of the network has a copy of its computation inside
@@ -225,6 +253,33 @@ def test_a_change_of_what_stands_within_a_scan_is_an_error(lib, recurrent):
         regkit.build(a=Shift("hid1:out", 1)).apply({**outputs, "rec:out": closed})
     changed = regkit.build(a=Shift("rec:out", 1)).apply({**outputs, "rec:out": closed})
     np.testing.assert_allclose(values(lib, changed, "rec:out")[0], scanned(np.tanh(DATA @ W).sum()) + 1)
+
+
+def test_a_change_of_a_random_expression_within_a_scan_is_an_error(lib):
+    x = lib.tensor("x")
+    hidden = x + regkit.graph.random_stream(x, 0).normal(x)
+    closed = lib.scan(lambda row: row + hidden.sum(), sequences=[x])
+    with pytest.raises(regkit.GraphError, match="'hid1:out' stands within Scan"):
+        regkit.build(a=Shift("hid1:out", 1)).apply({"in:out": x, "hid1:out": hidden, "rec:out": closed})
+
+
+def test_a_change_of_what_stands_within_a_scan_within_a_scan_is_an_error(lib):
+    x = lib.tensor("x")
+    hidden = lib.tensor_module.tanh(x)
+    closed = lib.scan(lambda row: lib.scan(lambda one: one + hidden.sum(), sequences=[row]), sequences=[x])
+    with pytest.raises(regkit.GraphError, match="'hid1:out' stands within Scan"):
+        regkit.build(a=Shift("hid1:out", 1)).apply({"in:out": x, "hid1:out": hidden, "rec:out": closed})
+
+
+def test_what_only_looks_like_the_inside_of_a_scan_can_be_changed(lib):
+    """A step on another input that does the same to it has nothing to do with the change."""
+    x, other = lib.tensor("x", ndim=1), lib.tensor("other")
+    hidden = lib.tensor_module.tanh(x)
+    scan = lib.scan(lambda row: lib.tensor_module.tanh(row) * 2, sequences=[other])
+    outputs = {"in:out": x, "hid1:out": hidden, "rec:out": scan, "out:out": scan.sum() + hidden}
+    changed = regkit.build(a=Shift("hid1:out", 1)).apply(outputs)
+    value = lib.evaluate(changed["out:out"], x=DATA[0], other=DATA)
+    np.testing.assert_allclose(value, 2 * np.tanh(DATA).sum() + np.tanh(DATA[0]) + 1)
 
 
 def test_an_expression_from_inside_a_step_is_an_error(recurrent):

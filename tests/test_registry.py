@@ -27,7 +27,9 @@ def message(error_class, **aliases) -> str:
 # Values
 
 
-@pytest.mark.parametrize("weight", [0.1, 1, 0, np.float32(0.5), np.float64(0.1), np.int32(2), np.array(0.25)])
+@pytest.mark.parametrize(
+    "weight", [0.1, 1, 0, np.float32(0.5), np.float64(0.1), np.int32(2), np.array(0.25), np.longdouble(0.5)]
+)
 def test_a_real_number_is_the_weight(weight):
     (regularizer,) = regkit.build(hidden_l1=weight)
     assert type(regularizer) is HiddenL1
@@ -72,7 +74,8 @@ def test_options_come_as_a_mapping_with_keywords_after_it():
 @pytest.mark.parametrize(
     "value",
     [True, np.bool_(True), float("nan"), float("inf"), -0.1, np.float32(-1), 10**400, "0.1", b"1", 1j, object, {1},
-     np.array([0.1, 0.2]), np.array([0.1]), np.array("x"), lambda: 0.1],
+     np.array([0.1, 0.2]), np.array([0.1]), np.array("x"), np.ma.masked,
+     lambda: 0.1],
     ids=lambda value: repr(value)[:20],
 )  # fmt: skip
 def test_anything_else_is_refused_with_alias_class_argument_value_and_what_is_accepted(value):

@@ -150,6 +150,41 @@ def test_a_change_that_matched_no_layer_is_an_error_in_loss_and_listed_for_who_o
     )
 
 
+def test_the_next_graph_is_judged_by_itself(network):
+    layers, outputs = network
+    regs = regkit.build(scale=Scale("hid1:out", 1))
+    regs.modify_graph(dict(outputs), layers)
+    assert regs.loss(layers, outputs) == 0
+    assert regs.unmatched() == []
+    regs.modify_graph({"other:out": outputs["out:out"]}, layers)
+    assert regs.unmatched() == ["scale"]
+    with pytest.raises(regkit.NoMatchError, match="scale: pattern 'hid1:out' matches none of the outputs: other:out"):
+        regs.loss(layers, outputs)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda regs: pickle.loads(pickle.dumps(regs))])
+def test_a_copy_remembers_what_matched_and_goes_its_own_way(network, copied):
+    _, outputs = network
+    regs = regkit.build(some=Scale("hid1:*", 1), none=Scale("hid9:*", 1))
+    regs.modify_graph({"hid1:out": outputs["hid1:out"]})
+    again = copied(regs)
+    assert again.unmatched() == ["none"]
+    again.modify_graph({"hid9:out": outputs["hid1:out"]})
+    assert (again.unmatched(), regs.unmatched()) == ([], ["none"])
+
+
+def test_a_hook_that_misses_something_else_than_its_pattern_is_quoted(network):
+    class Parametric(regkit.Regularizer):
+        def modify_graph(self, layers):
+            regkit.select_params(layers, "nothing")
+
+    layers, outputs = network
+    regs = regkit.build(p=Parametric("hid*", 1))
+    regs.modify_graph(dict(outputs), layers)
+    with pytest.raises(regkit.NoMatchError, match="p: pattern 'nothing' matches none of the parameters: none"):
+        regs.loss(layers, outputs)
+
+
 def test_a_change_that_matched_keeps_the_original_beside_it(network):
     layers, outputs = network
     regs = regkit.build(scale=Scale("hid1:*", 1))
@@ -195,6 +230,39 @@ def test_a_penalty_that_is_no_scalar_is_the_plugins_mistake_and_named(network, p
 
     with pytest.raises(regkit.GraphError, match=said):
         regkit.build(bad=Returns(weight=1)).loss(*network)
+
+
+@pytest.mark.parametrize("layers", [None, "hid1", {"hid1": 1}, 3])
+def test_layers_that_are_no_sequence_are_refused(network, layers):
+    with pytest.raises(regkit.GraphError, match="layers is .*; expected a sequence of layers, such as regkit.Layer"):
+        regkit.build(hidden_l1=1).loss(layers, network[1])
+
+
+def test_a_layer_without_an_output_name_is_refused(network):
+    with pytest.raises(regkit.GraphError, match="layers has 'in'; expected objects with output_name and params"):
+        regkit.build(hidden_l1=1).loss(["in", "hid1", "out"], network[1])
+
+
+def test_a_name_of_an_output_that_is_no_string_is_refused():
+    with pytest.raises(regkit.GraphError, match="outputs has the name 1; expected names to be strings"):
+        regkit.build(hidden_l1=1).loss([], {1: np.ones(2)})
+
+
+def test_a_weight_that_its_class_does_not_store_is_no_weight_of_1(network):
+    class Forgets(regkit.Regularizer):
+        def __init__(self, weight=0.0):
+            self.strength = weight
+
+        def loss(self):
+            return 5.0
+
+    said = "Forgets takes a weight and does not store it. Set self.weight in its constructor"
+    regkit.register(Forgets, "forgets")
+    for value in (0.1, {}):
+        with pytest.raises(regkit.OptionError, match=f"alias 'forgets': {said}"):
+            regkit.build(forgets=value)
+    with pytest.raises(regkit.OptionError, match=said):
+        regkit.build(label=Forgets(0.1)).loss(*network)
 
 
 def test_a_weight_changed_into_nonsense_afterwards_is_noticed(network):

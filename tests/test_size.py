@@ -45,6 +45,12 @@ def test_a_total_has_the_dtype_of_its_terms_and_so_has_its_gradient(lib, dtype, 
     np.testing.assert_array_equal(slope, [sum(i % 7 for i in range(count))] * 2)
 
 
+def test_a_total_of_what_is_no_scalar_is_refused_whatever_the_number(lib):
+    for terms in ([lib.tensor("z", ndim=1)] * 2, [lib.tensor("z", ndim=1)] * 40, [np.ones(3), np.ones(3)]):
+        with pytest.raises(regkit.GraphError, match="term 0 of a total is no scalar"):
+            regkit.graph.total(terms)
+
+
 def test_terms_of_different_dtypes_add_up_in_the_widest(lib):
     z = lib.tensor("z", "float32", ndim=0)
     terms = [z, z.astype("float64")] * 10

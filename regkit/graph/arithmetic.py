@@ -91,6 +91,9 @@ def total(terms: Sequence[Any]) -> Any:
     made_by = common_library((f"term {i}", term) for i, term in enumerate(terms))
     if made_by is None:
         raise GraphError("the total of no terms has no library and no dtype")
+    for i, term in enumerate(terms):
+        if getattr(term, "ndim", None) != 0:
+            raise GraphError(f"term {i} of a total is no scalar: {getattr(term, 'type', getattr(term, 'shape', term))}")
     if made_by != "numpy":
         while len(terms) > PLAIN:
             terms = [_chunked(made_by, terms[i : i + CHUNK]) for i in range(0, len(terms), CHUNK)]
@@ -132,7 +135,8 @@ def gradient(cost: Any, wrt: Any) -> Any:
     if cost.ndim != 0:
         raise GraphError(f"a gradient is that of a scalar, not of {cost!r} of type {cost.type}")
     several = isinstance(wrt, (list, tuple))
-    common_library((f"wrt {i}", expression) for i, expression in enumerate([cost, *wrt] if several else [cost, wrt]))
+    expressions = enumerate(wrt) if several else [(0, wrt)]
+    common_library([("the cost", cost), *((f"wrt {i}", expression) for i, expression in expressions)])
     disconnected = module(made_by, "gradient").DisconnectedInputError
     try:
         return module(made_by, "tensor").grad(cost, list(wrt) if several else wrt)

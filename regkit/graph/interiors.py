@@ -11,14 +11,14 @@ from ..errors import GraphError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
 
 class Interiors:
     """The expressions that stand within the nodes of a graph."""
 
-    def __init__(self, nodes: list[Any], constant: Any) -> None:
+    def __init__(self, named: Iterable[Any], nodes: list[Any], constant: Any) -> None:
         self._constant = constant
         self._numbers: dict[Any, int] = {}  # a signature's key -> its number
         self._signatures: dict[Any, int] = {}  # variable of the outer graph -> the number of its signature
@@ -26,13 +26,17 @@ class Interiors:
         with_interior = [node for node in nodes if _interior(node) is not None]
         if with_interior:
             outer = {variable for node in nodes for variable in node.inputs if variable.owner is None}
-            reached = _roots(with_interior)
-            # the inputs of a step that somebody kept hold of are not those of the graph: only their type counts
-            self._signatures = {
-                root: self._number(("input", id(root)) if root in reached else ("placeholder", root.type))
-                for root in outer
-                if not isinstance(root, self._constant)
-            }
+            reached = roots([variable for node in with_interior for variable in node.inputs])
+            users = dict.fromkeys(outer, 0)
+            for expression in named:
+                for root in roots([expression]):
+                    users[root] = users.get(root, 0) + 1
+            # The inputs of a step, of which somebody kept an expression, are not those of the graph: only their type
+            # counts. They are seen by no Scan from outside, and by no output but the one that was kept.
+            for root in outer:
+                if not isinstance(root, constant):
+                    inner = root not in reached and users[root] < 2
+                    self._signatures[root] = self._number(("placeholder", root.type) if inner else ("input", id(root)))
             self._sign(nodes, self._signatures)
             for node in with_interior:
                 self._look_inside(node, self._signatures, node.op)
@@ -82,22 +86,20 @@ class Interiors:
 def _interior(node: Any) -> tuple[list[Any], list[Any], list[tuple[Any, Any]]] | None:
     """Inputs and outputs of the graph within a node, and which of the inputs stand for which of the node's own."""
     operation = node.op
-    for prefix in ("inner_", "", "local_"):  # aesara and pytensor; theano's Scan; theano's OpFromGraph
-        inner_inputs, inner_outputs = (getattr(operation, prefix + name, None) for name in ("inputs", "outputs"))
-        if isinstance(inner_inputs, (list, tuple)) and isinstance(inner_outputs, (list, tuple)):
-            if hasattr(operation, "inner_non_seqs"):
-                passed = zip(operation.inner_non_seqs(inner_inputs), operation.outer_non_seqs(node.inputs))
-            else:
-                passed = zip(inner_inputs, node.inputs)
-            return list(inner_inputs), list(inner_outputs), list(passed)
-    return None
+    if not hasattr(operation, "inner_non_seqs"):  # an OpFromGraph has its inputs by name, and nothing is closed over
+        return None
+    prefix = "inner_" if hasattr(operation, "inner_inputs") else ""  # theano has none
+    inner_inputs, inner_outputs = (list(getattr(operation, prefix + name)) for name in ("inputs", "outputs"))
+    passed = list(zip(operation.inner_non_seqs(inner_inputs), operation.outer_non_seqs(node.inputs)))
+    if hasattr(operation, "inner_shared"):  # newer pytensor passes shared variables like the others
+        passed += zip(operation.inner_shared(inner_inputs), operation.outer_shared(node.inputs))
+    return inner_inputs, inner_outputs, passed
 
 
-def _roots(nodes: list[Any]) -> set[Any]:
-    """The variables without owner from which nodes are computed."""
-    variables = [variable for node in nodes for variable in node.inputs]
-    variables += [variable for node in _nodes(variables) for variable in node.inputs]
-    return {variable for variable in variables if variable.owner is None}
+def roots(variables: list[Any]) -> set[Any]:
+    """Return the variables without owner from which variables are computed."""
+    used = [variable for node in _nodes(variables) for variable in node.inputs]
+    return {variable for variable in (*variables, *used) if variable.owner is None}
 
 
 def _nodes(variables: list[Any]) -> Iterator[Any]:

@@ -63,7 +63,7 @@ def is_symbolic(value: Any) -> bool:
 
 
 def current_value(scalar: Any) -> Any:
-    """Return the number that a weight has now: a shared variable's value, or the number itself.
+    """Return the value that a weight has now: a shared variable's, one computed from those, or the number itself.
 
     Raises
     ------
@@ -72,9 +72,16 @@ def current_value(scalar: Any) -> Any:
     """
     if not is_symbolic(scalar):
         return scalar
-    if not hasattr(scalar, "get_value"):
-        raise GraphError(f"{scalar!r} is symbolic: it has no value until a compiled function is given one")
-    return scalar.get_value().item()
+    if hasattr(scalar, "get_value"):
+        value = scalar.get_value()
+    elif hasattr(scalar, "data"):
+        value = scalar.data
+    else:
+        try:
+            value = scalar.eval()
+        except Exception as error:  # each library has its own for an input that is missing
+            raise GraphError(f"{scalar!r} is symbolic: it has no value until a function is given one") from error
+    return value if value.ndim else value.item()
 
 
 def common_library(expressions: Iterable[tuple[str, Any]]) -> str | None:

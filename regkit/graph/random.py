@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from ..errors import GraphError, OptionError
 from .arithmetic import cast
-from .libraries import library, module
+from .libraries import is_symbolic, library, module
 
 
 class RandomStream:
@@ -45,8 +46,15 @@ class RandomStream:
         Returns
         -------
         expression
+
+        Raises
+        ------
+        GraphError
+            If `like` is not of floats.
         """
-        return self._draw("normal", (0.0, 1.0), like)
+        if not str(like.dtype).startswith("float"):
+            raise GraphError(f"normal draws of dtype {like.dtype} would be cut off; draw for an expression of floats")
+        return cast(self._draw("normal", (0.0, 1.0), like), str(like.dtype))
 
     def bernoulli(self, like: Any, probability: Any) -> Any:
         """Draw 1 with a probability and 0 otherwise.
@@ -62,6 +70,8 @@ class RandomStream:
         -------
         expression
         """
+        if not is_symbolic(probability) and not (isinstance(probability, Real) and 0 <= float(probability) <= 1):
+            raise OptionError(f"bernoulli got probability={probability!r}; accepted: from 0 to 1")
         uniform = self._draw("uniform", (0.0, 1.0), like)
         return cast(uniform < cast(probability, str(uniform.dtype)), str(like.dtype))
 
@@ -81,7 +91,7 @@ class RandomStream:
             raise GraphError(f"a random stream of {self.library} cannot draw for an expression of {made_by}")
         (seed,) = self._sequence.spawn(1)
         if made_by == "numpy":
-            return cast(getattr(np.random.default_rng(seed), distribution)(*parameters, like.shape), str(like.dtype))
+            return np.asarray(getattr(np.random.default_rng(seed), distribution)(*parameters, like.shape))
         generator = self._shared_generator(seed)
         # pytensor's newer releases want to be told that the generator's next state is known to be there
         hidden = {"return_next_rng": True} if made_by == "pytensor" else {}
@@ -95,7 +105,7 @@ class RandomStream:
             warnings.simplefilter("ignore", DeprecationWarning)
             generator.default_update = next_state
         self._updates.append((generator, next_state))
-        return cast(values, str(like.dtype))
+        return values
 
     def _shared_generator(self, seed: np.random.SeedSequence) -> Any:
         if self.library == "theano":  # knows NumPy's older generators only

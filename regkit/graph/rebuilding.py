@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..errors import GraphError
 from .interiors import Interiors
-from .libraries import common_library, module
+from .libraries import common_library, library, module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def rebuild(outputs: Mapping[str, Any], modify: Modify) -> dict[str, Any]:
     traversal = module(made_by, "graph.traversal" if made_by == "pytensor" else "graph.basic")
     nodes = traversal.io_toposort([], list(named))
     _check_one_graph(named, nodes, basic.Constant)
-    interiors = Interiors(nodes, basic.Constant)
+    interiors = Interiors(named, nodes, basic.Constant)
 
     rebuilt: dict[Any, Any] = {}
     added: dict[str, Any] = {}
@@ -94,6 +94,8 @@ def _modified(
             raise GraphError(
                 f"{name!r} was changed from {expression.type} to {result.type}; it keeps its dtype and dimensions"
             )
+        if library(result) == "theano" and result.broadcastable != expression.broadcastable:
+            result = module("theano", "tensor").patternbroadcast(result, expression.broadcastable)
         if result is not expression and all(result is not other for other in results):
             results.append(result)
     if len(results) > 1:
@@ -118,7 +120,7 @@ def _check_one_graph(named: Mapping[Any, list[str]], nodes: list[Any], constant:
 
     for node in nodes:
         for variable in (*node.outputs, *node.inputs):
-            if not isinstance(variable, constant):
+            if not isinstance(variable, constant) or variable in named:
                 group[find(variable)] = find(node.outputs[0])
     parts: dict[Any, list[str]] = {}
     for expression, names in named.items():

@@ -109,6 +109,20 @@ def test_every_shape_and_dtype_gives_the_formula_compiled_and_in_arrays(lib, flo
     np.testing.assert_allclose(eager, expected, rtol=5e-3 if dtype == "float16" else 1e-6)
 
 
+def test_the_lowest_integer_has_a_norm(lib):
+    lowest = np.array([-128, -128], "int8")
+    assert HiddenL1("hid").loss([], {"hid": lowest}) == 256
+    assert lib.evaluate(HiddenL1("hid").loss([], {"hid": lib.tensor("z", "int8", 1)}), z=lowest) == 256
+
+
+@pytest.mark.parametrize("reduction", ["mean", "batch"])
+def test_more_elements_than_float16_can_count_have_a_mean(lib, reduction):
+    ones = np.full(100_000, 0.5, "float16")
+    regularizer = HiddenL1("hid", reduction=reduction)
+    assert regularizer.loss([], {"hid": ones}) == 0.5
+    assert lib.evaluate(regularizer.loss([], {"hid": lib.tensor("z", "float16", 1)}), z=ones) == 0.5
+
+
 @pytest.mark.parametrize(("reduction", "shape"), [case for case in CASES if 0 not in case[1]])
 def test_the_gradient_agrees_with_finite_differences_away_from_zero(lib, reduction, shape):
     rng = np.random.default_rng(2)
@@ -134,7 +148,7 @@ def test_an_output_without_axes_has_a_norm_but_no_batch(lib):
     for output in (z, np.array(-3.0)):
         with pytest.raises(regkit.GraphError) as error:
             HiddenL1("hid", reduction="batch").loss([], {"hid": output})
-        assert str(error.value) == "output 'hid' has no axes, so reduction='batch' cannot divide by its axis 0"
+        assert str(error.value) == "output 'hid' has no axes, so reduction='batch' has no axis 0 to divide by"
 
 
 def test_the_graph_is_left_as_it_is(lib):

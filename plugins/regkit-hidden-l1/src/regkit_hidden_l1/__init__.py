@@ -106,16 +106,17 @@ class HiddenL1(regkit.Regularizer):
         return norms / regkit.graph.cast(len(selected), str(norms.dtype))
 
     def _reduced_norm(self, name: str, output: Any) -> Any:
-        norm = regkit.graph.as_float(abs(output).sum())
-        if self.reduction == "sum":
-            return norm
-        if self.reduction == "mean":
-            count = output.size
-        elif output.ndim == 0:
-            raise regkit.GraphError(f"output {name!r} has no axes, so reduction='batch' cannot divide by its axis 0")
-        else:
-            count = output.shape[0]
-        return norm / regkit.graph.cast(count + (count < 1), str(norm.dtype))  # the norm of an empty array is 0 / 1
+        output = regkit.graph.as_float(output)  # before abs, which has no value for the lowest integer
+        dtype = str(output.dtype)
+        if dtype == "float16":  # whose sums and counts end at 65,504
+            output = regkit.graph.cast(output, "float32")
+        norm = abs(output).sum()
+        if self.reduction != "sum":
+            if self.reduction == "batch" and output.ndim == 0:
+                raise regkit.GraphError(f"output {name!r} has no axes, so reduction='batch' has no axis 0 to divide by")
+            count = output.size if self.reduction == "mean" else output.shape[0]
+            norm = norm / regkit.graph.cast(count + (count < 1), str(norm.dtype))  # that of an empty array is 0 / 1
+        return regkit.graph.cast(norm, dtype)
 
 
 def _hidden_outputs(layers: Sequence[Any], outputs: Mapping[str, Any]) -> list[tuple[str, Any]]:
