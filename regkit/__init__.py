@@ -11,6 +11,7 @@ Every public name is here and is loaded on first use (PEP 562), so that importin
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from . import graph as graph
+    from .building import build as build
     from .errors import AliasConflictError as AliasConflictError
     from .errors import GraphError as GraphError
     from .errors import HookSignatureError as HookSignatureError
@@ -30,12 +31,11 @@ if TYPE_CHECKING:
     from .registry import split as split
     from .regularizer import Regularizer as Regularizer
     from .regularizers import RegularizerSet as RegularizerSet
-    from .regularizers import build as build
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "build": "regularizers",
+    "build": "building",
     "split": "registry",
     "available": "registry",
     "refresh": "registry",

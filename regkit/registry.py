@@ -1,4 +1,4 @@
-"""From alias to class to instance.
+"""From alias to class.
 
 An alias is what an installed distribution claims (:mod:`regkit.discovery`) or what was registered in this process. Its
 class is imported when the alias is first asked for, and no other class with it.
@@ -10,11 +10,9 @@ import sys
 from _thread import allocate_lock  # threading.Lock, without the cost of importing threading
 
 from . import discovery
-from .arguments import REQUIRED, constructor_arguments, is_mapping
 from .discovery import Claim
-from .errors import AliasConflictError, OptionError, PluginLoadError, RegkitError, UnknownAliasError
-from .hookspecs import has_hooks, implemented
-from .regularizer import ACCEPTED_WEIGHT, checked_weight, weight_of
+from .errors import AliasConflictError, OptionError, PluginLoadError, UnknownAliasError
+from .hookspecs import implemented
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -132,7 +130,7 @@ def split(kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     options = {key: value for key, value in kwargs.items() if key in aliases}
     rest = {key: value for key, value in kwargs.items() if key not in aliases}
     for key in rest:
-        suggestion = _nearest(key, aliases, cutoff=0.85)
+        suggestion = nearest(key, aliases, cutoff=0.85)
         if suggestion:
             warn(f"keyword {key!r} is no regularizer. Did you mean {suggestion!r}?")
     return options, rest
@@ -161,70 +159,6 @@ def resolve(alias: str) -> type:
 def target_of(alias: str) -> object:
     """Return what tells whether two aliases are one regularizer: the entry point's target, or the registered class."""
     return _registered.get(alias) or next(iter(_read().targets(alias)), None)
-
-
-def construct(alias: str, value: Any) -> list[tuple[Any, bool]]:
-    """Return the regularizers that a value of an alias stands for, and whether each was built from the alias."""
-    if isinstance(value, (list, tuple)):
-        for item in value:
-            if isinstance(item, (list, tuple)):
-                raise OptionError(f"alias {alias!r} got a list within a list: {item!r}; accepted: {_accepted_values()}")
-        return [built for item in value for built in construct(alias, item)]
-    if value is None:
-        return []
-    if not isinstance(value, type) and has_hooks(type(value)):
-        implemented(type(value))
-        return [(value, False)]
-    cls = resolve(alias)
-    try:
-        return [(_instance(alias, cls, value), True)]
-    except RegkitError as error:
-        if type(error).__module__ == RegkitError.__module__:  # ours: made from one message, and so made again
-            again = type(error)(f"alias {alias!r}: {error}").with_traceback(error.__traceback__)
-            raise again from error.__cause__
-        raise
-
-
-def _instance(alias: str, cls: type, value: Any) -> Any:
-    given_options = is_mapping(value)
-    options = dict(value) if given_options else {"weight": value}
-    arguments, takes_others = constructor_arguments(cls)
-    for name in options:
-        if name not in arguments and not (takes_others and isinstance(name, str)):
-            suggestion = _nearest(name, arguments, cutoff=0.6)
-            raise OptionError(
-                f"{cls.__name__} got {name}={options[name]!r}, which is no argument of it."
-                f"{f' Did you mean {suggestion!r}?' if suggestion else ''}"
-                f" Accepted: {', '.join(arguments) or 'no arguments'}"
-            )
-    for name, default in arguments.items():
-        if default is REQUIRED and name not in options:
-            raise OptionError(f"{cls.__name__} needs the argument {name!r}. Accepted: {', '.join(arguments)}")
-    if "weight" in options:
-        try:
-            options["weight"] = checked_weight(cls.__name__, options["weight"])
-        except OptionError:
-            accepted = ACCEPTED_WEIGHT if given_options else _accepted_values()
-            raise OptionError(f"{cls.__name__} got weight={options['weight']!r}; accepted: {accepted}") from None
-    try:
-        regularizer = cls(**options)
-    except RegkitError:
-        raise
-    except Exception as error:  # whatever a plugin's constructor says no with
-        written = ", ".join(f"{name}={given!r}" for name, given in options.items())
-        raise OptionError(f"{cls.__name__}({written}) is refused: {error}") from error
-    weight_of(regularizer)  # it is an error not to store it
-    if given_options and "weight" in arguments and "weight" not in options and _is_zero(weight_of(regularizer)):
-        warn(f"alias {alias!r}: {cls.__name__} was given no weight, so its weight is 0 and it has no effect")
-    return regularizer
-
-
-def _accepted_values() -> str:
-    return f"{ACCEPTED_WEIGHT}, a mapping of constructor arguments, a regularizer, a list of these, or None"
-
-
-def _is_zero(weight: Any) -> bool:
-    return isinstance(weight, (int, float)) and weight == 0
 
 
 def _read() -> discovery.Installed:
@@ -269,7 +203,7 @@ def _load(alias: str, target: str, installed: discovery.Installed) -> type:
 
 def _unknown(alias: str, installed: discovery.Installed) -> str:
     aliases = _aliases()
-    suggestion = _nearest(alias, aliases, cutoff=0.6)
+    suggestion = nearest(alias, aliases, cutoff=0.6)
     listed = ", ".join(aliases[:_LISTED]) or "none; regkit-hidden-l1 brings the first"
     more = f" and {len(aliases) - _LISTED} more" if len(aliases) > _LISTED else ""
     problems = "".join(f"\nNot readable: {problem}" for problem in installed.problems)
@@ -290,7 +224,8 @@ def _conflict(alias: str, claims: tuple[Claim, ...]) -> str:
     )
 
 
-def _nearest(name: object, names: Iterable[str], cutoff: float) -> str | None:
+def nearest(name: object, names: Iterable[str], cutoff: float) -> str | None:
+    """Return the name that one was probably meant to be, if any is as near as that."""
     from difflib import get_close_matches
 
     return next(iter(get_close_matches(str(name), list(names), n=1, cutoff=cutoff)), None)

@@ -1,10 +1,10 @@
-"""What users call: `build`, and the set of regularizers that it returns."""
+"""RegularizerSet: what `build` returns; what a host calls."""
 
 from __future__ import annotations
 
-from .arguments import all_options, is_mapping, plain, value_as_written
+from .arguments import all_options, plain, value_as_written
 from .errors import GraphError, NoMatchError, OptionError, RegkitError, UnknownAliasError
-from .registry import construct, resolve, target_of
+from .registry import resolve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,65 +14,6 @@ if TYPE_CHECKING:
     from .penalties import Term
 
     Member = tuple[str, Any, bool]  # label, regularizer, whether it was built from the label
-
-
-def build(options: Mapping[str, Any] | None = None, /, **aliases: Any) -> RegularizerSet:
-    """Build regularizers from their aliases.
-
-    Parameters
-    ----------
-    options : mapping of str to value, optional
-        Aliases and values as read from JSON or TOML; they come before the keywords.
-    **aliases : value
-        A value is the weight (a real number of at least 0, or a scalar of a graph library), a mapping of the
-        constructor's arguments, a regularizer, a list of these, or None for not used.
-
-    Returns
-    -------
-    RegularizerSet
-        In the order written.
-
-    Raises
-    ------
-    UnknownAliasError
-        If no installed plugin provides an alias.
-    AliasConflictError
-        If several targets claim it.
-    PluginLoadError
-        If its plugin cannot be imported.
-    HookSignatureError
-        If its class has hooks that cannot be called.
-    OptionError
-        If a value is not accepted, a name is in `options` and in the keywords, or two aliases are one regularizer.
-
-    Examples
-    --------
-    >>> import numpy, regkit
-    >>> regs = regkit.build(hidden_sparsity=0.5)
-    >>> layers = [regkit.Layer("in:out"), regkit.Layer("hid1:out"), regkit.Layer("out:out")]
-    >>> outputs = {"in:out": numpy.eye(2), "hid1:out": numpy.array([[1.0, -2.0], [0.0, 3.0]]), "out:out": numpy.eye(2)}
-    >>> print(regs.loss(layers, outputs))
-    3.0
-    """
-    if options is not None and not is_mapping(options):
-        raise OptionError(f"build got {options!r}; accepted: a mapping of aliases to values, and keywords")
-    values = dict(options or {})
-    for alias in values:
-        if not isinstance(alias, str):
-            raise OptionError(f"build got the alias {alias!r}; accepted: names")
-        if alias in aliases:
-            raise OptionError(f"alias {alias!r} is in the mapping and in the keywords. Give it once")
-    values.update(aliases)
-    members: list[Member] = []
-    alias_of: dict[object, str] = {}
-    for alias, value in values.items():
-        built = construct(alias, value)
-        members += [(alias, regularizer, from_alias) for regularizer, from_alias in built]
-        if any(from_alias for _, from_alias in built):
-            twin = alias_of.setdefault(target_of(alias), alias)
-            if twin != alias:
-                raise OptionError(f"aliases {twin!r} and {alias!r} are the same regularizer. Give one of them")
-    return RegularizerSet(members)
 
 
 class RegularizerSet:
