@@ -85,7 +85,7 @@ def _construct(alias: str, value: Any) -> list[tuple[Any, bool]]:
         return [built for item in value for built in _construct(alias, item)]
     if value is None:
         return []
-    if not isinstance(value, type) and has_hooks(type(value)):
+    if type(value).__module__ != "builtins" and not isinstance(value, type) and has_hooks(type(value)):
         implemented(type(value))
         return [(value, False)]
     cls = resolve(alias)
