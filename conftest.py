@@ -21,9 +21,6 @@ LANE = os.environ.get("REGKIT_LANE", "")
 LIBRARY_OF_LANE = {"theano": "theano", "aesara": "aesara", "pytensor": "pytensor"}
 INSTALLED = HERE / "tests" / "installed"
 
-# What numba says of the code that PyTensor generates comes and goes with its cache, under names of that code.
-os.environ.setdefault("NUMBA_DISABLE_PERFORMANCE_WARNINGS", "1")
-
 
 def pytest_report_header() -> str:
     return f"lane: {LANE or 'none (whatever is installed)'}; regkit from {Path(regkit.__file__).parent}"
