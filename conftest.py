@@ -8,17 +8,17 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import regkit
+from regkit.graph import LIBRARIES
+from regkit.testing import GraphLibrary, installed_libraries
 
 HERE = Path(__file__).parent
 LANE = os.environ.get("REGKIT_LANE", "")
-LIBRARY_OF_LANE = {"theano": "theano", "aesara": "aesara", "pytensor": "pytensor"}
 INSTALLED = HERE / "tests" / "installed"
 
 
@@ -31,14 +31,26 @@ def pytest_configure() -> None:
         raise pytest.UsageError(f"lane {LANE} tests installed wheels, but regkit comes from {regkit.__file__}")
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many wrong regularizers the conformance kit caught, where its own tests ran."""
+    modules = [module for name, module in sys.modules.items() if name.endswith("test_conformance")]
+    for caught in [module.caught for module in modules if module.caught]:
+        first = sum(found == expected for found, expected in caught.values())
+        terminalreporter.write_line(
+            f"conformance kit: {sum(found is not None for found, _ in caught.values())} of {len(caught)} wrong "
+            f"regularizers caught, {first} of them first by the check meant for them"
+        )
+
+
 def _library() -> str | None:
     """The lane's graph library. In a lane named after one, its absence is an error and not a skip."""
     if LANE:
-        name = LIBRARY_OF_LANE.get(LANE.partition("-")[0])
-        if name is not None:
-            importlib.import_module(name)
+        name = LANE.partition("-")[0]
+        if name not in LIBRARIES:
+            return None
+        importlib.import_module(name)
         return name
-    return next((name for name in LIBRARY_OF_LANE.values() if find_spec(name)), None)
+    return next(iter(installed_libraries()), None)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -47,60 +59,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         symbolic = [item for item in items if "lib" in getattr(item, "fixturenames", ())]
         config.hook.pytest_deselected(items=symbolic)
         items[:] = [item for item in items if item not in symbolic]
-
-
-class GraphLibrary:
-    """The few things that tests do with a graph library, whichever it is."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        if name == "theano":  # its compiled scan does not build on Python 3.11; without it, scan runs in Python
-            sys.modules.setdefault("theano.scan.scan_perform_ext", None)
-        self.module = importlib.import_module(name)
-        self.tensor_module = importlib.import_module(f"{name}.tensor")
-
-    def tensor(self, name: str, dtype: str = "float64", ndim: int = 2):
-        """Return a symbolic input."""
-        unknown = (False,) * ndim if self.name == "theano" else (None,) * ndim
-        return self.tensor_module.TensorType(dtype, unknown)(name)
-
-    def shared(self, value, name: str | None = None):
-        """Return a shared variable."""
-        return self.module.shared(value, name=name)
-
-    def function(self, inputs, outputs, updates=(), *, default_mode: bool = False, rewrites: bool = True):
-        """Compile, in pure Python and without costly rewrites unless the library's default mode is asked for."""
-        optimizer = "fast_compile" if rewrites else None
-        mode = None if default_mode else self.module.compile.mode.Mode(linker="py", optimizer=optimizer)
-        return self.module.function(inputs, outputs, updates=list(updates), mode=mode, on_unused_input="ignore")
-
-    def scan(self, step, **arguments):
-        """Return the states that a step function goes through."""
-        if self.name == "pytensor":  # where updates beside the states are on their way out
-            return self.module.scan(step, return_updates=False, **arguments)
-        return self.module.scan(step, **arguments)[0]
-
-    def grad(self, cost, wrt):
-        """Return the gradient of a scalar."""
-        return self.tensor_module.grad(cost, wrt)
-
-    def evaluate(self, expression, **inputs):
-        """Evaluate an expression for values of its named inputs."""
-        variables = [variable for variable in self._inputs_of(expression) if variable.name in inputs]
-        return self.function(variables, expression)(*(inputs[variable.name] for variable in variables))
-
-    def _inputs_of(self, expression):
-        found, open_, seen = [], [expression], set()
-        while open_:
-            variable = open_.pop()
-            if id(variable) in seen:
-                continue
-            seen.add(id(variable))
-            if variable.owner is None:
-                found.append(variable)
-            else:
-                open_ += variable.owner.inputs
-        return found
 
 
 @pytest.fixture(scope="session")

@@ -62,6 +62,7 @@ class Lane:
 
 
 # theano-pymc fails with NumPy 1.24 and later, and on Python 3.11 asks NumPy for BLAS settings that it no longer has.
+# PyTensor's own default compiles with numba, up to a minute for a first function: one lane keeps it.
 # The oldest supported pluggy and the one after it are pinned in some lanes; the others take the newest.
 THEANO_NEWER = {
     "pins": ("theano-pymc==1.1.2", "numpy==1.23.5", "scipy==1.12.0"),
@@ -85,8 +86,8 @@ LANES = (
     Lane("theano-py310", "3.10", **THEANO_NEWER, stand_in=True),
     Lane("theano-py311", "3.11", **THEANO_NEWER),
     Lane("aesara-py311", "3.11", ("aesara==2.9.4", "numpy==1.26.4", "scipy==1.12.0"), library="aesara"),
-    Lane("pytensor-py311", "3.11", ("pytensor==3.0.7",), library="pytensor"),
-    Lane("pytensor-py312", "3.12", ("pytensor>=3.3",), library="pytensor"),
+    Lane("pytensor-py311", "3.11", ("pytensor==3.0.7",), library="pytensor", flags="linker=cvm"),
+    Lane("pytensor-py312", "3.12", ("pytensor>=3.3",), library="pytensor", flags="linker=cvm"),
     Lane("pytensor-py313", "3.13", ("pytensor>=3.3",), library="pytensor"),
 )
 
@@ -131,7 +132,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Mypy, strict, on the core."""
-    session.install("mypy>=1.19", "numpy", "pluggy")
+    session.install("mypy>=1.19", "numpy", "pluggy", "pytest>=8")
     session.run("mypy")
 
 

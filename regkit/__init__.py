@@ -11,6 +11,7 @@ Every public name is here and is loaded on first use (PEP 562), so that importin
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from . import graph as graph
+    from . import testing as testing
     from .building import build as build
     from .errors import AliasConflictError as AliasConflictError
     from .errors import GraphError as GraphError
@@ -56,7 +57,7 @@ _HOME = {
     "NoMatchError": "errors",
     "GraphError": "errors",
 }
-_MODULES = ("graph",)
+_MODULES = ("graph", "testing")
 
 __all__ = [*_HOME, *_MODULES, "__version__"]  # noqa: PLE0604 - every name in the table is a string
 

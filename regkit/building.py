@@ -67,7 +67,7 @@ def build(options: Mapping[str, Any] | None = None, /, **aliases: Any) -> Regula
     members: list[Member] = []
     alias_of: dict[object, str] = {}
     for alias, value in values.items():
-        built = _construct(alias, value)
+        built = _members(alias, value)
         members += [(alias, regularizer, from_alias) for regularizer, from_alias in built]
         if any(from_alias for _, from_alias in built):
             twin = alias_of.setdefault(target_of(alias), alias)
@@ -76,13 +76,13 @@ def build(options: Mapping[str, Any] | None = None, /, **aliases: Any) -> Regula
     return RegularizerSet(members)
 
 
-def _construct(alias: str, value: Any) -> list[tuple[Any, bool]]:
+def _members(alias: str, value: Any) -> list[tuple[Any, bool]]:
     """Return the regularizers that a value of an alias stands for, and whether each was built from the alias."""
     if isinstance(value, (list, tuple)):
         for item in value:
             if isinstance(item, (list, tuple)):
                 raise OptionError(f"alias {alias!r} got a list within a list: {item!r}; accepted: {_accepted_values()}")
-        return [built for item in value for built in _construct(alias, item)]
+        return [built for item in value for built in _members(alias, item)]
     if value is None:
         return []
     if type(value).__module__ != "builtins" and not isinstance(value, type) and has_hooks(type(value)):
@@ -90,7 +90,7 @@ def _construct(alias: str, value: Any) -> list[tuple[Any, bool]]:
         return [(value, False)]
     cls = resolve(alias)
     try:
-        return [(_instance(alias, cls, value), True)]
+        return [(construct(alias, cls, value), True)]
     except RegkitError as error:
         if type(error).__module__ == RegkitError.__module__:  # ours: made from one message, and so made again
             again = type(error)(f"alias {alias!r}: {error}").with_traceback(error.__traceback__)
@@ -98,7 +98,8 @@ def _construct(alias: str, value: Any) -> list[tuple[Any, bool]]:
         raise
 
 
-def _instance(alias: str, cls: type, value: Any) -> Any:
+def construct(alias: str, cls: type, value: Any) -> Any:
+    """Return the regularizer that a number or a mapping stands for, of a class."""
     given_options = is_mapping(value)
     options = dict(value) if given_options else {"weight": value}
     arguments, takes_others = constructor_arguments(cls)

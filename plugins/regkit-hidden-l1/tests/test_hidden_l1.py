@@ -9,6 +9,7 @@ import pytest
 from regkit_hidden_l1 import HiddenL1
 
 import regkit
+import regkit.testing
 
 NAMES = ("in:out", "hid1:out", "hid2:out", "out:out")
 LAYERS = [regkit.Layer(name) for name in NAMES]
@@ -22,6 +23,19 @@ def twin(arrays, reduction="sum"):
     """The penalty in NumPy, from the formula."""
     count = {"sum": lambda z: 1, "mean": lambda z: max(z.size, 1), "batch": lambda z: max(z.shape[0], 1)}[reduction]
     return np.mean([np.sum(np.abs(z)) / count(z) for z in arrays])
+
+
+def twin_of_network(regularizer, layers, outputs):
+    """The penalty of the network that the conformance checks use, whose hidden layers are hid1 and hid2."""
+    names = [name for name in outputs if name.startswith("hid2" if regularizer.pattern else "hid")]
+    return twin([outputs[name] for name in names], regularizer.reduction)
+
+
+test_promises_of_sum = regkit.testing.pytest_checks("hidden_l1", twin=twin_of_network)
+test_promises_of_mean = regkit.testing.pytest_checks(
+    "hidden_sparsity", twin=twin_of_network, options={"reduction": "mean"}
+)
+test_promises_of_batch = regkit.testing.pytest_checks(HiddenL1, twin=twin_of_network, options={"reduction": "batch"})
 
 
 @pytest.mark.parametrize(("reduction", "expected"), [("sum", 5.0), ("mean", 2.75), ("batch", 3.5)])

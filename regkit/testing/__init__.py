@@ -1,0 +1,94 @@
+"""What a plugin author runs to prove a regularizer.
+
+>>> import regkit.testing
+>>> report = regkit.testing.check_regularizer("hidden_l1", libraries=[])
+>>> report.counts()["numpy"]["failed"]
+0
+
+`check_regularizer` runs every check on every graph library that is installed and on NumPy; `pytest_checks` makes a test
+of each. What the checks are is in `CHECKS`: their names are sentences, and their docstrings say the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from . import checks as checks
+from .libraries import Arrays, GraphLibrary, installed_libraries
+from .network import Network
+from .pytest_form import pytest_checks
+from .running import CHECKS, Check, Conformance, Outcome, Report
+from .subject import Subject
+
+__all__ = [
+    "CHECKS",
+    "Arrays",
+    "Check",
+    "Conformance",
+    "GraphLibrary",
+    "Network",
+    "Outcome",
+    "Report",
+    "Subject",
+    "check_regularizer",
+    "installed_libraries",
+    "pytest_checks",
+]
+
+
+def check_regularizer(
+    regularizer: type | str,
+    *,
+    aliases: Sequence[str] | None = None,
+    options: Mapping[str, Any] | None = None,
+    twin: Callable[[Any, Any, Any], Any] | None = None,
+    network: Network | None = None,
+    expected_failures: Mapping[str, str] | None = None,
+    libraries: Sequence[str] | None = None,
+) -> Report:
+    """Check that a regularizer keeps every promise, on every graph library that is installed and on NumPy.
+
+    Parameters
+    ----------
+    regularizer : class or str
+        The class, or one of its aliases.
+    aliases : sequence of str, optional
+        The aliases that are to resolve to the class; by default those that installed distributions declare for it.
+        ``()`` says that it has none.
+    options : mapping, optional
+        Constructor arguments to try it with, beside the weight.
+    twin : callable, optional
+        ``twin(regularizer, layers, outputs)`` gives the penalty as NumPy computes it, from arrays.
+    network : Network, optional
+        What it is tried on; another activation or number of axes than the usual.
+    expected_failures : mapping of str to str, optional
+        The reason why a check is to fail, by the check's name, or by ``"<library>-<check>"`` for one library only.
+    libraries : sequence of str, optional
+        Graph libraries to run on beside NumPy; by default all that are installed.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    AssertionError
+        If any check fails. The message is the whole report: which checks failed and why, which were not reached
+        because of that, which had nothing to check.
+    OptionError
+        If it is no regularizer, or an expected failure names no check or gives no reason.
+
+    Examples
+    --------
+    >>> import regkit.testing
+    >>> print(regkit.testing.check_regularizer("hidden_l1", libraries=[]))
+    hidden_l1 (regkit_hidden_l1:HiddenL1): keeps every promise
+      class     13 passed
+      numpy     ...
+    """
+    subject = Subject(regularizer, aliases=aliases, options=options, twin=twin, network=network)
+    report = Conformance(subject, expected_failures, libraries).report()
+    if not report.passed:
+        raise AssertionError(str(report))
+    return report

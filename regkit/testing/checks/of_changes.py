@@ -1,0 +1,97 @@
+"""What a change of the graph promises, on every library."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..running import EVERYWHERE, GRAPHS, check
+from ..subject import ONE_LAYER, NotApplicable, Subject
+
+
+@check("constructor_works", on=EVERYWHERE)
+def changed_output_keeps_name_and_type(subject: Subject, library: Any) -> None:
+    """A changed output keeps its name, its dtype and its number of dimensions, in float32 and float64."""
+    subject.needs_change()
+    for dtype in ("float64", "float32"):
+        changes = subject.changed(library, subject.make(), dtype).needed()
+        for name, (_, _, after, _) in changes.of.items():
+            before = changes_before(changes, name)
+            if (str(after.dtype), after.ndim) != before:
+                raise AssertionError(
+                    f"output {name!r} of {before[0]} and {before[1]} axes became {after.dtype} and {after.ndim} axes. "
+                    "regkit.graph.cast gives numbers the dtype of an expression"
+                )
+
+
+def changes_before(changes: Any, name: str) -> tuple[str, int]:
+    """Return dtype and number of axes that an output had."""
+    expression = changes.of[name][0]
+    return str(expression.dtype), expression.ndim
+
+
+@check("constructor_works", on=EVERYWHERE)
+def original_stays_beside_the_changed_output(subject: Subject, library: Any) -> None:
+    """What an output was stays beside it, untouched, under a name of its own."""
+    subject.needs_change()
+    changes = subject.changed(library, subject.make()).needed()
+    for name, (original, value, _, added) in changes.of.items():
+        if library.name != "numpy":
+            kept = any(other is original for other in added)
+        else:
+            kept = any(np.array_equal(other, value) for other in added)
+        if not kept:
+            raise AssertionError(
+                f"output {name!r} was changed, and none of the {len(added)} outputs added beside it is what it was"
+            )
+
+
+@check("constructor_works", on=EVERYWHERE)
+def only_matched_outputs_change(subject: Subject, library: Any) -> None:
+    """A pattern that matches one layer leaves the outputs of the others as they are."""
+    subject.needs_change()
+    subject.needs("pattern")
+    changes = subject.changed(library, subject.make(pattern=ONE_LAYER)).needed()
+    others = [name for name in changes.of if not name.startswith("hid2")]
+    if others:
+        raise AssertionError(f"with pattern={ONE_LAYER!r} it changed {', '.join(others)} as well")
+
+
+@check("changed_output_keeps_name_and_type", on=EVERYWHERE)
+def change_is_deterministic(subject: Subject, library: Any) -> None:
+    """Two regularizers with the same options, and the same seed if they take one, make the same of the outputs."""
+    subject.needs_change()
+    first, second = (subject.changed(library, subject.make()).needed().computed() for _ in range(2))
+    if not _equal(first, second):
+        raise AssertionError("two regularizers with the same options made different outputs of the same network")
+
+
+@check("change_is_deterministic", on=EVERYWHERE)
+def random_streams_are_not_shared(subject: Subject, library: Any) -> None:
+    """Regularizers with different seeds draw different numbers, and none changes what another draws."""
+    subject.needs_change()
+    if not subject.takes("seed"):
+        raise NotApplicable("it takes no seed, and what it does to the outputs is the same every time")
+    first = subject.make(seed=1)
+    alone = subject.changed(library, first).needed().computed()
+    other = subject.changed(library, subject.make(seed=2)).needed().computed()
+    if _equal(alone, other):
+        raise AssertionError("seed=1 and seed=2 made the same outputs, so the two draw from the same stream")
+    between = subject.changed(library, subject.make(seed=1)).needed().computed()
+    if not _equal(alone, between):
+        raise AssertionError("seed=1 made other outputs after another regularizer had drawn, so the two share a stream")
+
+
+@check("change_is_deterministic", on=GRAPHS)
+def change_is_the_same_in_the_default_mode(subject: Subject, library: Any) -> None:
+    """Changed outputs, compiled and rewritten as users have it, are those of the graph as it stands in Python."""
+    subject.needs_change()
+    plain = subject.changed(library, subject.make()).needed().computed()
+    default = subject.changed(library, subject.make()).needed().computed(default_mode=True)
+    if not all(np.allclose(one, other, rtol=1e-6, atol=1e-9) for one, other in zip(plain, default)):
+        raise AssertionError(f"the outputs differ in {library.name}'s default mode")
+
+
+def _equal(first: list[Any], second: list[Any]) -> bool:
+    return all(np.array_equal(one, other) for one, other in zip(first, second))

@@ -1,0 +1,120 @@
+"""The few things that tests do with a graph library, whichever it is; and the same with NumPy in its place."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from ..graph.libraries import LIBRARIES
+
+Values = Mapping[str, np.ndarray]
+
+
+class GraphLibrary:
+    """A graph library as tests use it.
+
+    Parameters
+    ----------
+    name : {"theano", "aesara", "pytensor"}
+
+    Raises
+    ------
+    ImportError
+        If it cannot be imported.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        if name == "theano":  # its compiled scan does not build on Python 3.11; without it, scan runs in Python
+            sys.modules.setdefault("theano.scan.scan_perform_ext", None)  # type: ignore[arg-type]  # None: not importable
+        self.module = importlib.import_module(name)
+        self.tensor_module = importlib.import_module(f"{name}.tensor")
+
+    def tensor(self, name: str, dtype: str = "float64", ndim: int = 2) -> Any:
+        """Return a symbolic input."""
+        unknown = (False,) * ndim if self.name == "theano" else (None,) * ndim
+        return self.tensor_module.TensorType(dtype, unknown)(name)
+
+    def inputs(self, values: Values) -> dict[str, Any]:
+        """Return a symbolic input for each of several values, by its name."""
+        return {name: self.tensor(name, str(value.dtype), value.ndim) for name, value in values.items()}
+
+    def shared(self, value: Any, name: str | None = None) -> Any:
+        """Return a shared variable."""
+        return self.module.shared(value, name=name)
+
+    def function(
+        self,
+        inputs: Sequence[Any],
+        outputs: Any,
+        updates: Sequence[Any] = (),
+        *,
+        default_mode: bool = False,
+        rewrites: bool = True,
+    ) -> Callable[..., Any]:
+        """Compile, in pure Python and without costly rewrites unless the library's default mode is asked for."""
+        optimizer = "fast_compile" if rewrites else None
+        mode = None if default_mode else self.module.compile.mode.Mode(linker="py", optimizer=optimizer)
+        compiled: Callable[..., Any] = self.module.function(
+            list(inputs), outputs, updates=list(updates), mode=mode, on_unused_input="ignore"
+        )
+        return compiled
+
+    def values(self, inputs: Mapping[str, Any], outputs: Any, values: Values, *, default_mode: bool = False) -> Any:
+        """Compile outputs of named inputs as they stand, and return their values for values of the inputs."""
+        function = self.function(list(inputs.values()), outputs, default_mode=default_mode, rewrites=False)
+        return function(*(values[name] for name in inputs))
+
+    def scan(self, step: Callable[..., Any], **arguments: Any) -> Any:
+        """Return the states that a step function goes through."""
+        if self.name == "pytensor":  # where updates beside the states are on their way out
+            return self.module.scan(step, return_updates=False, **arguments)
+        return self.module.scan(step, **arguments)[0]
+
+    def grad(self, cost: Any, wrt: Any, **arguments: Any) -> Any:
+        """Return the gradient of a scalar."""
+        return self.tensor_module.grad(cost, wrt, **arguments)
+
+    def evaluate(self, expression: Any, **inputs: Any) -> Any:
+        """Evaluate an expression for values of its named inputs."""
+        variables = [variable for variable in _inputs_of(expression) if variable.name in inputs]
+        return self.function(variables, expression)(*(inputs[variable.name] for variable in variables))
+
+
+class Arrays:
+    """NumPy in the place of a graph library: an expression is its value."""
+
+    name = "numpy"
+    module = tensor_module = np
+
+    def inputs(self, values: Values) -> dict[str, Any]:
+        """Return the values themselves."""
+        return dict(values)
+
+    def values(self, inputs: Mapping[str, Any], outputs: Any, values: Values, *, default_mode: bool = False) -> Any:
+        """Return the outputs, which are values already."""
+        return outputs
+
+
+def _inputs_of(expression: Any) -> list[Any]:
+    found, open_, seen = [], [expression], set()
+    while open_:
+        variable = open_.pop()
+        if id(variable) in seen:
+            continue
+        seen.add(id(variable))
+        if variable.owner is None:
+            found.append(variable)
+        else:
+            open_ += variable.owner.inputs
+    return found
+
+
+def installed_libraries() -> list[str]:
+    """Return the names of the graph libraries that are installed, importable or not."""
+    return [name for name in LIBRARIES if find_spec(name) is not None]

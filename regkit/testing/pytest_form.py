@@ -1,0 +1,71 @@
+"""The checks as pytest tests, one for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from .running import EXPECTED, FAILED, NOT_APPLICABLE, NOT_REACHED, Conformance
+from .subject import Subject
+
+REPORT = "report"
+
+
+def pytest_checks(
+    regularizer: Any,
+    *,
+    expected_failures: Mapping[str, str] | None = None,
+    libraries: Sequence[str] | None = None,
+    **subject: Any,
+) -> Callable[..., None]:
+    """Return a test function that pytest runs once for each check; parameters are those of `check_regularizer`.
+
+    A check that is expected to fail is an xfail, one that has nothing to check a skip, each with its reason. The last
+    test, ``report``, prints how many checks ran where, and fails if one was left out without a reason.
+
+    Examples
+    --------
+    In a test module::
+
+        from acme_tv import AcmeTv
+        import regkit.testing
+
+        test_acme_tv = regkit.testing.pytest_checks(AcmeTv, twin=lambda self, layers, outputs: ...)
+    """
+    import pytest
+
+    conformance = Conformance(Subject(regularizer, **subject), expected_failures, libraries)
+    ids = [f"{where}-{check}" for where, check in conformance.ids()]
+
+    @pytest.mark.parametrize("check", [*conformance.ids(), REPORT], ids=[*ids, REPORT])
+    def test(check: Any, request: Any) -> None:
+        if check == REPORT:
+            report = conformance.report()
+            _print(request.config.pluginmanager, str(report))
+            unsaid = [
+                outcome.id for outcome in report.outcomes if outcome.status == NOT_APPLICABLE and not outcome.reason
+            ]
+            if not report.passed or unsaid:
+                raise AssertionError(f"{report}\nwithout a reason: {', '.join(unsaid)}" if unsaid else str(report))
+            return
+        outcome = conformance.outcome(*check)
+        if outcome.status == FAILED:
+            raise AssertionError(f"{outcome.id}: {outcome.reason}") from outcome.error
+        if outcome.status == NOT_REACHED:
+            raise AssertionError(f"{outcome.id}: not reached: {outcome.reason}")
+        if outcome.status == EXPECTED:
+            pytest.xfail(outcome.reason)
+        if outcome.status == NOT_APPLICABLE and outcome.reason:
+            pytest.skip(outcome.reason)
+
+    result: Callable[..., None] = test
+    return result
+
+
+def _print(plugins: Any, text: str) -> None:
+    """Print on the terminal, past the capture of output; some runs of pytest have neither."""
+    terminal, capture = plugins.getplugin("terminalreporter"), plugins.getplugin("capturemanager")
+    if terminal is not None and capture is not None:
+        with capture.global_and_fixture_disabled():
+            terminal.ensure_newline()
+            terminal.write_line(text)

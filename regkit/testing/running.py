@@ -1,0 +1,220 @@
+"""Running the checks: their order, what depends on what, and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..errors import OptionError
+from .libraries import Arrays, GraphLibrary, installed_libraries
+from .subject import NotApplicable, Subject
+
+PASSED = "passed"
+FAILED = "failed"
+EXPECTED = "expected failure"
+NOT_APPLICABLE = "not applicable"
+NOT_REACHED = "not reached"
+STATUSES = (PASSED, FAILED, EXPECTED, NOT_APPLICABLE, NOT_REACHED)
+
+#: Where a check runs: once, as it needs no graph; on every library, NumPy included; on those that have graphs.
+CLASS = "class"
+EVERYWHERE = "everywhere"
+GRAPHS = "graphs"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One promise that a regularizer keeps.
+
+    Attributes
+    ----------
+    name : str
+        Its id.
+    run : callable
+        Called with the subject, and with the library unless it is of the class; it raises if the promise is broken.
+    on : {"class", "everywhere", "graphs"}
+        Where it runs: once, on every library, or on those whose expressions are more than their values.
+    after : tuple of str
+        The checks without which it would make no sense.
+    """
+
+    name: str
+    run: Callable[..., None]
+    on: str
+    after: tuple[str, ...]
+
+
+#: Every check by its name, in the order in which they run.
+CHECKS: dict[str, Check] = {}
+
+
+def check(*after: str, on: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a function a check, to run after those that it depends on."""
+
+    def add(function: Callable[..., None]) -> Callable[..., None]:
+        assert set(after) <= CHECKS.keys(), f"{function.__name__} depends on a check that comes later or never"
+        CHECKS[function.__name__] = Check(function.__name__, function, on, after)
+        return function
+
+    return add
+
+
+class Outcome(NamedTuple):
+    """What became of one check.
+
+    Attributes
+    ----------
+    where : str
+        The library that it ran on; ``"class"`` for what needs no graph.
+    check : str
+        Its name.
+    status : str
+        ``"passed"``, ``"failed"``, ``"expected failure"``, ``"not applicable"`` or ``"not reached"``.
+    reason : str
+        Why, for all but the passed.
+    error : Exception or None
+        What was raised.
+    """
+
+    where: str
+    check: str
+    status: str
+    reason: str = ""
+    error: BaseException | None = None
+
+    @property
+    def id(self) -> str:
+        """Where and check in one word: ``theano-gradient_agrees_with_finite_differences``."""
+        return f"{self.where}-{self.check}"
+
+
+class Report:
+    """What became of all checks; its text is for people.
+
+    Attributes
+    ----------
+    outcomes : list of Outcome
+    """
+
+    def __init__(self, subject: str, outcomes: list[Outcome]) -> None:
+        self.subject = subject
+        self.outcomes = outcomes
+
+    @property
+    def passed(self) -> bool:
+        """Whether no check failed, and so none was left unreached."""
+        return not any(outcome.status in (FAILED, NOT_REACHED) for outcome in self.outcomes)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return how many checks came to which status, by where they ran."""
+        counts: dict[str, dict[str, int]] = {}
+        for outcome in self.outcomes:
+            row = counts.setdefault(outcome.where, dict.fromkeys(STATUSES, 0))
+            row[outcome.status] += 1
+        return counts
+
+    def __str__(self) -> str:
+        lines = [f"{self.subject}: {'keeps every promise' if self.passed else 'breaks a promise'}"]
+        for where, row in self.counts().items():
+            counted = ", ".join(f"{count} {status}" for status, count in row.items() if count or status == PASSED)
+            lines.append(f"  {where:<9} {counted}")
+        for status in STATUSES[1:]:
+            by_reason: dict[str, list[str]] = {}
+            for outcome in self.outcomes:
+                if outcome.status == status:
+                    by_reason.setdefault(outcome.reason, []).append(outcome.id)
+            lines += [f"{status}: {', '.join(ids)}: {reason}" for reason, ids in by_reason.items()]
+        return "\n".join(lines)
+
+
+class Conformance:
+    """The checks of one regularizer, each run once, when it is asked for or when another depends on it."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        expected_failures: Mapping[str, str] | None = None,
+        libraries: Sequence[str] | None = None,
+    ) -> None:
+        self.subject = subject
+        self._expected = dict(expected_failures or {})
+        names = ["numpy", *(installed_libraries() if libraries is None else libraries)]
+        self._libraries: dict[str, Any] = dict.fromkeys(name for name in names)
+        self._outcomes: dict[tuple[str, str], Outcome] = {}
+        known = {check for _, check in self.ids()} | {f"{where}-{check}" for where, check in self.ids()}
+        for name, reason in self._expected.items():
+            if name not in known:
+                raise OptionError(
+                    f"expected_failures names {name!r}, which is no check. The checks: {', '.join(CHECKS)}"
+                )
+            if not isinstance(reason, str) or not reason.strip():
+                raise OptionError(f"expected_failures[{name!r}] is {reason!r}; accepted: the reason, in words")
+
+    def ids(self) -> list[tuple[str, str]]:
+        """Return where and name of every check, in order."""
+        ids = []
+        for where in (CLASS, *self._libraries):
+            kinds = {CLASS: (CLASS,), "numpy": (EVERYWHERE,)}.get(where, (EVERYWHERE, GRAPHS))
+            ids += [(where, check.name) for check in CHECKS.values() if check.on in kinds]
+        return ids
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """Run the checks one after the other."""
+        for where, name in self.ids():
+            yield self.outcome(where, name)
+
+    def report(self) -> Report:
+        """Run what has not run yet and return the report."""
+        return Report(repr(self.subject), list(self.outcomes()))
+
+    def outcome(self, where: str, name: str) -> Outcome:
+        """Return what became of a check, which runs now if it has not run yet."""
+        key = (where, name)
+        if key not in self._outcomes:
+            self._outcomes[key] = self._run(where, CHECKS[name])
+        return self._outcomes[key]
+
+    def _run(self, where: str, check: Check) -> Outcome:
+        for name in check.after:
+            earlier = self.outcome(CLASS if CHECKS[name].on == CLASS else where, name)
+            if earlier.status in (FAILED, NOT_REACHED):
+                return Outcome(where, check.name, NOT_REACHED, f"it depends on {earlier.id}, which {_became(earlier)}")
+            if earlier.status == EXPECTED:
+                reason = f"it depends on {earlier.id}, which is expected to fail: {earlier.reason}"
+                return Outcome(where, check.name, NOT_APPLICABLE, reason)
+        expected = self._expected.get(f"{where}-{check.name}") or self._expected.get(check.name)
+        try:
+            with np.errstate(all="ignore"):  # what is not finite has a check of its own
+                if check.on == CLASS:
+                    check.run(self.subject)
+                else:
+                    check.run(self.subject, self._library(where))
+        except NotApplicable as said:
+            return Outcome(where, check.name, NOT_APPLICABLE, str(said))
+        except Exception as error:  # whatever a plugin does
+            if expected:
+                return Outcome(where, check.name, EXPECTED, expected, error)
+            said_by = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
+            return Outcome(where, check.name, FAILED, f"{said_by}{str(error).strip()}", error)
+        if expected:
+            reason = f"it passes, and was declared to fail: {expected}. Take the declaration out"
+            return Outcome(where, check.name, FAILED, reason)
+        return Outcome(where, check.name, PASSED)
+
+    def _library(self, name: str) -> Any:
+        if self._libraries[name] is None:
+            try:
+                self._libraries[name] = Arrays() if name == "numpy" else GraphLibrary(name)
+            except Exception as error:
+                raise AssertionError(
+                    f"{name} is installed and cannot be imported: {type(error).__name__}: {error}. "
+                    "`regkit doctor` says what to do"
+                ) from error
+        return self._libraries[name]
+
+
+def _became(outcome: Outcome) -> str:
+    return "failed" if outcome.status == FAILED else "was not reached"

@@ -1,0 +1,488 @@
+"""Regularizers that each break one promise, and two that keep all of them."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import logging
+import sys
+
+import regkit
+
+#: Class -> the check that is to be the first to catch it.
+WRONG: dict[type, str] = {}
+
+#: Those of them that NumPy alone cannot show to be wrong.
+NEEDS_GRAPH: set[type] = set()
+
+DOCSTRING = """Penalize the squares of hidden outputs.
+
+    The penalty is :math:`1/n \\sum_i \\|Z_i\\|_2^2`.
+
+    Parameters
+    ----------
+    pattern : str, optional
+    weight : float, default 0
+    seed : int, default 0
+    scale : float, default 1
+    others : anything
+
+    References
+    ----------
+    A test.
+
+    Examples
+    --------
+    >>> 1 + 1
+    2
+    """
+
+
+def wrong(check, needs_graph=False):
+    """Say which check is to catch a class first."""
+
+    def mark(cls):
+        WRONG[cls] = check
+        if needs_graph:
+            NEEDS_GRAPH.add(cls)
+        if cls.__doc__ is None:
+            cls.__doc__ = DOCSTRING
+        return cls
+
+    return mark
+
+
+def squares(self, outputs):
+    selected = regkit.select_outputs(outputs, self.pattern or "hid?:out")
+    total = regkit.graph.total([(z * z).sum() for _, z in selected])
+    return total / regkit.graph.cast(len(selected), str(total.dtype))
+
+
+class Power(regkit.Regularizer):
+    __doc__ = DOCSTRING
+
+    def loss(self, outputs):
+        return squares(self, outputs)
+
+
+class Noise(regkit.Regularizer):
+    __doc__ = DOCSTRING
+
+    def __init__(self, pattern=None, weight=0.0, seed=0):
+        super().__init__(pattern, weight)
+        self.seed = seed
+
+    def modify_graph(self, outputs):
+        for name, z in regkit.select_outputs(outputs, self.pattern or "hid?:out"):
+            outputs[name + "-prenoise"] = z
+            outputs[name] = self.noisy(name, z)
+
+    def noisy(self, name, z):
+        noise = regkit.graph.random_stream(z, [self.seed, *name.encode()]).normal(z)
+        return z + regkit.graph.cast(self.weight, str(z.dtype)) * noise
+
+
+# Of the class
+
+
+@wrong("hook_arguments_are_right")
+class AsksForAnEpoch(regkit.Regularizer):
+    def loss(self, outputs, epoch):
+        return squares(self, outputs)
+
+
+@wrong("constructor_works")
+class CannotBeMade(Power):
+    __doc__ = None
+
+    def __init__(self, pattern=None, weight=0.0):
+        super().__init__(pattern, weight, "and one too many")
+
+
+@wrong("aliases_resolve_to_the_class")
+class IsNotWhatItsAliasNames(Power):
+    __doc__ = None
+
+
+@wrong("scalar_equals_mapping")
+class HalvesTheWeight(Power):
+    __doc__ = None
+
+    def __init__(self, pattern=None, weight=0.0):
+        super().__init__(pattern, weight)
+        if isinstance(weight, float):
+            self.weight = weight / 2
+
+
+@wrong("unknown_option_is_rejected")
+class SwallowsOptions:
+    def __init__(self, pattern=None, weight=0.0, **others):
+        self.pattern, self.weight = pattern, weight
+
+    @regkit.hookimpl
+    def loss(self, outputs):
+        return squares(self, outputs)
+
+
+@wrong("bad_weight_is_rejected")
+class TakesAnyWeight(Power):
+    __doc__ = None
+
+    def __init__(self, pattern=None, weight=0.0):
+        self.pattern, self.weight = pattern, weight
+
+
+@wrong("repr_round_trips")
+class RepresentsItselfWithAnotherWeight(Power):
+    __doc__ = None
+
+    def __repr__(self):
+        return f"{type(self).__name__}(weight={self.weight!r} + 1)"
+
+
+@wrong("config_round_trips")
+class StoresAnArgumentElsewhere(Power):
+    __doc__ = None
+
+    def __init__(self, pattern=None, weight=0.0, scale=1.0):
+        super().__init__(pattern, weight)
+        self._scale = scale
+
+
+@wrong("pickles")
+class KeepsAFunction(Power):
+    __doc__ = None
+
+    def __init__(self, pattern=None, weight=0.0):
+        super().__init__(pattern, weight)
+        self.reduce = lambda z: z.sum()
+
+
+@wrong("log_is_one_record")
+class LogsTwice(Power):
+    __doc__ = None
+
+    def log(self):
+        super().log()
+        super().log()
+
+
+@wrong("log_is_one_record")
+class LogsNothing(Power):
+    __doc__ = None
+
+    def log(self):
+        pass
+
+
+@wrong("log_is_one_record")
+class LogsTwoLines(Power):
+    __doc__ = None
+
+    def log(self):
+        logging.getLogger("acme").info("one\ntwo")
+
+
+@wrong("docstring_has_its_sections")
+class HasNoReferences(Power):
+    """Penalize the squares of hidden outputs, :math:`z^2`.
+
+    Parameters
+    ----------
+    pattern : str
+    weight : float
+
+    Examples
+    --------
+    >>> 1 + 1
+    2
+    """
+
+
+@wrong("docstring_has_its_sections")
+class DescribesNoArgument(Power):
+    """Penalize the squares of hidden outputs, :math:`z^2`.
+
+    Parameters
+    ----------
+    pattern : str
+
+    References
+    ----------
+    A test.
+
+    Examples
+    --------
+    >>> 1 + 1
+    2
+    """
+
+
+@wrong("docstring_has_its_sections")
+class HasNoEquation(Power):
+    __doc__ = DOCSTRING.replace(":math:", "")
+
+
+@wrong("docstring_example_runs")
+class ShowsAFalseExample(Power):
+    __doc__ = DOCSTRING.replace("\n    2\n", "\n    3\n")
+
+
+@wrong("docstring_example_runs")
+class ShowsNoExample(Power):
+    __doc__ = DOCSTRING.replace(">>>", "")
+
+
+# Of the penalty
+
+
+@wrong("penalty_is_a_scalar")
+class ReturnsAnArray(Power):
+    __doc__ = None
+
+    def loss(self, outputs):
+        ((_, z), *_) = regkit.select_outputs(outputs, self.pattern or "hid?:out")
+        return (z * z).sum(axis=0)
+
+
+@wrong("penalty_is_a_scalar")
+class ReturnsNothing(Power):
+    __doc__ = None
+
+    def loss(self, outputs):
+        regkit.select_outputs(outputs, self.pattern or "hid?:out")
+
+
+@wrong("penalty_is_finite")
+class DividesByZero(Power):
+    __doc__ = None
+
+    def loss(self, outputs):
+        penalty = squares(self, outputs)
+        return penalty / (penalty - penalty)
+
+
+@wrong("penalty_has_the_dtype_of_the_outputs")
+class ReturnsFloat64(Power):
+    __doc__ = None
+
+    def loss(self, outputs):
+        return squares(self, outputs).astype("float64")
+
+
+@wrong("penalty_has_the_dtype_of_the_outputs", needs_graph=True)
+class DividesByACount(Power):
+    __doc__ = None
+
+    def loss(self, outputs):
+        ((_, z), *_) = regkit.select_outputs(outputs, self.pattern or "hid?:out")
+        return (z * z).sum() / z.size
+
+
+@wrong("penalty_is_deterministic")
+class CountsItself(Power):
+    __doc__ = None
+    _count = itertools.count(1)
+
+    def loss(self, outputs):
+        penalty = squares(self, outputs)
+        return penalty * regkit.graph.cast(next(self._count), str(penalty.dtype))
+
+
+@wrong("unmatched_outputs_do_not_count")
+class ReadsEveryOutput(Power):
+    __doc__ = None
+
+    def loss(self, outputs):
+        selected = regkit.select_outputs(outputs, self.pattern or "hid?:out")
+        total = regkit.graph.total([(z * z).sum() for z in outputs.values()])
+        return total / regkit.graph.cast(len(selected), str(total.dtype))
+
+
+@wrong("unmatched_outputs_do_not_count")
+class ReadsEveryParameter(Power):
+    __doc__ = None
+
+    def loss(self, layers, outputs):
+        penalty = squares(self, outputs)
+        return regkit.graph.total([penalty, *((w * w).sum() for _, w in regkit.select_params(layers, "*.w"))])
+
+
+@wrong("nothing_matched_is_an_error")
+class IsSilentWhereNothingMatches(Power):
+    __doc__ = None
+
+    def loss(self, outputs):
+        try:
+            return squares(self, outputs)
+        except regkit.NoMatchError:
+            return next(iter(outputs.values())).sum() * 0
+
+
+@wrong("loss_is_linear_in_the_weight")
+class WeighsItself(Power):
+    __doc__ = None
+
+    def loss(self, outputs):
+        penalty = squares(self, outputs)
+        return penalty * regkit.graph.cast(self.weight, str(penalty.dtype))
+
+
+@wrong("weight_may_be_live", needs_graph=True)
+class FreezesTheWeight(Power):
+    __doc__ = None
+
+    def __init__(self, pattern=None, weight=0.0):
+        super().__init__(pattern, weight)
+        if hasattr(self.weight, "get_value"):
+            self.weight = float(self.weight.get_value())
+
+
+@wrong("penalty_equals_the_numpy_twin")
+class AveragesWhereItsTwinSums(Power):
+    __doc__ = None
+
+    def loss(self, outputs):
+        ((_, z), *_) = regkit.select_outputs(outputs, self.pattern or "hid?:out")
+        return (z * z).mean()
+
+    def twin(self, layers, outputs):
+        ((_, z), *_) = regkit.select_outputs(outputs, self.pattern or "hid?:out")
+        return (z * z).sum()
+
+
+@wrong("gradient_agrees_with_finite_differences", needs_graph=True)
+class HidesHalfOfItsGradient(Power):
+    __doc__ = None
+
+    def loss(self, outputs):
+        ((_, z), *_) = regkit.select_outputs(outputs, self.pattern or "hid?:out")
+        made_by = regkit.graph.library(z)
+        hidden = z if made_by == "numpy" else sys.modules[f"{made_by}.gradient"].disconnected_grad(z)
+        return (z * hidden).sum()
+
+
+@functools.lru_cache
+def _power_op(made_by):
+    """An operation that says it equals every other of its kind, whatever its exponent is."""
+    op = sys.modules[f"{made_by}.graph.op"].Op
+    apply = sys.modules[f"{made_by}.graph.basic"].Apply
+
+    class RaiseTo(op):
+        __props__ = ()
+
+        def __init__(self, exponent):
+            self.exponent = exponent
+
+        def make_node(self, z):
+            return apply(self, [z], [z.type()])
+
+        def perform(self, node, inputs, outputs, *_):
+            outputs[0][0] = inputs[0] ** self.exponent
+
+        def grad(self, inputs, gradients):
+            return [gradients[0] * self.exponent * inputs[0] ** (self.exponent - 1)]
+
+        L_op = pullback = lambda self, inputs, _outputs, gradients: self.grad(inputs, gradients)
+
+    return RaiseTo
+
+
+@wrong("penalty_is_the_same_in_the_default_mode", needs_graph=True)
+class UsesAnOperationThatIsMergedWithAnother(Power):
+    __doc__ = None
+
+    def loss(self, outputs):
+        ((_, z), *_) = regkit.select_outputs(outputs, self.pattern or "hid?:out")
+        made_by = regkit.graph.library(z)
+        if made_by == "numpy":
+            return (z**2).sum() + (z**3).sum()
+        power = _power_op(made_by)
+        return power(2)(z).sum() + power(3)(z).sum()
+
+
+# Of changes
+
+
+@wrong("changed_output_keeps_name_and_type")
+class LosesTheName(Noise):
+    __doc__ = None
+
+    def modify_graph(self, outputs):
+        for name, z in regkit.select_outputs(outputs, self.pattern or "hid?:out"):
+            outputs[name + "-noisy"] = self.noisy(name, z)
+            del outputs[name]
+
+
+@wrong("changed_output_keeps_name_and_type")
+class WidensTheDtype(Noise):
+    __doc__ = None
+
+    def noisy(self, name, z):
+        return super().noisy(name, z).astype("float64")
+
+
+@wrong("changed_output_keeps_name_and_type")
+class AddsAnAxis(Noise):
+    __doc__ = None
+
+    def noisy(self, name, z):
+        return super().noisy(name, z)[None]
+
+
+@wrong("original_stays_beside_the_changed_output")
+class ThrowsTheOriginalAway(Noise):
+    __doc__ = None
+
+    def modify_graph(self, outputs):
+        for name, z in regkit.select_outputs(outputs, self.pattern or "hid?:out"):
+            outputs[name] = self.noisy(name, z)
+
+
+@wrong("original_stays_beside_the_changed_output")
+class KeepsACopyOfTheChanged(Noise):
+    __doc__ = None
+
+    def modify_graph(self, outputs):
+        super().modify_graph(outputs)
+        for name in [name for name in outputs if name.endswith("-prenoise")]:
+            outputs[name] = outputs[name.partition("-")[0]]
+
+
+@wrong("only_matched_outputs_change")
+class ChangesEveryOutput(Noise):
+    __doc__ = None
+
+    def modify_graph(self, outputs):
+        for name, z in list(outputs.items()):
+            outputs[name + "-prenoise"] = z
+            outputs[name] = self.noisy(name, z)
+
+
+@wrong("change_is_deterministic")
+class DrawsFromTheSystem(Noise):
+    __doc__ = None
+
+    def noisy(self, name, z):
+        return z + regkit.graph.random_stream(z).normal(z)
+
+
+@wrong("random_streams_are_not_shared")
+class DrawsTheSameForEverySeed(Noise):
+    __doc__ = None
+
+    def noisy(self, name, z):
+        return z + regkit.graph.random_stream(z, 5).normal(z)
+
+
+@wrong("change_is_the_same_in_the_default_mode", needs_graph=True)
+class ChangesByAnOperationThatIsMergedWithAnother(regkit.Regularizer):
+    def modify_graph(self, outputs):
+        for name, z in regkit.select_outputs(outputs, self.pattern or "hid?:out"):
+            made_by = regkit.graph.library(z)
+            outputs[name + "-before"] = z
+            if made_by == "numpy":
+                outputs[name] = z**2 + z**3
+            else:
+                power = _power_op(made_by)
+                outputs[name] = power(2)(z) + power(3)(z)

@@ -1,0 +1,260 @@
+"""The conformance kit: a good regularizer passes, and each wrong one is caught first by the check meant for it."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import regkit
+from regkit.testing import CHECKS, Conformance, Network, Subject, check_regularizer
+
+#: Wrong regularizer -> the check that caught it first, and the one that was to; conftest.py counts them at the end.
+caught: dict[str, tuple[str | None, str]] = {}
+
+
+@pytest.fixture
+def wrong(installed):
+    """The module of wrong regularizers, installed."""
+    installed("wrong_regularizers")
+    return importlib.import_module("acme_wrong")
+
+
+def squares(self, layers, outputs):
+    names = [name for name in outputs if name.startswith("hid2" if self.pattern else "hid")]
+    return np.mean([np.sum(outputs[name] ** 2) for name in names])
+
+
+def first_failure(cls, libraries):
+    """The name of the first check that a class fails."""
+    aliases = ("wrong_alias",) if "Alias" in cls.__name__ else ()
+    twin = getattr(cls, "twin", None)
+    outcomes = Conformance(Subject(cls, aliases=aliases, twin=twin), libraries=libraries).outcomes()
+    return next((outcome.check for outcome in outcomes if outcome.status == "failed"), None)
+
+
+def assert_each_is_caught_first_by_its_check(classes, expected, libraries):
+    found = {cls.__name__: (first_failure(cls, libraries), expected[cls]) for cls in classes}
+    caught.update(found)
+    assert {name: pair for name, pair in found.items() if pair[0] != pair[1]} == {}
+
+
+def test_each_wrong_regularizer_is_caught_first_by_the_check_meant_for_it_in_arrays(wrong):
+    classes = [cls for cls in wrong.WRONG if cls not in wrong.NEEDS_GRAPH]
+    assert_each_is_caught_first_by_its_check(classes, wrong.WRONG, [])
+
+
+def test_each_wrong_regularizer_is_caught_first_by_the_check_meant_for_it_in_graphs(wrong, lib):
+    assert_each_is_caught_first_by_its_check(wrong.NEEDS_GRAPH, wrong.WRONG, [lib.name])
+
+
+def test_every_check_has_a_wrong_regularizer(wrong):
+    of_modules = {"import_loads_no_graph_library"}  # a test below: it needs a module that imports a library
+    assert set(wrong.WRONG.values()) | of_modules == set(CHECKS)
+
+
+def test_a_plugin_that_imports_a_graph_library_is_caught_by_the_check_of_imports(lib, tmp_path, monkeypatch):
+    source = (
+        f"import {lib.name}\nimport regkit\n\n\nclass Heavy(regkit.Regularizer):\n    def loss(self):\n        pass\n"
+    )
+    (tmp_path / "acme_imports_a_library.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    heavy = importlib.import_module("acme_imports_a_library").Heavy
+    assert_each_is_caught_first_by_its_check([heavy], {heavy: "import_loads_no_graph_library"}, [])
+
+
+@pytest.mark.parametrize("name", ["Power", "Noise"])
+def test_a_good_regularizer_passes_every_check(wrong, name):
+    twin = squares if name == "Power" else None
+    report = check_regularizer(getattr(wrong, name), aliases=["wrong_alias"] if name == "Power" else (), twin=twin)
+    assert report.passed
+    assert {"class", "numpy"} <= report.counts().keys()
+
+
+def test_every_library_that_is_installed_is_used(wrong, lib):
+    counts = check_regularizer(wrong.Power, twin=squares).counts()
+    assert list(counts) == ["class", "numpy", lib.name]
+    of_penalties = sum("penalties" in check.run.__module__ for check in CHECKS.values())
+    assert counts[lib.name]["passed"] == of_penalties
+
+
+def test_checks_that_depend_on_a_failed_one_are_not_reached(wrong):
+    report = Conformance(Subject(wrong.AsksForAnEpoch, aliases=()), libraries=[]).report()
+    assert report.counts()["class"]["failed"] == 1
+    statuses = {outcome.check: outcome.status for outcome in report.outcomes if outcome.where == "numpy"}
+    assert set(statuses.values()) == {"not reached"}
+    with pytest.raises(AssertionError) as error:
+        check_regularizer(wrong.AsksForAnEpoch, aliases=(), libraries=[])
+    assert str(error.value).startswith("acme_wrong:AsksForAnEpoch: breaks a promise\n  class     0 passed, 1 failed, ")
+    assert "it depends on class-constructor_works, which was not reached" in str(error.value)
+
+
+def test_a_failure_that_was_declared_with_its_reason_is_no_failure(wrong):
+    report = check_regularizer(
+        wrong.LogsTwice, aliases=(), libraries=[], expected_failures={"log_is_one_record": "it is talkative"}
+    )
+    assert report.counts()["class"]["expected failure"] == 1
+    assert "expected failure: class-log_is_one_record: it is talkative" in str(report)
+
+
+def test_a_declared_failure_that_passes_is_a_failure(wrong):
+    with pytest.raises(
+        AssertionError, match="it passes, and was declared to fail: it is talkative. Take the declaration"
+    ):
+        check_regularizer(
+            wrong.Power, aliases=(), libraries=[], expected_failures={"log_is_one_record": "it is talkative"}
+        )
+
+
+def test_what_depends_on_a_declared_failure_says_so(wrong):
+    declared = {"numpy-penalty_is_finite": "on purpose"}
+    report = Conformance(Subject(wrong.DividesByZero, aliases=()), declared, []).report()
+    reasons = {outcome.check: outcome.reason for outcome in report.outcomes if outcome.status == "not applicable"}
+    assert reasons["loss_is_linear_in_the_weight"] == (
+        "it depends on numpy-penalty_is_finite, which is expected to fail: on purpose"
+    )
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [
+        ({"no_such_check": "why"}, "expected_failures names 'no_such_check', which is no check. The checks: hook_"),
+        ({"pickles": " "}, "expected_failures['pickles'] is ' '; accepted: the reason, in words"),
+    ],
+)
+def test_an_expected_failure_needs_a_check_and_a_reason(wrong, declared, message):
+    with pytest.raises(regkit.OptionError) as error:
+        check_regularizer(wrong.Power, expected_failures=declared)
+    assert str(error.value).startswith(message)
+
+
+@pytest.mark.parametrize("given", [dict, 3, len])
+def test_what_is_no_regularizer_is_refused(given):
+    with pytest.raises(regkit.OptionError) as error:
+        check_regularizer(given)
+    assert str(error.value) == f"{given!r} is no regularizer. Accepted: an alias, or a class with hooks"
+
+
+def test_a_class_that_no_alias_names_says_that_it_has_none(wrong):
+    with pytest.raises(AssertionError, match=r"no installed alias names this class. .* with aliases=\(\)"):
+        check_regularizer(wrong.Noise, libraries=[])
+
+
+def test_a_class_that_marks_its_hooks_passes(monkeypatch):
+    class Marked:
+        """Penalize hidden outputs, :math:`z^2`.
+
+        Parameters
+        ----------
+        none
+
+        References
+        ----------
+        A test.
+
+        Examples
+        --------
+        >>> 1 + 1
+        2
+        """
+
+        @regkit.hookimpl
+        def loss(self, outputs):
+            z = outputs["hid1:out"]
+            return (z * z).sum()
+
+    monkeypatch.setattr(Marked, "__module__", "__main__")
+    report = check_regularizer(Marked, aliases=(), twin=lambda self, layers, outputs: np.sum(outputs["hid1:out"] ** 2))
+    assert report.counts()["numpy"]["passed"] >= 4
+
+
+def test_the_checks_leave_loggers_and_settings_as_they_were(wrong, lib):
+    before = logging.getLogger().level, logging.getLogger("regkit").level, lib.module.config.floatX
+    check_regularizer(wrong.Power)
+    assert (logging.getLogger().level, logging.getLogger("regkit").level, lib.module.config.floatX) == before
+
+
+@pytest.mark.parametrize("activation", ["tanh", "sigmoid", "relu", "linear"])
+@pytest.mark.parametrize("axes", [2, 3])
+def test_the_network_computes_the_same_in_graphs_as_in_arrays(lib, activation, axes):
+    network = Network(activation, axes)
+    values = network.values()
+    inputs = lib.inputs(values)
+    _, symbolic = network.connect(inputs, lib.tensor_module)
+    _, arrays = network.connect(values, np)
+    assert list(symbolic) == ["in:out", "hid1:out", "hid2:out", "out:out"]
+    for name, found in zip(symbolic, lib.values(inputs, list(symbolic.values()), values)):
+        assert found.ndim == axes
+        np.testing.assert_allclose(found, arrays[name], rtol=1e-12)
+
+
+def test_each_layer_computes_the_activation_of_its_product():
+    network = Network("sigmoid")
+    values = network.values()
+    layers, outputs = network.connect(values, np)
+    expected = 1 / (1 + np.exp(-(values["in:out"] @ values["hid1.w"] + values["hid1.b"])))
+    np.testing.assert_allclose(outputs["hid1:out"], expected)
+    assert [[param.name for param in layer.params] for layer in layers] == [
+        [],
+        ["hid1.w", "hid1.b"],
+        ["hid2.w", "hid2.b"],
+        ["out.w", "out.b"],
+    ]
+
+
+@pytest.mark.parametrize("wrong_arguments", [{"activation": "sin"}, {"axes": 1}])
+def test_a_network_that_there_is_not_is_refused(wrong_arguments):
+    with pytest.raises(regkit.OptionError, match="Network got .*; accepted: "):
+        Network(**wrong_arguments)
+
+
+def test_pytest_runs_one_test_for_each_check(pytester_file):
+    result = pytester_file(
+        """
+        import acme_wrong, numpy, regkit.testing
+        test_power = regkit.testing.pytest_checks(
+            acme_wrong.Power, libraries=[], twin=lambda self, layers, outputs: numpy.mean(
+                [numpy.sum(z**2) for name, z in outputs.items() if name.startswith("hid2" if self.pattern else "hid")]
+            )
+        )
+        test_twice = regkit.testing.pytest_checks(
+            acme_wrong.LogsTwice, libraries=[], aliases=(), expected_failures={"log_is_one_record": "it is talkative"}
+        )
+        test_wrong = regkit.testing.pytest_checks(acme_wrong.AsksForAnEpoch, aliases=(), libraries=[])
+        """
+    )
+    lines = result.stdout.splitlines()
+    assert any("::test_power[numpy-penalty_equals_the_numpy_twin] PASSED" in line for line in lines), lines
+    assert any("::test_twice[class-log_is_one_record] XFAIL" in line for line in lines)
+    assert any("::test_wrong[class-hook_arguments_are_right] FAILED" in line for line in lines)
+    assert any(
+        "::test_power[numpy-change_is_deterministic] SKIPPED (it has no modify_graph hook)" in line for line in lines
+    )
+    assert "not reached: it depends on class-hook_arguments_are_right, which failed" in result.stdout
+    assert "acme_wrong:Power: keeps every promise" in result.stdout
+    assert "  numpy     8 passed, 5 not applicable" in result.stdout
+
+
+@pytest.fixture
+def pytester_file(wrong, tmp_path):
+    """Run a test file in another process."""
+
+    def run(source):
+        (tmp_path / "test_file.py").write_text(textwrap.dedent(source))
+        return subprocess.run(
+            [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "--color=no", str(tmp_path)],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(Path(wrong.__file__).parent), "COLUMNS": "200"},
+        )
+
+    return run
