@@ -97,6 +97,10 @@ class Installed:
         claims = {distribution.claim(target) for distribution, target in self.sources.get(alias, ())}
         return tuple(sorted(claims))
 
+    def places(self, claim: Claim, alias: str) -> list[str]:
+        """Return the metadata folders in which a claim of an alias stands."""
+        return [d.folder for d, target in self.sources.get(alias, ()) if d.claim(target) == claim]
+
     def targets(self, alias: str) -> set[str]:
         """Return the different targets that an alias has: none, the one it should have, or several in conflict."""
         return {target for _, target in self.sources.get(alias, ())}

@@ -41,15 +41,20 @@ class Layer:
         return f"Layer({self.output_name!r}{f', params={self.params!r}' if self.params else ''})"
 
 
-def select_outputs(outputs: Mapping[str, Any], pattern: Globs) -> list[tuple[str, Any]]:
-    """Return the outputs whose names match a glob, or any of several.
+def select_outputs(
+    outputs: Mapping[str, Any], pattern: Globs | None, layers: Sequence[Any] | None = None
+) -> list[tuple[str, Any]]:
+    """Return the outputs whose names match a glob, or any of several; or those of all hidden layers.
 
     Parameters
     ----------
     outputs : mapping of str to expression
         Outputs of a graph by their full names.
-    pattern : str or sequence of str
-        Case-sensitive globs (`fnmatch.fnmatchcase`) on the full names.
+    pattern : str or sequence of str, or None
+        Case-sensitive globs (`fnmatch.fnmatchcase`) on the full names. None selects the main output of each hidden
+        layer, for which `layers` is needed.
+    layers : sequence of Layer, optional
+        First the input, last the output, between them hidden.
 
     Returns
     -------
@@ -59,18 +64,25 @@ def select_outputs(outputs: Mapping[str, Any], pattern: Globs) -> list[tuple[str
     Raises
     ------
     NoMatchError
-        If nothing matches.
+        If nothing matches, or there are no hidden layers, or one of them has no output.
 
     Examples
     --------
     >>> import regkit
     >>> regkit.select_outputs({"in:out": 1, "hid1:out": 2, "hid2:out": 3}, ["hid2:*", "hid[12]:out"])
     [('hid1:out', 2), ('hid2:out', 3)]
+    >>> layers = [regkit.Layer("in:out"), regkit.Layer("hid1:out"), regkit.Layer("out:out")]
+    >>> regkit.select_outputs({"in:out": 1, "hid1:out": 2, "out:out": 3}, None, layers)
+    [('hid1:out', 2)]
     """
+    if pattern is None and layers is not None:
+        return _hidden_outputs(layers, outputs)
     globs = globs_of(pattern)
     selected = [(name, outputs[name]) for name in outputs if matches(name, globs)]
     if not selected:
-        raise NoMatchError(f"pattern {_shown(pattern)} matches none of the outputs: {', '.join(outputs) or 'none'}")
+        raise NoMatchError(
+            f"pattern {', '.join(map(repr, globs))} matches none of the outputs: {', '.join(outputs) or 'none'}"
+        )
     return selected
 
 
@@ -111,11 +123,27 @@ def select_params(layers: Iterable[Any], pattern: Globs) -> list[tuple[str, Any]
             raise GraphError(f"two different parameters are named {name!r}. Give each a name of its own")
     selected = [(name, param) for name, param in params.items() if matches(name, globs)]
     if not selected:
-        raise NoMatchError(f"pattern {_shown(pattern)} matches none of the parameters: {', '.join(params) or 'none'}")
+        raise NoMatchError(
+            f"pattern {', '.join(map(repr, globs))} matches none of the parameters: {', '.join(params) or 'none'}"
+        )
     return selected
 
 
-def globs_of(pattern: Globs) -> tuple[str, ...]:
+def _hidden_outputs(layers: Sequence[Any], outputs: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    names = list(dict.fromkeys(layer.output_name for layer in layers[1:-1]))
+    if not names:
+        there = ", ".join(layer.output_name for layer in layers) or "none"
+        raise NoMatchError(
+            f"the network has no hidden layers; its layers: {there}. Pass a pattern to select among the outputs: "
+            f"{', '.join(outputs) or 'none'}"
+        )
+    missing = [name for name in names if name not in outputs]
+    if missing:
+        raise NoMatchError(f"hidden output {missing[0]!r} is not among the outputs: {', '.join(outputs) or 'none'}")
+    return [(name, outputs[name]) for name in names]
+
+
+def globs_of(pattern: Globs | None) -> tuple[str, ...]:
     """Return the globs of a pattern; OptionError if it is none."""
     checked = checked_pattern("select", pattern)
     if checked is None:
@@ -128,7 +156,3 @@ def matches(name: str, globs: tuple[str, ...]) -> bool:
     from fnmatch import fnmatchcase
 
     return any(fnmatchcase(name, glob) for glob in globs)
-
-
-def _shown(pattern: Globs) -> str:
-    return repr(pattern) if isinstance(pattern, str) else ", ".join(map(repr, pattern))

@@ -6,6 +6,7 @@ What cannot be said so is here. Each function looks at the expression it is give
 | function | does |
 | --- | --- |
 | `library` | tells which library made an expression |
+| `functions` | gives the module that has its ``exp``, ``log``, ``sqrt`` and so on |
 | `cast`, `as_float` | keep dtypes as they are where a number meets an expression |
 | `total` | adds any number of terms |
 | `gradient` | differentiates a scalar |
@@ -14,7 +15,7 @@ What cannot be said so is here. Each function looks at the expression it is give
 """
 
 from .arithmetic import as_float, cast, gradient, total
-from .libraries import LIBRARIES, library
+from .libraries import LIBRARIES, functions, library
 from .random import RandomStream, random_stream
 from .rebuilding import rebuild
 
@@ -23,6 +24,7 @@ __all__ = [
     "RandomStream",
     "as_float",
     "cast",
+    "functions",
     "gradient",
     "library",
     "random_stream",

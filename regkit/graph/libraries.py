@@ -54,6 +54,36 @@ def library(expression: Any) -> str:
     )
 
 
+def functions(expression: Any) -> Any:
+    """Return the module that has the functions of the library that made an expression, named as NumPy names them.
+
+    Operators and methods say most things on every library. ``exp``, ``log``, ``sqrt``, ``maximum`` and their kind are
+    functions of a module: NumPy for arrays, ``theano.tensor`` and its successors for symbolic expressions.
+
+    Parameters
+    ----------
+    expression : expression
+
+    Returns
+    -------
+    module
+
+    Raises
+    ------
+    GraphError
+        If it is an expression of no supported library.
+
+    Examples
+    --------
+    >>> import numpy, regkit
+    >>> z = numpy.array([1.0, 4.0])
+    >>> print(regkit.graph.functions(z).sqrt(z))
+    [1. 2.]
+    """
+    made_by = library(expression)
+    return sys.modules["numpy"] if made_by == "numpy" else module(made_by, "tensor")
+
+
 def is_symbolic(value: Any) -> bool:
     """Tell whether a value is an expression of a graph library, NumPy's arrays not counted."""
     try:

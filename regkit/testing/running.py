@@ -126,7 +126,9 @@ class Report:
             for outcome in self.outcomes:
                 if outcome.status == status:
                     by_reason.setdefault(outcome.reason, []).append(outcome.id)
-            lines += [f"{status}: {', '.join(ids)}: {reason}" for reason, ids in by_reason.items()]
+            for reason, ids in by_reason.items():
+                which = f"{len(ids)} checks" if status == NOT_APPLICABLE and len(ids) > 2 else ", ".join(ids)
+                lines.append(f"{status}: {which}: {reason}")
         return "\n".join(lines)
 
 

@@ -98,10 +98,7 @@ class HiddenL1(regkit.Regularizer):
         regkit.GraphError
             If ``reduction="batch"`` meets an output without axes.
         """
-        if self.pattern is None:
-            selected = _hidden_outputs(layers, outputs)
-        else:
-            selected = regkit.select_outputs(outputs, self.pattern)
+        selected = regkit.select_outputs(outputs, self.pattern, layers)
         norms = regkit.graph.total([self._reduced_norm(name, output) for name, output in selected])
         return norms / regkit.graph.cast(len(selected), str(norms.dtype))
 
@@ -117,19 +114,3 @@ class HiddenL1(regkit.Regularizer):
             count = output.size if self.reduction == "mean" else output.shape[0]
             norm = norm / regkit.graph.cast(count + (count < 1), str(norm.dtype))  # that of an empty array is 0 / 1
         return regkit.graph.cast(norm, dtype)
-
-
-def _hidden_outputs(layers: Sequence[Any], outputs: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    names = list(dict.fromkeys(layer.output_name for layer in layers[1:-1]))
-    if not names:
-        there = ", ".join(layer.output_name for layer in layers) or "none"
-        raise regkit.NoMatchError(
-            f"the network has no hidden layers; its layers: {there}. Pass a pattern to select among the outputs: "
-            f"{', '.join(outputs) or 'none'}"
-        )
-    missing = [name for name in names if name not in outputs]
-    if missing:
-        raise regkit.NoMatchError(
-            f"hidden output {missing[0]!r} is not among the outputs: {', '.join(outputs) or 'none'}"
-        )
-    return [(name, outputs[name]) for name in names]

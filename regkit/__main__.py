@@ -1,0 +1,21 @@
+"""The command ``regkit``, which needs the extra ``cli``: click and rich are imported here and nowhere else."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command line, or say in one line what is missing."""
+    try:
+        import click  # noqa: F401 - its absence is what matters
+        import rich  # noqa: F401
+    except ImportError as error:
+        sys.exit(f"regkit: the command line needs {error.name}. Install it with: pip install 'regkit[cli]'")
+    from .cli import regkit
+
+    regkit()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+"""The command line: what is installed, what it is, whether it keeps its promises, a new plugin, and what is wrong here.
+
+Exit status: 0 if all is well, 1 if a command found something wrong, 2 if it was asked for something that is not there.
+"""
+
+from __future__ import annotations
+
+import click
+
+from .. import __version__
+from .checking import check
+from .diagnosis import doctor
+from .listing import list_aliases, show
+from .scaffold import new
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="regkit")
+def regkit() -> None:
+    """Regularizers that are plugins: what is installed, and whether it works."""
+
+
+for command in (list_aliases, show, check, new, doctor):
+    regkit.add_command(command)

@@ -1,0 +1,87 @@
+"""``regkit check``."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from typing import Any
+
+import click
+from rich.progress import Progress
+
+from ..errors import RegkitError
+from ..testing.network import ACTIVATIONS
+from .terminal import Failure, console
+
+
+@click.command()
+@click.argument("regularizer", metavar="ALIAS|MODULE:CLASS")
+@click.option("--options", default="{}", metavar="JSON", help="Constructor arguments to try it with.")
+@click.option("--activation", type=click.Choice(ACTIVATIONS), default="tanh", help="Of the network it is tried on.")
+@click.option("--axes", type=click.Choice(["2", "3"]), default="2", help="Dimensions of that network's outputs.")
+@click.option("--expect", multiple=True, metavar="CHECK=REASON", help="A check that is to fail, and why. Repeatable.")
+@click.option("--library", "libraries", multiple=True, help="Run on this graph library only. Repeatable.")
+def check(
+    regularizer: str, options: str, activation: str, axes: str, expect: tuple[str, ...], libraries: tuple[str, ...]
+) -> None:
+    """Check that a regularizer keeps every promise, on every graph library that is installed and on NumPy.
+
+    Exits with 1 if it breaks any, with 2 if there is no such regularizer.
+    """
+    from ..testing import Conformance, Network, Subject
+
+    try:
+        subject = Subject(
+            _class(regularizer) if ":" in regularizer else regularizer,
+            aliases=() if ":" in regularizer else None,
+            options=_mapping(options),
+            network=Network(activation, int(axes)),
+        )
+        expected = dict(_pair(pair) for pair in expect)
+        conformance = Conformance(subject, expected, list(libraries) or None)
+    except RegkitError as error:
+        raise Failure(error) from error
+    out = console()
+    ids = conformance.ids()
+    with Progress(console=out, transient=True, disable=not out.is_terminal) as progress:
+        task = progress.add_task("", total=len(ids))
+        for where, name in ids:
+            progress.update(task, description=f"{where}: {name}")
+            conformance.outcome(where, name)
+            progress.advance(task)
+    report = conformance.report()
+    out.print(str(report), soft_wrap=True)
+    if list(report.counts()) == ["class", "numpy"]:
+        out.print("No graph library is installed here: only NumPy's arrays were tried.")
+    sys.exit(not report.passed)
+
+
+def _class(target: str) -> Any:
+    """Import what MODULE:CLASS names, from the current folder as well."""
+    module, _, attribute = target.partition(":")
+    sys.path.insert(0, "")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except Exception as error:  # whatever the module does while it is imported
+        raise Failure(f"{target} cannot be imported: {type(error).__name__}: {error}") from error
+    return found
+
+
+def _mapping(text: str) -> dict[str, Any]:
+    try:
+        options = json.loads(text)
+    except ValueError as error:
+        raise Failure(f"--options {text!r} is no JSON: {error}") from error
+    if not isinstance(options, dict):
+        raise Failure(f'--options {text!r} is no JSON object, such as \'{{"reduction": "mean"}}\'')
+    return options
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, reason = text.partition("=")
+    if not equals or not reason.strip():
+        raise Failure(f"--expect {text!r} is no CHECK=REASON")
+    return name, reason

@@ -1,0 +1,269 @@
+"""The command line, run as users run it: in a process of its own, its output piped or on a terminal of any kind."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import regkit
+
+INSTALLED = Path(__file__).parent / "installed"
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run regkit with cases of tests/installed on the path."""
+
+    def run(*arguments, cases=(), program=("-m", "regkit"), **environment):
+        path = os.pathsep.join([*(str(INSTALLED / case) for case in cases), *environment.pop("path", ())])
+        return subprocess.run(
+            [sys.executable, *program, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": path, **environment},
+        )
+
+    return run
+
+
+MIXED = ("healthy", "import_fails", "conflict", "not_utf8")
+
+
+@pytest.mark.parametrize("importing", [(), ("--check",)])
+def test_list_tells_a_healthy_a_broken_and_two_conflicting_plugins_apart(run, importing):
+    done = run("list", "--json", *importing, cases=MIXED)
+    rows = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert [(row["alias"], row["distribution"], row["state"]) for row in rows] == [
+        ("acme_broken", "acme-broken", "broken"),
+        ("acme_healthy", "acme-healthy", "ok"),
+        ("hidden_l1", "acme-l1", "conflict"),
+        ("hidden_l1", "regkit-hidden-l1", "conflict"),
+        ("hidden_sparsity", "regkit-hidden-l1", "ok"),
+        (None, None, "broken"),
+    ]
+    assert "a_module_that_nobody_has" in rows[0]["why"]
+    assert rows[2]["why"].startswith("alias 'hidden_l1' is claimed by 2 distributions: acme-l1 2.1 (acme_l1:L1)")
+    assert rows[1]["from"] == [str(INSTALLED / "healthy" / "acme_healthy-1.0.dist-info")]
+
+
+@pytest.mark.parametrize(
+    ("case", "why"),
+    [
+        ("import_fails", "acme_broken imports 'a_module_that_nobody_has', which is not installed"),
+        ("names_missing", "acme_missing defines no"),
+    ],
+)
+def test_list_says_what_the_source_shows_to_be_broken(run, case, why):
+    broken = [row for row in json.loads(run("list", "--json", cases=[case]).stdout) if row["state"] == "broken"]
+    assert any(why in row["why"] for row in broken), broken
+
+
+def test_list_imports_no_plugin_unless_asked_to(run):
+    program = (
+        "import sys, regkit.cli\n"
+        "try:\n    regkit.cli.regkit(sys.argv[1:])\n"
+        "except SystemExit:\n    print('regkit_hidden_l1' in sys.modules)"
+    )
+    assert run("list", program=("-c", program)).stdout.splitlines()[-1] == "False"
+    assert run("list", "--check", program=("-c", program)).stdout.splitlines()[-1] == "True"
+
+
+def test_list_of_what_is_sound_exits_with_0_and_fits_one_line_each_when_piped(run):
+    done = run("list", cases=["healthy"])
+    assert done.returncode == 0, done.stdout
+    assert [line.split()[0] for line in done.stdout.splitlines()] == [
+        "alias",
+        "acme_healthy",
+        "hidden_l1",
+        "hidden_sparsity",
+    ]
+    assert "\x1b" not in done.stdout
+    assert not any(line.endswith(" ") for line in done.stdout.splitlines())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudoterminals")
+@pytest.mark.parametrize(("environment", "coloured"), [({"TERM": "dumb"}, False), ({"TERM": "xterm"}, True)])
+def test_list_fits_a_narrow_terminal_with_and_without_colour(tmp_path, environment, coloured):
+    import pty
+
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ.update(environment, COLUMNS="60")
+        os.execv(sys.executable, [sys.executable, "-m", "regkit", "list"])
+    printed = b""
+    while True:
+        try:
+            chunk = os.read(terminal, 65536)
+        except OSError:  # the other side is closed
+            break
+        if not chunk:
+            break
+        printed += chunk
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert (b"\x1b[" in printed) == coloured
+    plain = printed.decode()
+    for code in ("\x1b[1m", "\x1b[32m", "\x1b[0m"):
+        plain = plain.replace(code, "")
+    assert "hidden_l1" in plain
+    assert max(len(line) for line in plain.splitlines()) <= 60
+
+
+def test_show_gives_signature_equation_distribution_and_docstring(run):
+    done = run("show", "hidden_l1")
+    assert done.returncode == 0
+    assert done.stdout.startswith("HiddenL1(pattern=None, weight=0.0, reduction='sum')\n")
+    assert f"from         regkit-hidden-l1 {regkit.__version__} (regkit_hidden_l1:HiddenL1)\n" in done.stdout
+    assert "aliases      hidden_l1, hidden_sparsity\n" in done.stdout
+    assert r"equation     \frac{1}{|\Omega|} \sum_{i \in \Omega} \frac{\|Z_i\|_1}{n_i}" in done.stdout
+    assert "Penalize the activation of hidden layers under an L1 norm." in done.stdout
+
+
+@pytest.mark.parametrize("command", ["show", "check"])
+def test_an_alias_that_is_not_installed_exits_with_2_and_a_suggestion(run, command):
+    done = run(command, "hiden_l1")
+    assert done.returncode == 2
+    assert "no installed plugin provides 'hiden_l1'. Did you mean 'hidden_l1'?" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_check_exits_with_0_for_what_keeps_its_promises(run):
+    done = run("check", "hidden_l1", "--options", '{"reduction": "mean"}', "--library", "numpy")
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.startswith("hidden_l1 (regkit_hidden_l1:HiddenL1): keeps every promise\n  class     13 passed\n")
+
+
+def test_check_exits_with_1_for_what_does_not(run):
+    done = run("check", "acme_wrong:LogsTwice", "--library", "numpy", cases=["wrong_regularizers"])
+    assert done.returncode == 1
+    assert "failed: class-log_is_one_record: log made 2 records of 2 lines" in done.stdout
+
+
+def test_check_takes_an_expected_failure(run):
+    expect = "log_is_one_record=it is talkative"
+    done = run("check", "acme_wrong:LogsTwice", "--expect", expect, cases=["wrong_regularizers"])
+    assert "expected failure: class-log_is_one_record: it is talkative" in done.stdout
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["json:JSONDecoder"], "<class 'json.decoder.JSONDecoder'> is no regularizer"),
+        (["json:nothing"], "json:nothing cannot be imported: AttributeError"),
+        (["no_such_module:Class"], "no_such_module:Class cannot be imported: ModuleNotFoundError"),
+        (["hidden_l1", "--options", "{"], "--options '{' is no JSON"),
+        (["hidden_l1", "--options", "1"], "--options '1' is no JSON object"),
+        (["hidden_l1", "--expect", "pickles"], "--expect 'pickles' is no CHECK=REASON"),
+        (["hidden_l1", "--expect", "nothing=why"], "expected_failures names 'nothing', which is no check"),
+    ],
+)
+def test_check_of_what_cannot_be_checked_exits_with_2_and_says_why(run, arguments, said):
+    done = run("check", *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_new_makes_a_distribution_whose_names_are_all_its_own(run, tmp_path):
+    done = run("new", "acme-total-variation", "--author", "Ada Lovelace")
+    assert done.returncode == 0, done.stderr
+    assert "pip install ./acme-total-variation" in done.stdout
+    made = tmp_path / "acme-total-variation"
+    files = {str(path.relative_to(made)): path.read_text() for path in made.rglob("*") if path.is_file()}
+    assert sorted(files) == [
+        "CHANGELOG.md",
+        "LICENSE",
+        "README.md",
+        "pyproject.toml",
+        "src/acme_total_variation/__init__.py",
+        "src/acme_total_variation/py.typed",
+        "tests/test_acme_total_variation.py",
+    ]
+    everything = "".join(files.values()).lower()
+    assert "my_regularizer" not in everything
+    assert "my-regularizer" not in everything
+    assert "myregularizer" not in everything
+    assert 'acme_total_variation = "acme_total_variation:AcmeTotalVariation"' in files["pyproject.toml"]
+    assert "Copyright (c) 2026 Ada Lovelace" in files["LICENSE"]
+
+
+def test_new_over_what_exists_changes_nothing(run, tmp_path):
+    (tmp_path / "acme-tv").mkdir()
+    (tmp_path / "acme-tv" / "mine").write_text("precious")
+    done = run("new", "acme-tv")
+    assert done.returncode == 2
+    assert "acme-tv is there already. Nothing was changed" in done.stderr
+    assert [path.name for path in (tmp_path / "acme-tv").iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("3acme", "'3acme' makes no name for a module"),
+        ("acme tv", "'acme tv' makes no name for a module"),
+        ("../acme", "'../acme' makes no name for a module"),
+        ("class", "'class' makes no name for a module"),
+        ("acme-é", "'acme-é' makes no name for a module"),
+        ("hidden-l1", "the alias 'hidden_l1' is taken by regkit-hidden-l1"),
+        ("json", "there is a module 'json' already"),
+    ],
+)
+def test_new_refuses_a_name_that_is_none_or_is_taken(run, tmp_path, name, said):
+    done = run("new", name)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_doctor_tells_a_healthy_a_broken_and_two_conflicting_plugins_apart(run):
+    done = run("doctor", cases=[*MIXED, "older"])
+    assert done.returncode == 1
+    lines = {" ".join(line.split()) for line in done.stdout.splitlines()}
+    assert "acme_healthy acme-healthy 1.0 ok" in lines
+    assert "acme_broken acme-broken 1.0 broken" in lines
+    assert "hidden_l1 acme-l1 2.1 conflict" in lines
+    remedies = [line for line in done.stdout.splitlines() if line.startswith("- ")]
+    assert len(remedies) == 4, remedies
+    assert any("ModuleNotFoundError: No module named 'a_module_that_nobody_has'" in line for line in remedies)
+    assert any("Uninstall one, or pass an instance" in line for line in remedies)
+    assert any("entry_points.txt is not UTF-8" in line for line in remedies)
+    older = INSTALLED / "older" / "acme_healthy-0.9.dist-info"
+    assert any("acme-healthy is installed 2 times" in line and line.endswith(f"remove {older}") for line in remedies)
+
+
+def test_doctor_finds_nothing_wrong_where_nothing_is(run):
+    done = run("doctor")
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.endswith("\nNothing is wrong.\n")
+
+
+def test_doctor_names_the_library_of_the_lane(run, lib):
+    row = next(line for line in run("doctor").stdout.splitlines() if line.startswith(lib.name))
+    assert row.endswith(" ok")
+
+
+def test_doctor_says_why_a_library_does_not_import_and_what_works(run, tmp_path):
+    (tmp_path / "aesara").mkdir()
+    (tmp_path / "aesara" / "__init__.py").write_text("import numpy\nnumpy.no_such_name\n")
+    done = run("doctor", path=[str(tmp_path)])
+    assert done.returncode == 1
+    assert "aesara" in done.stdout
+    assert "cannot be imported: AttributeError: module 'numpy' has no attribute 'no_such_name'" in done.stdout
+    works = "pip install aesara==2.9.4" if sys.version_info < (3, 12) else "It does not run on Python 3."
+    assert works in done.stdout
+
+
+@pytest.mark.parametrize("missing", ["click", "rich"])
+def test_without_the_extra_one_line_says_what_to_install(run, missing):
+    program = f"import sys; sys.modules[{missing!r}] = None; import regkit.__main__ as m; m.main()"
+    done = run(program=("-c", program))
+    assert done.returncode == 1
+    assert done.stderr == f"regkit: the command line needs {missing}. Install it with: pip install 'regkit[cli]'\n"
