@@ -10,6 +10,8 @@ import atexit
 import os
 import shutil
 import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,11 +118,10 @@ missing = {lane.session: lane.missing for lane in LANES}
 if any(lane.library and not lane.stand_in and not missing[lane.session] for lane in LANES):
     missing.update({lane.session: "not needed beside the others" for lane in LANES if lane.stand_in})
 here = [lane for lane in LANES if not missing[lane.session]]
-results = {lane.session: "not here" for lane in LANES}
 
 nox.options.default_venv_backend = "venv"
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["lint", "types", "wheels", *(lane.session for lane in here), "table"]
+nox.options.sessions = ["lint", "types", "wheels", "lanes"]
 
 
 @nox.session
@@ -164,7 +165,6 @@ def _install(session: nox.Session, lane: Lane, *packages: str) -> None:
 
 
 def _test(session: nox.Session, lane: Lane) -> None:
-    results[lane.session] = "failed"
     _install(session, lane, "pytest>=8", "click", "rich", "hatchling>=1.26")
     session.run("pip", "uninstall", "-q", "-y", *STRANGERS, silent=True)
     plugins = [path.relative_to(HERE) for path in PLUGINS]
@@ -176,7 +176,6 @@ def _test(session: nox.Session, lane: Lane) -> None:
     made_on_the_way = "--ignore=docs/plugin-authors.md"  # uses the plugin that it makes; tests/ follow it step by step
     session.run("pytest", "-q", "--doctest-glob=*.md", made_on_the_way, *map(str, documents), env=lane.environment)
     _test_strangers(session, lane)
-    results[lane.session] = "passed"
 
 
 def _test_strangers(session: nox.Session, lane: Lane) -> None:
@@ -201,10 +200,23 @@ for lane in LANES:
 
 
 @nox.session(python=False)
-def table(session: nox.Session) -> None:
-    """The lanes that ran, as the last thing printed. No lane with a graph library is a failure."""
+def lanes(session: nox.Session) -> None:
+    """Every lane that can run here, two at a time, and a table of them. No lane with a graph library is a failure."""
+    results = {lane.session: "not here" for lane in LANES}
+
+    def run(lane: Lane) -> None:
+        command = [sys.executable, "-m", "nox", "-s", lane.session, "--", *session.posargs]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        results[lane.session] = "failed" if done.returncode else "passed"
+        print(done.stdout, flush=True)  # in one piece, so that two lanes do not mix
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(run, sorted(here, key=lambda lane: not lane.library)))  # the long ones first
     lines = [f"{lane.name:<16}{lane.python:<8}{results[lane.session]:<10}{missing[lane.session]}" for lane in LANES]
     atexit.register(print, "\n".join(["", f"{'lane':<16}{'Python':<8}result", *map(str.rstrip, lines)]))
+    failed = [name for name, result in results.items() if result == "failed"]
+    if failed:
+        session.error(f"failed: {', '.join(failed)}")
     if not any(results[lane.session] == "passed" for lane in LANES if lane.library):
         session.error("no lane with a graph library passed")
 
