@@ -135,7 +135,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Mypy, strict, on the core."""
-    session.install("mypy>=1.19", "numpy", "pluggy", "pytest>=8")
+    session.install("mypy>=1.19", "numpy", "pluggy", "pytest>=8", "click", "rich")
     session.run("mypy")
 
 

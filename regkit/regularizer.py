@@ -73,6 +73,22 @@ class Regularizer(Hooks):
             pattern if pattern is None or isinstance(pattern, str) else ", ".join(pattern),
         )
 
+    def checked_choice(self, argument: str, value: Any, accepted: Sequence[str]) -> str:
+        """Return the value of a constructor's argument if it is one of several; otherwise raise an OptionError.
+
+        Examples
+        --------
+        >>> import regkit
+        >>> regkit.Regularizer().checked_choice("reduction", "max", ("sum", "mean"))
+        Traceback (most recent call last):
+            ...
+        regkit.errors.OptionError: Regularizer got reduction='max'; accepted: 'sum', 'mean'
+        """
+        if not isinstance(value, str) or value not in accepted:
+            choices = ", ".join(map(repr, accepted))
+            raise OptionError(f"{type(self).__name__} got {argument}={value!r}; accepted: {choices}")
+        return value
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in changed_options(self).items())})"
 

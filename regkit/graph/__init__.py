@@ -9,25 +9,29 @@ What cannot be said so is here. Each function looks at the expression it is give
 | `functions` | gives the module that has its ``exp``, ``log``, ``sqrt`` and so on |
 | `cast`, `as_float` | keep dtypes as they are where a number meets an expression |
 | `total` | adds any number of terms |
-| `gradient` | differentiates a scalar |
+| `reduced_sum` | adds up an array: as it is, per element or per example |
+| `gradient`, `jacobian` | differentiate a scalar, a vector |
 | `random_stream` | draws random numbers that differ from call to call of a compiled function |
 | `rebuild` | changes named expressions of a finished graph, and everything that depends on them |
 """
 
-from .arithmetic import as_float, cast, gradient, total
+from .arithmetic import REDUCTIONS, as_float, cast, gradient, jacobian, reduced_sum, total
 from .libraries import LIBRARIES, functions, library
 from .random import RandomStream, random_stream
 from .rebuilding import rebuild
 
 __all__ = [
     "LIBRARIES",
+    "REDUCTIONS",
     "RandomStream",
     "as_float",
     "cast",
     "functions",
     "gradient",
+    "jacobian",
     "library",
     "random_stream",
     "rebuild",
+    "reduced_sum",
     "total",
 ]

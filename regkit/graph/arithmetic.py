@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import GraphError
+from ..errors import GraphError, OptionError
 from .libraries import common_library, float_x, is_symbolic, library, module
 
 TYPE_CHECKING = False
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 #: Up to this many terms are added plainly; more go through `_chunked`.
 PLAIN = 16
 CHUNK = 32
+
+#: What a sum over an array may be divided by: nothing, the number of elements, the number of examples.
+REDUCTIONS = ("sum", "mean", "batch")
 
 
 def cast(value: Any, dtype: str) -> Any:
@@ -108,6 +111,82 @@ def _chunked(made_by: str, terms: list[Any]) -> Any:
 
     stacked = module(made_by, "tensor").stack(terms)
     return stacked.dot(np.ones(len(terms), dtype=stacked.dtype))
+
+
+def reduced_sum(elements: Any, reduction: str = "sum", name: str = "the array") -> Any:
+    r"""Return the sum of all elements of an array, divided by how many there are of what the reduction says.
+
+    :math:`\frac{1}{n} \sum_j e_j`, n being 1 for ``"sum"``, the number of elements for ``"mean"`` and the length of
+    axis 0, the number of examples, for ``"batch"``. An empty array gives 0.
+
+    Parameters
+    ----------
+    elements : expression
+        Of any shape. Integers become floatX first.
+    reduction : {"sum", "mean", "batch"}, default "sum"
+    name : str, optional
+        What an error calls the array.
+
+    Returns
+    -------
+    scalar expression
+        In the dtype of the elements; float16 is summed up and counted as float32.
+
+    Raises
+    ------
+    GraphError
+        If ``"batch"`` meets an array without axes.
+    OptionError
+        If the reduction is none of the three.
+
+    Examples
+    --------
+    >>> import numpy, regkit
+    >>> print(regkit.graph.reduced_sum(numpy.array([[1.0, 2.0], [0.0, 3.0]]), "batch"))
+    3.0
+    """
+    if reduction not in REDUCTIONS:
+        raise OptionError(f"reduced_sum got reduction={reduction!r}; accepted: {', '.join(map(repr, REDUCTIONS))}")
+    elements = as_float(elements)
+    dtype = str(elements.dtype)
+    if dtype == "float16":  # whose sums and counts end at 65,504
+        elements = cast(elements, "float32")
+    result = elements.sum()
+    if reduction != "sum":
+        if reduction == "batch" and elements.ndim == 0:
+            raise GraphError(f"{name} has no axes, so reduction='batch' has no axis 0 to divide by")
+        count = elements.size if reduction == "mean" else elements.shape[0]
+        result = result / cast(count + (count < 1), str(result.dtype))  # that of an empty array is 0 / 1
+    return cast(result, dtype)
+
+
+def jacobian(expression: Any, wrt: Any) -> Any:
+    """Return the derivatives of every element of a vector by an expression.
+
+    Parameters
+    ----------
+    expression : expression of one axis
+    wrt : expression
+        What it is computed from.
+
+    Returns
+    -------
+    expression
+        Of one more axis than `wrt`, the first, over the elements of the vector. Computing it takes one pass backwards
+        through the graph for each element, in a loop (a Scan).
+
+    Raises
+    ------
+    GraphError
+        As `gradient`, and if `expression` is no vector.
+    """
+    made_by = library(expression)
+    if made_by == "numpy":
+        raise GraphError("an array has its value and no graph, so it has no jacobian")
+    if expression.ndim != 1:
+        raise GraphError(f"a jacobian is that of a vector, not of {expression!r} of type {expression.type}")
+    gradient(expression.sum(), wrt)  # says what is wrong with wrt
+    return module(made_by, "gradient").jacobian(expression, wrt)
 
 
 def gradient(cost: Any, wrt: Any) -> Any:

@@ -68,11 +68,7 @@ class HiddenL1(regkit.Regularizer):
 
     def __init__(self, pattern: str | Sequence[str] | None = None, weight: Any = 0.0, reduction: str = "sum") -> None:
         super().__init__(pattern, weight)
-        if not isinstance(reduction, str) or reduction not in REDUCTIONS:
-            raise regkit.OptionError(
-                f"{type(self).__name__} got reduction={reduction!r}; accepted: {', '.join(map(repr, REDUCTIONS))}"
-            )
-        self.reduction = reduction
+        self.reduction = self.checked_choice("reduction", reduction, REDUCTIONS)
 
     def modify_graph(self, outputs: MutableMapping[str, Any]) -> None:
         """Leave the graph as it is: predictions with and without this regularizer are the same."""
@@ -99,18 +95,10 @@ class HiddenL1(regkit.Regularizer):
             If ``reduction="batch"`` meets an output without axes.
         """
         selected = regkit.select_outputs(outputs, self.pattern, layers)
-        norms = regkit.graph.total([self._reduced_norm(name, output) for name, output in selected])
-        return norms / regkit.graph.cast(len(selected), str(norms.dtype))
-
-    def _reduced_norm(self, name: str, output: Any) -> Any:
-        output = regkit.graph.as_float(output)  # before abs, which has no value for the lowest integer
-        dtype = str(output.dtype)
-        if dtype == "float16":  # whose sums and counts end at 65,504
-            output = regkit.graph.cast(output, "float32")
-        norm = abs(output).sum()
-        if self.reduction != "sum":
-            if self.reduction == "batch" and output.ndim == 0:
-                raise regkit.GraphError(f"output {name!r} has no axes, so reduction='batch' has no axis 0 to divide by")
-            count = output.size if self.reduction == "mean" else output.shape[0]
-            norm = norm / regkit.graph.cast(count + (count < 1), str(norm.dtype))  # that of an empty array is 0 / 1
-        return regkit.graph.cast(norm, dtype)
+        norms = [
+            # a float before abs, which has no value for the lowest integer
+            regkit.graph.reduced_sum(abs(regkit.graph.as_float(z)), self.reduction, f"output {name!r}")
+            for name, z in selected
+        ]
+        total = regkit.graph.total(norms)
+        return total / regkit.graph.cast(len(norms), str(total.dtype))
