@@ -146,6 +146,7 @@ class Conformance:
         names = ["numpy", *(installed_libraries() if libraries is None else libraries)]
         self._libraries: dict[str, Any] = dict.fromkeys(name for name in names)
         self._outcomes: dict[tuple[str, str], Outcome] = {}
+        self._beyond: dict[tuple[str, str], str] = {}  # what depends on an expected failure, and on which
         known = {check for _, check in self.ids()} | {f"{where}-{check}" for where, check in self.ids()}
         for name, reason in self._expected.items():
             if name not in known:
@@ -186,7 +187,11 @@ class Conformance:
                 return Outcome(where, check.name, NOT_REACHED, f"it depends on {earlier.id}, which {_became(earlier)}")
             if earlier.status == EXPECTED:
                 reason = f"it depends on {earlier.id}, which is expected to fail: {earlier.reason}"
-                return Outcome(where, check.name, NOT_APPLICABLE, reason)
+                self._beyond[where, check.name] = reason
+            elif (where, name) in self._beyond:
+                self._beyond[where, check.name] = self._beyond[where, name]
+            if (where, check.name) in self._beyond:
+                return Outcome(where, check.name, NOT_APPLICABLE, self._beyond[where, check.name])
         expected = self._expected.get(f"{where}-{check.name}") or self._expected.get(check.name)
         try:
             with np.errstate(all="ignore"):  # what is not finite has a check of its own

@@ -1,0 +1,95 @@
+"""Contractive: the true Jacobian, what wrt selects, and every promise of a regularizer."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+from regkit_contractive import Contractive
+
+import regkit
+import regkit.testing
+
+NETWORK = regkit.testing.Network("tanh")
+
+
+def jacobians(layers, outputs):
+    """The Jacobian of each hidden output by the input, for each example, by the chain rule for tanh layers."""
+    found, before = {}, None
+    for layer in layers[1:-1]:
+        z, w = outputs[layer.output_name], np.asarray(layer.params[0])
+        of_layer = (1 - z**2)[:, :, None] * w.T[None]
+        before = of_layer if before is None else of_layer @ before
+        found[layer.output_name] = before
+    return found
+
+
+def twin(regularizer, layers, outputs):
+    found = jacobians(layers, outputs)
+    names = [name for name in found if name.startswith("hid2") or not regularizer.pattern]
+    per = {"sum": lambda j: 1, "mean": np.size, "batch": len}[regularizer.reduction]
+    return np.mean([np.sum(found[name] ** 2) / per(found[name]) for name in names])
+
+
+NO_GRAPH = {"numpy-penalty_is_a_scalar": "arrays have no graph, so there is no Jacobian"}
+
+test_promises = regkit.testing.pytest_checks("contractive", twin=twin, network=NETWORK, expected_failures=NO_GRAPH)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean", "batch"])
+def test_every_reduction_is_that_of_the_twin(lib, reduction):
+    values = NETWORK.values()
+    inputs = lib.inputs(values)
+    layers, outputs = NETWORK.connect(inputs, lib.tensor_module)
+    regularizer = Contractive("hid1:out", reduction=reduction)
+    found = lib.function(list(inputs.values()), regularizer.loss(layers, outputs))(*values.values())
+    arrays = jacobians(*NETWORK.connect(values, np))["hid1:out"]
+    per = {"sum": 1, "mean": arrays.size, "batch": len(arrays)}[reduction]
+    assert found == pytest.approx(np.sum(arrays**2) / per, rel=1e-10)
+
+
+def test_derivatives_of_opposite_signs_do_not_cancel(lib):
+    x = lib.tensor("x")
+    outputs = {"in": x, "hid": x * np.array([1.0, -1.0])}
+    penalty = Contractive("hid", wrt="in").loss([], outputs)
+    assert lib.evaluate(penalty, x=np.ones((3, 2))) == 3 * 2  # the mean of the outputs has a derivative of 0
+
+
+def test_wrt_selects_what_is_differentiated_by(lib):
+    x, y = lib.tensor("x"), lib.tensor("y")
+    outputs = {"a": x, "b": y, "hid": 2 * x + 3 * y}
+    for wrt, expected in (("a", 2 * 4), ("b", 2 * 9), (["a", "b"], 2 * 13)):
+        penalty = Contractive("hid", wrt=wrt).loss([], outputs)
+        assert lib.evaluate(penalty, x=np.ones((1, 2)), y=np.ones((1, 2))) == expected
+
+
+def test_wrt_that_selects_no_input_names_the_outputs(lib):
+    x = lib.tensor("x")
+    with pytest.raises(regkit.NoMatchError) as error:
+        Contractive("hid", wrt="input").loss([], {"in": x, "hid": 2 * x})
+    assert str(error.value) == "wrt: pattern 'input' matches none of the outputs: in, hid"
+
+
+def test_an_output_that_does_not_depend_on_the_input_is_an_error(lib):
+    x, y = lib.tensor("x"), lib.tensor("y")
+    with pytest.raises(regkit.GraphError, match="does not depend on"):
+        Contractive("hid", wrt="in").loss([], {"in": x, "hid": 2 * y})
+
+
+def test_without_layers_or_wrt_there_is_no_input(lib):
+    x = lib.tensor("x")
+    with pytest.raises(regkit.NoMatchError, match="the output of the first layer, None, is not among the outputs"):
+        Contractive("hid").loss([], {"in": x, "hid": 2 * x})
+
+
+@pytest.mark.parametrize("wrt", [[], 3, [1], {"in": 1}])
+def test_a_wrt_that_is_no_glob_is_refused(wrt):
+    with pytest.raises(regkit.OptionError, match="Contractive got wrt="):
+        Contractive(wrt=wrt)
+
+
+def test_log_says_what_is_differentiated_by(caplog):
+    with caplog.at_level(logging.INFO, logger="regkit"):
+        Contractive("hid3:out", 0.1, wrt="in").log()
+    assert caplog.messages == ["regularizer: 0.1 * Contractive(hid3:out wrt in)"]

@@ -1,0 +1,198 @@
+"""Additive Gaussian noise and inverted dropout, as regkit regularizers that change the graph."""
+
+from __future__ import annotations
+
+import regkit
+
+TYPE_CHECKING = False  # a type checker takes it for true; importing typing would cost more than the rest of a build
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping, Sequence
+    from typing import Any
+
+__all__ = [
+    "Dropout",
+    "GaussianNoise",
+    "HiddenDropout",
+    "HiddenNoise",
+    "InputDropout",
+    "InputNoise",
+    "OutputDropout",
+    "OutputNoise",
+]
+__version__ = "0.1.0"
+
+
+class RandomChange(regkit.Regularizer):
+    """What noise and dropout have in common: which outputs they change, and where their draws come from."""
+
+    #: The name under which the clean output stays is that of the output with this behind it.
+    suffix = ""
+
+    #: The layers whose main outputs are changed where there is no pattern.
+    _default = slice(None)
+
+    def __init__(self, pattern: str | Sequence[str] | None = None, weight: Any = 0.0, seed: int = 13) -> None:
+        super().__init__(pattern, weight)
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise regkit.OptionError(f"{type(self).__name__} got seed={seed!r}; accepted: an integer of at least 0")
+        self.seed = seed
+
+    def modify_graph(self, outputs: MutableMapping[str, Any], layers: Sequence[Any]) -> None:
+        """Change the matching outputs of one layer; what each was stays beside it.
+
+        Raises
+        ------
+        regkit.NoMatchError
+            If none of the layer's outputs matches.
+        regkit.GraphError
+            If an output is not of floats, or there is neither a pattern nor layers to say which are meant.
+        """
+        for name, z in self._selected(outputs, layers):
+            if not str(z.dtype).startswith("float"):
+                raise regkit.GraphError(f"output {name!r} is of {z.dtype}; {type(self).__name__} changes floats only")
+            if isinstance(self.weight, (int, float)) and self.weight == 0:
+                continue
+            # what tells two regularizers apart tells their streams apart, also where their seeds are the same
+            label = f"{type(self).__name__} {self.pattern} {name}"
+            stream = regkit.graph.random_stream(z, [self.seed, *label.encode()])
+            outputs[name + self.suffix] = z
+            outputs[name] = self._changed(z, stream)
+
+    def _selected(self, outputs: MutableMapping[str, Any], layers: Sequence[Any]) -> list[tuple[str, Any]]:
+        if self.pattern is not None:
+            return regkit.select_outputs(outputs, self.pattern)
+        if not layers:
+            raise regkit.GraphError(
+                f"{type(self).__name__} has no pattern, and no layers were given to tell which outputs are meant"
+            )
+        meant = [layer.output_name for layer in layers[self._default]]
+        selected = [(name, z) for name, z in outputs.items() if name in meant]
+        if not selected:
+            raise regkit.NoMatchError(
+                f"{', '.join(meant) or 'no output of a hidden layer'} is not among the outputs: {', '.join(outputs)}"
+            )
+        return selected
+
+    def _changed(self, z: Any, stream: Any) -> Any:
+        raise NotImplementedError
+
+
+class GaussianNoise(RandomChange):
+    r"""Add Gaussian noise to outputs: every element of a matching output Z becomes
+
+    .. math:: z + \sigma \epsilon, \qquad \epsilon \sim \mathcal{N}(0, 1)
+
+    where :math:`\sigma` is the weight, with draws that differ from call to call of a compiled function. The clean
+    output stays in the graph as ``<name>-prenoise``. There is no penalty.
+
+    Draws are independent of example and element; each worker that computes a part of a batch wants a seed of its own.
+
+    Parameters
+    ----------
+    pattern : str or sequence of str, optional
+        Case-sensitive glob, or several, for names of outputs. By default the main output of every layer.
+    weight : real number or scalar of a graph library, default 0
+        Standard deviation of the noise, in units of the output. At 0 nothing is changed.
+    seed : int, default 13
+        Of the draws. Two outputs, and two regularizers that differ in class or pattern, draw different numbers from
+        one seed.
+
+    Raises
+    ------
+    regkit.OptionError
+        If the weight is negative, or the seed no integer of at least 0.
+
+    References
+    ----------
+    .. [1] P. Vincent, H. Larochelle, Y. Bengio & P.-A. Manzagol (2008). "Extracting and Composing Robust Features with
+       Denoising Autoencoders." ICML.
+    .. [2] L. Johnson. theanets 0.7.3, ``theanets.regularizers.GaussianNoise``.
+
+    Examples
+    --------
+    >>> import numpy, regkit
+    >>> outputs = {"hid1:out": numpy.zeros((1000, 10))}
+    >>> regkit.build(noise=GaussianNoise("hid*", weight=0.5)).modify_graph(outputs)
+    >>> list(outputs), round(float(outputs["hid1:out"].std()), 1)
+    (['hid1:out', 'hid1:out-prenoise'], 0.5)
+    """  # noqa: D400 - the first sentence ends in its equation
+
+    suffix = "-prenoise"
+
+    def _changed(self, z: Any, stream: Any) -> Any:
+        return z + regkit.graph.cast(self.weight, str(z.dtype)) * stream.normal(z)
+
+
+class Dropout(RandomChange):
+    r"""Set elements of outputs to zero at random: every element of a matching output Z becomes
+
+    .. math:: \frac{m z}{1 - p}, \qquad m \sim \mathrm{Bernoulli}(1 - p)
+
+    where p is the weight, with draws that differ from call to call of a compiled function. Dividing by the probability
+    of keeping an element leaves its expected value as it was (inverted dropout), so that a network is used for
+    predictions as it is. The clean output stays in the graph as ``<name>-predrop``. There is no penalty.
+
+    theanets' code divides by p instead, which is the same at p = 0.5 alone.
+
+    Draws are independent of example and element; each worker that computes a part of a batch wants a seed of its own.
+
+    Parameters
+    ----------
+    pattern : str or sequence of str, optional
+        Case-sensitive glob, or several, for names of outputs. By default the main output of every layer.
+    weight : real number or scalar of a graph library, default 0
+        Probability of dropping an element, from 0 to below 1, dimensionless. At 0 nothing is changed.
+    seed : int, default 13
+        Of the draws. Two outputs, and two regularizers that differ in class or pattern, draw different numbers from
+        one seed.
+
+    Raises
+    ------
+    regkit.OptionError
+        If the weight is negative, or 1 or more, or the seed no integer of at least 0.
+
+    References
+    ----------
+    .. [1] G. Hinton, N. Srivastava, A. Krizhevsky, I. Sutskever & R. Salakhutdinov (2012). "Improving Neural Networks
+       by Preventing Co-adaptation of Feature Detectors." arXiv:1207.0580.
+    .. [2] L. Johnson. theanets 0.7.3, ``theanets.regularizers.BernoulliDropout``.
+
+    Examples
+    --------
+    >>> import numpy, regkit
+    >>> outputs = {"hid1:out": numpy.ones((1000, 10))}
+    >>> regkit.build(dropout=Dropout("hid*", weight=0.2)).modify_graph(outputs)
+    >>> sorted(set(outputs["hid1:out"].ravel().tolist())), round(float(outputs["hid1:out"].mean()), 1)
+    ([0.0, 1.25], 1.0)
+    """  # noqa: D400 - the first sentence ends in its equation
+
+    suffix = "-predrop"
+
+    def __init__(self, pattern: str | Sequence[str] | None = None, weight: Any = 0.0, seed: int = 13) -> None:
+        super().__init__(pattern, weight, seed)
+        if isinstance(self.weight, (int, float)) and self.weight >= 1:
+            raise regkit.OptionError(
+                f"{type(self).__name__} got weight={weight!r}; accepted: a probability of at least 0 and below 1"
+            )
+
+    def _changed(self, z: Any, stream: Any) -> Any:
+        keep = regkit.graph.cast(1 - self.weight, str(z.dtype))
+        return z * stream.bernoulli(z, 1 - self.weight) / keep
+
+
+def _at(base: type, name: str, default: slice, where: str) -> type:
+    """Make the variant of a class whose default pattern is another."""
+    document = (
+        (base.__doc__ or "").replace("the main output of every layer", where).replace(f"{base.__name__}(", f"{name}(")
+    )
+    return type(name, (base,), {"_default": default, "__doc__": document, "__module__": __name__})
+
+
+INPUT, HIDDEN, OUTPUT = slice(None, 1), slice(1, -1), slice(-1, None)
+
+InputNoise = _at(GaussianNoise, "InputNoise", INPUT, "the main output of the first layer")
+HiddenNoise = _at(GaussianNoise, "HiddenNoise", HIDDEN, "the main output of every hidden layer")
+OutputNoise = _at(GaussianNoise, "OutputNoise", OUTPUT, "the main output of the last layer")
+InputDropout = _at(Dropout, "InputDropout", INPUT, "the main output of the first layer")
+HiddenDropout = _at(Dropout, "HiddenDropout", HIDDEN, "the main output of every hidden layer")
+OutputDropout = _at(Dropout, "OutputDropout", OUTPUT, "the main output of the last layer")

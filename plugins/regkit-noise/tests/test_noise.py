@@ -1,0 +1,154 @@
+"""Noise and dropout: their statistics, the outputs they change, their streams, and every promise of a regularizer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from regkit_noise import Dropout, GaussianNoise, HiddenNoise
+
+import regkit
+import regkit.testing
+
+ALIASES = ("noise", "dropout")
+PLACES = {"": ["in:out", "hid1:out", "hid2:out", "out:out"], "input_": ["in:out"], "output_": ["out:out"]}
+PLACES["hidden_"] = ["hid1:out", "hid2:out"]
+LAYERS = [regkit.Layer(name) for name in PLACES[""]]
+
+test_promises_of_noise = regkit.testing.pytest_checks("noise")
+test_promises_of_input_noise = regkit.testing.pytest_checks("input_noise", libraries=[])
+test_promises_of_hidden_noise = regkit.testing.pytest_checks("hidden_noise", libraries=[])
+test_promises_of_output_noise = regkit.testing.pytest_checks("output_noise", libraries=[])
+test_promises_of_dropout = regkit.testing.pytest_checks("dropout")
+test_promises_of_input_dropout = regkit.testing.pytest_checks("input_dropout", libraries=[])
+test_promises_of_hidden_dropout = regkit.testing.pytest_checks("hidden_dropout", libraries=[])
+test_promises_of_output_dropout = regkit.testing.pytest_checks("output_dropout", libraries=[])
+
+
+def run(regs, outputs):
+    """Hand the outputs to the regularizers layer by layer."""
+    result = {}
+    for name, z in outputs.items():
+        of_layer = {name: z}
+        regs.modify_graph(of_layer, LAYERS)
+        result.update(of_layer)
+    return result
+
+
+@pytest.mark.parametrize("kind", ALIASES)
+@pytest.mark.parametrize("place", PLACES)
+def test_each_alias_changes_the_outputs_of_its_layers_and_keeps_them(kind, place):
+    clean = {name: np.ones((20, 10)) for name in PLACES[""]}
+    found = run(regkit.build({place + kind: 0.5}), clean)
+    suffix = {"noise": "-prenoise", "dropout": "-predrop"}[kind]
+    assert [name for name in found if name not in clean] == [name + suffix for name in PLACES[place]]
+    for name in clean:
+        assert (found[name] != clean[name]).any() == (name in PLACES[place])
+        assert name not in PLACES[place] or found[name + suffix] is clean[name]
+
+
+def test_noise_has_the_mean_and_the_standard_deviation_of_its_definition(lib):
+    z = lib.tensor("z")
+    outputs = {"hid1:out": z}
+    GaussianNoise("hid1:out", 0.3).modify_graph(outputs, [])
+    noise = lib.evaluate(outputs["hid1:out"], z=np.full((400, 250), 2.0)) - 2
+    # 100,000 draws: the standard error of the mean is 0.001, that of the standard deviation 0.0007
+    assert abs(noise.mean()) < 0.005
+    assert noise.std() == pytest.approx(0.3, abs=0.004)
+
+
+def test_dropout_drops_its_share_and_keeps_the_expected_value(lib):
+    z = lib.tensor("z")
+    outputs = {"hid1:out": z}
+    Dropout("hid1:out", 0.2).modify_graph(outputs, [])
+    found = lib.evaluate(outputs["hid1:out"], z=np.full((400, 250), 2.0))
+    np.testing.assert_allclose(np.unique(found), [0, 2.5])
+    # 100,000 draws: the standard error of the share is 0.0013
+    assert (found == 0).mean() == pytest.approx(0.2, abs=0.006)
+
+
+@pytest.mark.parametrize("regularizer", [GaussianNoise("*", 0.5), Dropout("*", 0.5)])
+def test_every_call_of_a_compiled_function_draws_anew(lib, regularizer):
+    z = lib.tensor("z")
+    outputs = {"z": z}
+    regularizer.modify_graph(outputs, [])
+    function = lib.function([z], outputs["z"])
+    assert (function(np.ones((9, 9))) != function(np.ones((9, 9)))).any()
+
+
+def test_several_at_once_have_each_their_own_strength_and_stream(lib):
+    regs = regkit.build(noise=[dict(pattern="hid[23]:out", weight=0.1), dict(pattern="in:out", weight=3)])
+    inputs = {name: lib.tensor(name) for name in ("in:out", "hid2:out", "hid3:out", "out:out")}
+    noisy = {}
+    for name, z in inputs.items():
+        of_layer = {name: z}
+        regs.modify_graph(of_layer, [regkit.Layer(layer) for layer in inputs])
+        noisy.update(of_layer)
+    assert noisy["out:out"] is inputs["out:out"]
+    zeros = np.zeros((100, 100))
+    draws = [lib.evaluate(noisy[name], **{name: zeros}) for name in ("in:out", "hid2:out", "hid3:out")]
+    np.testing.assert_allclose([draw.std() for draw in draws], [3, 0.1, 0.1], rtol=0.05)
+    correlations = np.corrcoef([draw.ravel() for draw in draws]) - np.eye(3)
+    assert abs(correlations).max() < 0.05
+
+
+def test_noise_and_dropout_of_one_seed_are_independent():
+    z = np.ones((100, 100))
+    outputs = {"z": z}
+    regkit.build(noise=GaussianNoise("z", 1.0), more=GaussianNoise(["z"], 1.0)).modify_graph(outputs)
+    noise = outputs["z"] - 1
+    assert noise.std() == pytest.approx(np.sqrt(2), rel=0.03)  # of two that draw the same it would be 2
+
+
+def test_a_live_standard_deviation_changes_without_compiling_again(lib):
+    sigma = lib.shared(np.asarray(1.0))
+    z = lib.tensor("z")
+    outputs = {"z": z}
+    GaussianNoise("z", sigma).modify_graph(outputs, [])
+    function = lib.function([z], outputs["z"])
+    assert function(np.zeros((50, 50))).std() == pytest.approx(1, rel=0.1)
+    sigma.set_value(np.asarray(0.0))
+    assert (function(np.zeros((50, 50))) == 0).all()
+
+
+def test_a_weight_of_zero_changes_nothing():
+    outputs = {name: np.ones(3) for name in PLACES[""]}
+    with pytest.warns(UserWarning, match="its weight is 0 and it has no effect"):
+        regs = regkit.build(noise=0, dropout=dict(pattern="*"))
+    assert list(run(regs, outputs)) == list(outputs)
+
+
+def test_hidden_noise_of_a_network_without_hidden_layers_is_an_error():
+    regs = regkit.build(hidden_noise=0.1)
+    layers = LAYERS[:1] + LAYERS[-1:]
+    for layer in layers:
+        regs.modify_graph({layer.output_name: np.ones(2)}, layers)
+    assert regs.unmatched() == ["hidden_noise"]
+    with pytest.raises(regkit.NoMatchError, match="hidden_noise: no output of a hidden layer is not among the outputs"):
+        regs.loss(layers, {layer.output_name: np.ones(2) for layer in layers})
+
+
+@pytest.mark.parametrize("weight", [1, 1.0, 2.5])
+def test_dropout_of_everything_is_refused(weight):
+    with pytest.raises(regkit.OptionError, match=f"Dropout got weight={weight}; accepted: a probability of at least 0"):
+        regkit.build(dropout=weight)
+
+
+def test_negative_noise_is_refused():
+    with pytest.raises(regkit.OptionError, match="GaussianNoise got weight=-0.1; accepted: a finite real number of"):
+        regkit.build(noise=-0.1)
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "13", None, True])
+def test_a_seed_that_is_none_is_refused(seed):
+    with pytest.raises(regkit.OptionError, match="accepted: an integer of at least 0"):
+        HiddenNoise(weight=0.1, seed=seed)
+
+
+def test_outputs_of_integers_are_refused():
+    with pytest.raises(regkit.GraphError, match="output 'z' is of int64; Dropout changes floats only"):
+        Dropout("z", 0.5).modify_graph({"z": np.ones(3, "int64")}, [])
+
+
+def test_without_pattern_and_layers_nobody_knows_what_is_meant():
+    with pytest.raises(regkit.GraphError, match="InputNoise has no pattern, and no layers were given"):
+        regkit.build(input_noise=0.1).modify_graph({"in:out": np.ones(3)})

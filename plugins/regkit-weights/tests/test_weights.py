@@ -1,0 +1,117 @@
+"""Penalties of parameters: the formulas with their reductions, what is selected, and every promise of a regularizer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from regkit_weights import ElasticNet, GroupLasso, WeightL1, WeightL2
+
+import regkit
+import regkit.testing
+
+
+class Param(np.ndarray):
+    name = None
+
+
+def param(name, values):
+    value = np.asarray(values).view(Param)
+    value.name = name
+    return value
+
+
+W = param("hid1.w", [[3.0, -4.0], [0.0, 0.0]])
+V = param("out.w", [[1.0], [2.0]])
+LAYERS = [
+    regkit.Layer("in:out"),
+    regkit.Layer("hid1:out", [W, param("hid1.b", [5.0, 5.0])]),
+    regkit.Layer("out:out", [V]),
+]
+
+
+def divided(values, w, reduction):
+    return np.sum(values) / {"sum": 1, "mean": np.size(values), "batch": w.shape[0]}[reduction]
+
+
+def of_each(penalty):
+    """A twin of the network of the checks, from the penalty of one array."""
+
+    def twin(regularizer, layers, outputs):
+        params = [param for layer in layers for param in layer.params if param.ndim > 1]
+        if regularizer.pattern:
+            params = [param for param in params if param.name.startswith("hid2")]
+        return np.mean([penalty(regularizer, np.asarray(param)) for param in params])
+
+    return twin
+
+
+l1 = of_each(lambda self, w: divided(np.abs(w), w, self.reduction))
+l2 = of_each(lambda self, w: divided(w**2, w, self.reduction))
+elastic = of_each(
+    lambda self, w: divided(self.l1_ratio * np.abs(w) + (1 - self.l1_ratio) / 2 * w**2, w, self.reduction)
+)
+groups = of_each(
+    lambda self, w: divided(np.sqrt(w.shape[1 - self.axis]) * np.linalg.norm(w, axis=1 - self.axis), w, self.reduction)
+)
+
+test_promises_of_weight_l1 = regkit.testing.pytest_checks("weight_l1", twin=l1)
+test_promises_of_weight_decay = regkit.testing.pytest_checks("weight_decay", twin=l2, options={"reduction": "mean"})
+test_promises_of_elastic_net = regkit.testing.pytest_checks("elastic_net", twin=elastic, options={"l1_ratio": 0.3})
+test_promises_of_group_lasso = regkit.testing.pytest_checks("group_lasso", twin=groups, options={"axis": 1})
+
+
+@pytest.mark.parametrize(
+    ("regularizer", "expected"),
+    [
+        (WeightL1(), (7 + 3) / 2),
+        (WeightL1("hid1.*"), 7),
+        (WeightL1(reduction="mean"), (7 / 4 + 3 / 2) / 2),
+        (WeightL1(reduction="batch"), (7 / 2 + 3 / 2) / 2),
+        (WeightL2(), (25 + 5) / 2),
+        (WeightL2("out.w", reduction="mean"), 5 / 2),
+        (ElasticNet("hid1.w", l1_ratio=0.25), 0.25 * 7 + 0.75 / 2 * 25),
+        (GroupLasso("hid1.w"), np.sqrt(2) * 5),
+        (GroupLasso("hid1.w", axis=1), np.sqrt(2) * (3 + 4)),
+        (GroupLasso("hid1.w", axis=1, reduction="mean"), np.sqrt(2) * (3 + 4) / 2),
+    ],
+)
+def test_examples_worked_by_hand(regularizer, expected):
+    assert regularizer.loss(LAYERS) == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_group_of_zeros_has_a_gradient_of_zero(lib):
+    w = lib.tensor("hid1.w")
+    penalty = GroupLasso().loss([regkit.Layer("hid1:out", [w])])
+    gradient = lib.evaluate(lib.grad(penalty, w), **{"hid1.w": np.asarray(W)})
+    np.testing.assert_allclose(gradient, np.sqrt(2) * np.array([[0.6, -0.8], [0.0, 0.0]]))
+
+
+def test_biases_alone_are_an_error_that_names_them():
+    with pytest.raises(regkit.NoMatchError) as error:
+        WeightL2("hid1.b").loss(LAYERS)
+    assert str(error.value) == "pattern 'hid1.b' matches only parameters without two dimensions: hid1.b"
+
+
+def test_a_pattern_that_matches_nothing_names_the_parameters():
+    with pytest.raises(regkit.NoMatchError, match=r"'hid9.w' matches none of the parameters: hid1.w, hid1.b, out.w"):
+        WeightL1("hid9.w").loss(LAYERS)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: WeightL1(reduction="max"), "WeightL1 got reduction='max'; accepted: 'sum', 'mean', 'batch'"),
+        (lambda: GroupLasso(reduction="batch"), "GroupLasso got reduction='batch'; accepted: 'sum', 'mean'"),
+        (lambda: GroupLasso(axis=2), "GroupLasso got axis=2; accepted: 0, 1"),
+        (lambda: ElasticNet(l1_ratio=1.5), "ElasticNet got l1_ratio=1.5; accepted: from 0 to 1"),
+    ],
+)
+def test_an_option_that_is_none_is_refused(make, message):
+    with pytest.raises(regkit.OptionError) as error:
+        make()
+    assert str(error.value) == message
+
+
+def test_a_tensor_of_four_dimensions_counts_like_a_matrix():
+    filters = param("conv.w", np.arange(16.0).reshape(2, 2, 2, 2))
+    assert WeightL1().loss([regkit.Layer("conv:out", [filters])]) == 120
