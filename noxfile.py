@@ -23,6 +23,7 @@ CACHE = HERE / ".cache"
 THIRD_PARTY = HERE / "examples" / "third_party"
 STRANGERS = ("acme-sparsity", "acme-tv")  # distributions that come to a lane after our own tests
 PLUGINS = sorted(path.parent for path in HERE.glob("plugins/[!_]*/pyproject.toml"))
+FRAMEWORKS = ("regkit-theanets",)  # plugins that need a framework, and are tested in its lane
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Lane:
     library: str = ""
     flags: str = ""
     demo_pins: tuple[str, ...] = ()
+    host: str = ""  # a framework whose tests run in place of the others'
     stand_in: bool = False  # runs only where no other lane with a graph library can
 
     @property
@@ -45,10 +47,14 @@ class Lane:
     @property
     def environment(self) -> dict[str, str]:
         """Environment variables for the lane. What is compiled is kept between runs."""
+        return self.environment_with()
+
+    def environment_with(self, more_flags: str = "") -> dict[str, str]:
+        """Environment variables for the lane, with more flags for its library."""
         environment = {"REGKIT_LANE": self.name, "MPLCONFIGDIR": str(CACHE / "matplotlib")}
         if self.library:
-            flags = f"base_compiledir={CACHE / 'compiled' / self.name}"
-            environment[f"{self.library.upper()}_FLAGS"] = f"{self.flags},{flags}" if self.flags else flags
+            flags = (self.flags, more_flags, f"base_compiledir={CACHE / 'compiled' / self.name}")
+            environment[f"{self.library.upper()}_FLAGS"] = ",".join(filter(None, flags))
         return environment
 
     @property
@@ -93,6 +99,13 @@ LANES = (
     Lane("pytensor-py311", "3.11", ("pytensor==3.0.7",), library="pytensor", flags="linker=cvm"),
     Lane("pytensor-py312", "3.12", ("pytensor>=3.3",), library="pytensor", flags="linker=cvm"),
     Lane("pytensor-py313", "3.13", ("pytensor>=3.3",), library="pytensor"),
+    Lane(
+        "theanets",
+        "3.9",
+        ("theano-pymc==1.1.2", "numpy==1.21.6", "scipy==1.7.3", "six"),
+        library="theano",
+        host="theanets",
+    ),
 )
 
 
@@ -167,14 +180,15 @@ def _install(session: nox.Session, lane: Lane, *packages: str) -> None:
 def _test(session: nox.Session, lane: Lane) -> None:
     _install(session, lane, "pytest>=8", "click", "rich", "hatchling>=1.26")
     session.run("pip", "uninstall", "-q", "-y", *STRANGERS, silent=True)
-    plugins = [path.relative_to(HERE) for path in PLUGINS]
+    plugins = [path.relative_to(HERE) for path in PLUGINS if path.name not in FRAMEWORKS]
     session.run("pytest", "tests", *(str(path / "tests") for path in plugins), *session.posargs, env=lane.environment)
     modules = ["regkit", *(path.name.replace("-", "_") for path in plugins)]
     doctest = ("pytest", "-q", "--doctest-modules", "--ignore-glob=*/_template/*")
     session.run(*doctest, "--pyargs", *modules, env=lane.environment)
     documents = [Path("README.md"), *(path / "README.md" for path in plugins), Path("docs")]
-    made_on_the_way = "--ignore=docs/plugin-authors.md"  # uses the plugin that it makes; tests/ follow it step by step
-    session.run("pytest", "-q", "--doctest-glob=*.md", made_on_the_way, *map(str, documents), env=lane.environment)
+    # one uses the plugin that it makes, which tests/ follow step by step; the other has a lane of its own
+    others = ("--ignore=docs/plugin-authors.md", "--ignore=docs/theanets.md")
+    session.run("pytest", "-q", "--doctest-glob=*.md", *others, *map(str, documents), env=lane.environment)
     _test_strangers(session, lane)
 
 
@@ -184,19 +198,34 @@ def _test_strangers(session: nox.Session, lane: Lane) -> None:
     shutil.rmtree(new, ignore_errors=True)
     session.run("regkit", "new", new.name, "--into", str(new.parent))
     session.install("--no-deps", "--no-build-isolation", str(new), *map(str, (WHEELS / "third_party").glob("*.whl")))
-    session.run("pytest", "-q", str(THIRD_PARTY), env=lane.environment)
-    session.run("pytest", "-q", str(new), env=lane.environment)
+    session.run("pytest", "-q", "--doctest-glob=*.md", str(THIRD_PARTY), env=lane.environment)
+    session.run("pytest", "-q", "--doctest-glob=*.md", str(new), env=lane.environment)
     session.run("regkit", "check", "acme_tv", env=lane.environment)
     session.run("regkit", "check", "hidden_kl", "--activation", "sigmoid", env=lane.environment)
     session.run("regkit", "list", "--check", env=lane.environment)
     session.run("pip", "uninstall", "-q", "-y", *STRANGERS, silent=True)
 
 
+def _test_theanets(session: nox.Session, lane: Lane) -> None:
+    """Real theanets, in both of Theano's float types; what is compiled to C takes minutes, so only some tests do it."""
+    _install(session, lane, "pytest>=8", "click", "rich")
+    session.install("--no-deps", "theanets==0.7.3", "downhill==0.4.0")
+    tests = ("pytest", "plugins/regkit-theanets/tests", *session.posargs)
+    for float_type in ("float64", "float32"):
+        session.run(*tests, env=lane.environment_with(f"floatX={float_type},mode=FAST_COMPILE"))
+    compiled = "200_steps or leaves_predictions or change_predictions"
+    session.run(*tests, "-k", compiled, env=lane.environment_with("floatX=float32"))
+    pages = ("docs/theanets.md", "plugins/regkit-theanets/README.md")
+    quick = lane.environment_with("floatX=float64,mode=FAST_COMPILE")
+    session.run("pytest", "-q", "--doctest-glob=*.md", "--doctest-modules", *pages, env=quick)
+    session.run("python", "examples/theanets_sparse.py", env=quick)
+
+
 for lane in LANES:
 
     @nox.session(name=lane.session, python=lane.python)
     def _lane(session: nox.Session, lane: Lane = lane) -> None:
-        _test(session, lane)
+        (_test_theanets if lane.host else _test)(session, lane)
 
 
 @nox.session(python=False)
@@ -221,7 +250,7 @@ def lanes(session: nox.Session) -> None:
         session.error("no lane with a graph library passed")
 
 
-demo_lane = next((lane for lane in here if lane.library), None)
+demo_lane = next((lane for lane in here if lane.library and not lane.host), None)
 
 
 @nox.session(python=demo_lane.python if demo_lane else False)
@@ -238,12 +267,12 @@ def demo(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Benchmarks, in every lane with a graph library."""
     for lane in here:
-        if lane.library:
+        if lane.library and not lane.host:
             session.notify(f"bench-{lane.session}")
 
 
 for lane in LANES:
-    if lane.library:
+    if lane.library and not lane.host:
 
         @nox.session(name=f"bench-{lane.session}", python=lane.python)
         def _bench(session: nox.Session, lane: Lane = lane) -> None:
