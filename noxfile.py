@@ -35,6 +35,7 @@ class Lane:
     pins: tuple[str, ...]
     library: str = ""
     flags: str = ""
+    test_flags: str = ""  # more flags, for the tests alone
     demo_pins: tuple[str, ...] = ()
     host: str = ""  # a framework whose tests run in place of the others'
     stand_in: bool = False  # runs only where no other lane with a graph library can
@@ -72,7 +73,8 @@ class Lane:
 
 
 # theano-pymc fails with NumPy 1.24 and later, and on Python 3.11 asks NumPy for BLAS settings that it no longer has.
-# PyTensor's own default compiles with numba, up to a minute for a first function: one lane keeps it.
+# Tests that use a library's default mode compile for minutes. One lane of each library compiles as that does of itself
+# (PyTensor's default is numba), one of PyTensor's to C; in the others the default is rewritten graphs run in Python.
 # The oldest supported pluggy and the one after it are pinned in some lanes; the others take the newest.
 THEANO_NEWER = {
     "pins": ("theano-pymc==1.1.2", "numpy==1.23.5", "scipy==1.12.0"),
@@ -94,10 +96,10 @@ LANES = (
         demo_pins=("scikit-learn==1.3.2", "matplotlib==3.7.5"),
     ),
     Lane("theano-py310", "3.10", **THEANO_NEWER, stand_in=True),
-    Lane("theano-py311", "3.11", **THEANO_NEWER),
+    Lane("theano-py311", "3.11", **THEANO_NEWER, test_flags="linker=py"),
     Lane("aesara-py311", "3.11", ("aesara==2.9.4", "numpy==1.26.4", "scipy==1.12.0"), library="aesara"),
-    Lane("pytensor-py311", "3.11", ("pytensor==3.0.7",), library="pytensor", flags="linker=cvm"),
-    Lane("pytensor-py312", "3.12", ("pytensor>=3.3",), library="pytensor", flags="linker=cvm"),
+    Lane("pytensor-py311", "3.11", ("pytensor==3.0.7",), library="pytensor", test_flags="linker=cvm"),
+    Lane("pytensor-py312", "3.12", ("pytensor>=3.3",), library="pytensor", test_flags="linker=py"),
     Lane("pytensor-py313", "3.13", ("pytensor>=3.3",), library="pytensor"),
     Lane(
         "theanets",
@@ -181,14 +183,22 @@ def _test(session: nox.Session, lane: Lane) -> None:
     _install(session, lane, "pytest>=8", "click", "rich", "hatchling>=1.26")
     session.run("pip", "uninstall", "-q", "-y", *STRANGERS, silent=True)
     plugins = [path.relative_to(HERE) for path in PLUGINS if path.name not in FRAMEWORKS]
-    session.run("pytest", "tests", *(str(path / "tests") for path in plugins), *session.posargs, env=lane.environment)
+    session.run(
+        "pytest",
+        "tests",
+        *(str(path / "tests") for path in plugins),
+        *session.posargs,
+        env=lane.environment_with(lane.test_flags),
+    )
     modules = ["regkit", *(path.name.replace("-", "_") for path in plugins)]
     doctest = ("pytest", "-q", "--doctest-modules", "--ignore-glob=*/_template/*")
-    session.run(*doctest, "--pyargs", *modules, env=lane.environment)
+    session.run(*doctest, "--pyargs", *modules, env=lane.environment_with(lane.test_flags))
     documents = [Path("README.md"), *(path / "README.md" for path in plugins), Path("docs")]
     # one uses the plugin that it makes, which tests/ follow step by step; the other has a lane of its own
     others = ("--ignore=docs/plugin-authors.md", "--ignore=docs/theanets.md")
-    session.run("pytest", "-q", "--doctest-glob=*.md", *others, *map(str, documents), env=lane.environment)
+    session.run(
+        "pytest", "-q", "--doctest-glob=*.md", *others, *map(str, documents), env=lane.environment_with(lane.test_flags)
+    )
     _test_strangers(session, lane)
 
 
@@ -198,11 +208,11 @@ def _test_strangers(session: nox.Session, lane: Lane) -> None:
     shutil.rmtree(new, ignore_errors=True)
     session.run("regkit", "new", new.name, "--into", str(new.parent))
     session.install("--no-deps", "--no-build-isolation", str(new), *map(str, (WHEELS / "third_party").glob("*.whl")))
-    session.run("pytest", "-q", "--doctest-glob=*.md", str(THIRD_PARTY), env=lane.environment)
-    session.run("pytest", "-q", "--doctest-glob=*.md", str(new), env=lane.environment)
-    session.run("regkit", "check", "acme_tv", env=lane.environment)
-    session.run("regkit", "check", "hidden_kl", "--activation", "sigmoid", env=lane.environment)
-    session.run("regkit", "list", "--check", env=lane.environment)
+    session.run("pytest", "-q", "--doctest-glob=*.md", str(THIRD_PARTY), env=lane.environment_with(lane.test_flags))
+    session.run("pytest", "-q", "--doctest-glob=*.md", str(new), env=lane.environment_with(lane.test_flags))
+    session.run("regkit", "check", "acme_tv", env=lane.environment_with(lane.test_flags))
+    session.run("regkit", "check", "hidden_kl", "--activation", "sigmoid", env=lane.environment_with(lane.test_flags))
+    session.run("regkit", "list", "--check", env=lane.environment_with(lane.test_flags))
     session.run("pip", "uninstall", "-q", "-y", *STRANGERS, silent=True)
 
 
