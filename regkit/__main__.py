@@ -14,6 +14,9 @@ def main() -> None:
         sys.exit(f"regkit: the command line needs {error.name}. Install it with: pip install 'regkit[cli]'")
     from .cli import regkit
 
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # docstrings have signs that not every terminal has
     regkit()
 
 

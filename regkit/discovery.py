@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from typing import Any
 
     _Triple = tuple[str | None, str | None, str]
+    _File = tuple[str | "Distribution", bytes]  # a metadata folder, or what another finder has; its entry points
 else:
     _Triple = tuple
 
 GROUP = "regkit.regularizers"
+_GROUP = GROUP.encode()
 
 
 class Claim(_Triple):  # a named tuple, without the cost of importing collections
@@ -84,45 +86,120 @@ class Distribution:
 
 
 class Installed:
-    """Everything that one reading found: the sources of each alias, and what could not be read."""
+    """Everything that one reading found: the files that may have an alias, parsed when it is asked for."""
 
-    __slots__ = ("problems", "sources")
+    __slots__ = ("_by_alias", "_everything", "_files")
 
-    def __init__(self) -> None:
-        self.sources: dict[str, list[tuple[Distribution, str]]] = {}
-        self.problems: list[str] = []
+    def __init__(self, files: list[_File]) -> None:
+        self._files = files
+        self._by_alias: dict[str, list[tuple[Distribution, str]]] = {}
+        self._everything: tuple[dict[str, list[tuple[Distribution, str]]], list[str]] | None = None
+
+    @property
+    def sources(self) -> dict[str, list[tuple[Distribution, str]]]:
+        """Every alias, with the distributions that claim it and their targets."""
+        return self._parsed()[0]
+
+    @property
+    def problems(self) -> list[str]:
+        """What could not be read."""
+        return self._parsed()[1]
 
     def claims(self, alias: str) -> tuple[Claim, ...]:
         """Return the claims of an alias, each once, in the order of their distributions' names."""
-        claims = {distribution.claim(target) for distribution, target in self.sources.get(alias, ())}
-        return tuple(sorted(claims))
+        return tuple(sorted({distribution.claim(target) for distribution, target in self._of(alias)}))
 
     def places(self, claim: Claim, alias: str) -> list[str]:
         """Return the metadata folders in which a claim of an alias stands."""
-        return [d.folder for d, target in self.sources.get(alias, ()) if d.claim(target) == claim]
+        return [distribution.folder for distribution, target in self._of(alias) if distribution.claim(target) == claim]
 
     def targets(self, alias: str) -> set[str]:
         """Return the different targets that an alias has: none, the one it should have, or several in conflict."""
-        return {target for _, target in self.sources.get(alias, ())}
+        return {target for _, target in self._of(alias)}
+
+    def _of(self, alias: str) -> list[tuple[Distribution, str]]:
+        """The sources of one alias, from the files in which its bytes occur: the others need not be parsed for it."""
+        found = self._by_alias.get(alias)
+        if found is None:
+            name = alias.encode("utf-8", "surrogatepass")
+            files = [file for file in self._files if name in file[1]]
+            found = self._by_alias[alias] = _parse(files)[0].get(alias, [])
+        return found
+
+    def _parsed(self) -> tuple[dict[str, list[tuple[Distribution, str]]], list[str]]:
+        if self._everything is None:
+            self._everything = _parse(self._files)
+        return self._everything
+
+
+def _parse(files: list[_File]) -> tuple[dict[str, list[tuple[Distribution, str]]], list[str]]:
+    """Return the sources of every alias in some files, and what could not be read of them."""
+    sources: dict[str, list[tuple[Distribution, str]]] = {}
+    problems = []
+    for place, data in files:
+        distribution = _distribution(place) if isinstance(place, str) else place
+        try:
+            text = data.decode()
+        except UnicodeDecodeError as error:
+            problems.append(f"{distribution.folder}: entry_points.txt is not UTF-8 ({error.reason})")
+            continue
+        for line, alias, target in _entries(text[1:] if text[:1] == "\ufeff" else text):
+            if alias is None:
+                problems.append(f"{distribution.folder}: entry_points.txt, line {line} is not alias = target")
+            else:
+                sources.setdefault(alias, []).append((distribution, target))
+    return sources, problems
 
 
 def read() -> Installed:
     """Read what is installed on `sys.path` and in what other finders offer."""
-    installed = Installed()
-    seen: set[str] = set()
+    files: list[_File] = []
+    earlier = _Names()
     for finder in sys.meta_path:
         if not hasattr(finder, "find_distributions"):
             continue
         if getattr(finder, "__name__", None) == "PathFinder" and isinstance(finder, type):
             for entry in dict.fromkeys(path for path in sys.path if isinstance(path, str)):
-                _read_entry(entry, installed, seen)
+                _read_entry(entry, files, earlier)
         else:
-            _add(installed, seen, _from_library(finder, None))
-    return installed
+            _add_from_library(finder, None, files, earlier)
+    return Installed(files)
 
 
-def _read_entry(entry: str, installed: Installed, seen: set[str]) -> None:
-    """Read one entry of the path. What an earlier entry has of the same name is what an import would find."""
+class _Names:
+    """The names of the distributions in the places that were read; worked out where a later place has one of ours.
+
+    Of one distribution, what an earlier place has is what an import would find.
+    """
+
+    __slots__ = ("_folders", "_names")
+
+    def __init__(self) -> None:
+        self._names: set[str] = set()
+        self._folders: list[str] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._folders or self._names)
+
+    def __contains__(self, name: str) -> bool:
+        while self._folders:
+            self._add(_normalized(_name_and_version(self._folders.pop())[0]))
+        return name in self._names
+
+    def add_folders(self, folders: list[str]) -> None:
+        self._folders += folders
+
+    def add(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._add(name)
+
+    def _add(self, name: str) -> None:
+        if name:  # those without a name have nothing to be told apart by, and hide nobody
+            self._names.add(name)
+
+
+def _read_entry(entry: str, files: list[_File], earlier: _Names) -> None:
+    """Read one entry of the path."""
     try:
         children = os.listdir(entry or ".")
     except NotADirectoryError:
@@ -132,25 +209,39 @@ def _read_entry(entry: str, installed: Installed, seen: set[str]) -> None:
     if children is None or entry.lower().rstrip("/\\").endswith(".egg"):
         from importlib.machinery import PathFinder
 
-        _add(installed, seen, _from_library(PathFinder, entry))
-    else:
-        _add(installed, seen, _from_folder(entry, children))
+        _add_from_library(PathFinder, entry, files, earlier)
+        return
+    folders = [child for child in children if child.lower().endswith((".dist-info", ".egg-info"))]
+    ours = []
+    prefix = os.path.join(entry, "")
+    for child in folders:
+        folder = prefix + child
+        data = _bytes(folder + "/entry_points.txt")
+        if (
+            data is not None
+            and _GROUP in data
+            and not (earlier and _normalized(_name_and_version(child)[0]) in earlier)
+        ):
+            ours.append((folder, data))
+    files += sorted(ours)  # so that the order of the file system changes nothing
+    earlier.add_folders(folders)
 
 
-def _from_folder(entry: str, children: list[str]) -> Iterator[tuple[str, Distribution, bytes]]:
-    # sorted, so that the order of the file system changes nothing
-    for child in sorted(child for child in children if child.lower().endswith((".dist-info", ".egg-info"))):
-        folder = os.path.join(entry, child)
+def _distribution(folder: str) -> Distribution:
+    def read(name: str) -> str | None:
+        data = _bytes(os.path.join(folder, name))
+        return None if data is None else data.decode("utf-8", "replace")
 
-        def read(name: str, folder: str = folder) -> str | None:
-            data = _bytes(os.path.join(folder, name))
-            return None if data is None else data.decode("utf-8", "replace")
+    return Distribution(folder, read)
 
-        yield (
-            _normalized(_name_and_version(child)[0]),
-            Distribution(folder, read),
-            _bytes(os.path.join(folder, "entry_points.txt")) or b"",
-        )
+
+def _add_from_library(finder: Any, entry: str | None, files: list[_File], earlier: _Names) -> None:
+    """Add what `importlib.metadata` knows of one finder."""
+    here = list(_from_library(finder, entry))
+    for name, distribution, data in here:
+        if _GROUP in data and name not in earlier:
+            files.append((distribution, data))
+    earlier.add(name for name, _, _ in here)
 
 
 def _from_library(finder: Any, entry: str | None) -> Iterator[tuple[str, Distribution, bytes]]:
@@ -172,30 +263,6 @@ def _from_library(finder: Any, entry: str | None) -> Iterator[tuple[str, Distrib
         except Exception:  # as above
             continue
         yield _normalized(name), Distribution(name or entry or "unknown", distribution.read_text), data
-
-
-def _add(installed: Installed, seen: set[str], found: Iterable[tuple[str, Distribution, bytes]]) -> None:
-    """Add the claims of distributions of one place to what was found in the places before it."""
-    here = set()
-    group = GROUP.encode()
-    for name, distribution, data in found:
-        if name in seen:
-            continue
-        if name:  # those without a name have nothing to be told apart by, and hide nobody
-            here.add(name)
-        if group not in data:
-            continue
-        try:
-            text = data.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            installed.problems.append(f"{distribution.folder}: entry_points.txt is not UTF-8 ({error.reason})")
-            continue
-        for line, alias, target in _entries(text):
-            if alias is None:
-                installed.problems.append(f"{distribution.folder}: entry_points.txt, line {line} is not alias = target")
-            else:
-                installed.sources.setdefault(alias, []).append((distribution, target))
-    seen |= here
 
 
 def _entries(text: str) -> Iterator[tuple[int, str | None, str]]:

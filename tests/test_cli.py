@@ -194,6 +194,55 @@ def test_new_makes_a_distribution_whose_names_are_all_its_own(run, tmp_path):
     assert "Copyright (c) 2026 Ada Lovelace" in files["LICENSE"]
 
 
+def test_new_replaces_each_name_once_and_writes_any_author(run, tmp_path):
+    author = 'Ada "the\\first" Løvelace'
+    done = run("new", "x-my-regularizer2", "--author", author)
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "x-my-regularizer2" / "pyproject.toml").read_text(encoding="utf-8")
+    assert '\nname = "x-my-regularizer2"\n' in text
+    assert 'authors = [{ name = "Ada \\"the\\\\first\\" Løvelace" }]' in text
+    assert author in (tmp_path / "x-my-regularizer2" / "LICENSE").read_text(encoding="utf-8")
+
+
+def test_new_where_nothing_can_be_written_says_so(run, tmp_path):
+    (tmp_path / "file").write_text("")
+    done = run("new", "acme-tv", "--into", "file")
+    assert done.returncode == 2
+    assert "cannot be written: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_terminal_that_lacks_a_sign_gets_another(run):
+    done = run("show", "hidden_l1", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_a_plugin_prints_is_no_part_of_the_list(run, tmp_path):
+    info = tmp_path / "acme_talks-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-talks\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[regkit.regularizers]\ntalks = acme_talks:Talks\nmisspelt = acme_talks:Tolks\n"
+    )
+    source = "import regkit\nprint('hello')\n\n\nclass Talks(regkit.Regularizer):\n    def loss(self):\n        pass\n"
+    (tmp_path / "acme_talks.py").write_text(source)
+    done = run("list", "--check", "--json", path=[str(tmp_path)])
+    states = {row["alias"]: row["state"] for row in json.loads(done.stdout)}
+    assert (states["talks"], states["misspelt"]) == ("ok", "broken")
+    checked = run("check", "talks", "--library", "numpy", path=[str(tmp_path)])
+    assert "failed: class-aliases_resolve_to_the_class: PluginLoadError: alias 'misspelt'" in checked.stdout
+
+
+@pytest.mark.parametrize("where", ["module", "hook"])
+def test_a_plugin_that_exits_does_not_pass_the_check(run, tmp_path, where):
+    body = "import sys\nimport regkit\n" + ("sys.exit(0)\n" if where == "module" else "")
+    body += "\n\nclass Exits(regkit.Regularizer):\n    def loss(self):\n        sys.exit(0)\n"
+    (tmp_path / "acme_leaves.py").write_text(body)
+    done = run("check", "acme_leaves:Exits", "--library", "numpy")
+    assert done.returncode == (2 if where == "module" else 1)
+    assert "SystemExit" in done.stderr + done.stdout
+
+
 def test_new_over_what_exists_changes_nothing(run, tmp_path):
     (tmp_path / "acme-tv").mkdir()
     (tmp_path / "acme-tv" / "mine").write_text("precious")
@@ -213,6 +262,8 @@ def test_new_over_what_exists_changes_nothing(run, tmp_path):
         ("acme-é", "'acme-é' makes no name for a module"),
         ("hidden-l1", "the alias 'hidden_l1' is taken by regkit-hidden-l1"),
         ("json", "there is a module 'json' already"),
+        ("true", "'true' makes no name for a module"),
+        ("none", "'none' makes no name for a module"),
     ],
 )
 def test_new_refuses_a_name_that_is_none_or_is_taken(run, tmp_path, name, said):

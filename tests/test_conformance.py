@@ -239,7 +239,7 @@ def test_pytest_runs_one_test_for_each_check(pytester_file):
     )
     assert "not reached: it depends on class-hook_arguments_are_right, which failed" in result.stdout
     assert "acme_wrong:Power: keeps every promise" in result.stdout
-    assert "  numpy     8 passed, 5 not applicable" in result.stdout
+    assert "  numpy     9 passed, 5 not applicable" in result.stdout
 
 
 @pytest.fixture

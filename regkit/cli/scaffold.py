@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import keyword
 import re
 from importlib.util import find_spec
@@ -14,6 +15,11 @@ from .terminal import Failure, console
 
 #: The names that the template has, from which those of a new distribution are made.
 DISTRIBUTION, MODULE, CLASS = "my-regularizer", "my_regularizer", "MyRegularizer"
+
+AUTHOR = f"The {DISTRIBUTION} developers"
+
+#: What no module and no class can be called.
+NO_NAMES = frozenset(keyword.kwlist)
 
 #: What running the template leaves behind.
 LEFTOVERS = {"__pycache__", ".pytest_cache", "dist", "build"}
@@ -29,8 +35,9 @@ def new(name: str, into: Path, author: str | None) -> None:
     NAME is the distribution's, such as acme-tv; the module and the alias are acme_tv, the class AcmeTv.
     """
     module = re.sub(r"[-_.]+", "_", name).lower()
+    class_name = "".join(part.capitalize() for part in module.split("_"))
     folder = into / name
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9]*([-_.][A-Za-z0-9]+)*", name) or keyword.iskeyword(module):
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9]*([-_.][A-Za-z0-9]+)*", name) or {module, class_name} & NO_NAMES:
         raise Failure(
             f"{name!r} makes no name for a module: letters, digits and dashes, first a letter, such as acme-tv"
         )
@@ -43,16 +50,20 @@ def new(name: str, into: Path, author: str | None) -> None:
     if find_spec(module) is not None:
         raise Failure(f"there is a module {module!r} already. Choose another name")
     template = _template()
-    names = {DISTRIBUTION: name, MODULE: module, CLASS: "".join(part.capitalize() for part in module.split("_"))}
+    names = {DISTRIBUTION: name, MODULE: module, CLASS: class_name}
+    author = author or f"The {name} developers"
     for source in sorted(template.rglob("*")):
         relative = source.relative_to(template)
         if source.is_file() and not LEFTOVERS & set(relative.parts):
-            text = source.read_text(encoding="utf-8")
-            if author:
-                text = text.replace(f"The {DISTRIBUTION} developers", author.replace('"', "'"))
+            # in TOML strings are written as in JSON
+            written = json.dumps(author, ensure_ascii=False)[1:-1] if source.suffix == ".toml" else author
+            text = _renamed(source.read_text(encoding="utf-8"), {AUTHOR: written, **names})
             target = folder / _renamed(str(relative), names)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(_renamed(text, names), encoding="utf-8")
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_text(text, encoding="utf-8")
+            except OSError as error:
+                raise Failure(f"{target} cannot be written: {error}") from error
     out = console()
     out.print(f"{folder} is ready. Next:")
     out.print(f"  pip install {_as_path(folder)}\n  pytest {folder}\n  regkit check {module}")
@@ -66,9 +77,8 @@ def _template() -> Path:
 
 
 def _renamed(text: str, names: dict[str, str]) -> str:
-    for old, given in names.items():
-        text = text.replace(old, given)
-    return text
+    """Replace names in one pass, so that what was put in is not replaced again."""
+    return re.sub("|".join(map(re.escape, names)), lambda found: names[found[0]], text)
 
 
 def _as_path(folder: Path) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import sys
+from contextlib import redirect_stdout
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
 from pathlib import Path
@@ -40,9 +42,10 @@ def states(importing: bool) -> list[State]:
 
 
 def _problem(alias: str) -> str:
-    """What regkit says of an alias when it is asked for."""
+    """What regkit says of an alias when it is asked for. What a plugin prints is no part of our output."""
     try:
-        registry.resolve(alias)
+        with redirect_stdout(sys.stderr):
+            registry.resolve(alias)
     except RegkitError as error:
         return str(error)
     return ""

@@ -186,7 +186,32 @@ def jacobian(expression: Any, wrt: Any) -> Any:
     if expression.ndim != 1:
         raise GraphError(f"a jacobian is that of a vector, not of {expression!r} of type {expression.type}")
     gradient(expression.sum(), wrt)  # says what is wrong with wrt
-    return module(made_by, "gradient").jacobian(expression, wrt)
+    if made_by != "theano":
+        return module(made_by, "gradient").jacobian(expression, wrt)
+    # theano copies the whole graph into the loop, random draws and all, which it then refuses. What is passed to the
+    # loop is taken from outside, so that the draws there are those of the graph.
+    tensor = module(made_by, "tensor")
+    rows, _ = module(made_by, "scan").scan(
+        lambda i, vector, x, *draws: tensor.grad(vector[i], x),
+        sequences=tensor.arange(expression.shape[0]),
+        non_sequences=[expression, wrt, *_random_draws(expression)],
+    )
+    return rows
+
+
+def _random_draws(expression: Any) -> list[Any]:
+    """What the random operations of a graph give: those whose generators, when a function is called, move on."""
+    draws, seen, waiting = [], set(), [expression]
+    while waiting:
+        owner = waiting.pop().owner
+        if owner is None or owner in seen:
+            continue
+        seen.add(owner)
+        nexts = [variable.default_update for variable in owner.inputs if getattr(variable, "default_update", None)]
+        if nexts:
+            draws += [output for output in owner.outputs if all(output is not following for following in nexts)]
+        waiting += owner.inputs
+    return draws
 
 
 def gradient(cost: Any, wrt: Any) -> Any:

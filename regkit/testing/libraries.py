@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
@@ -43,6 +44,16 @@ class GraphLibrary:
     def inputs(self, values: Values) -> dict[str, Any]:
         """Return a symbolic input for each of several values, by its name."""
         return {name: self.tensor(name, str(value.dtype), value.ndim) for name, value in values.items()}
+
+    @contextmanager
+    def float_type(self, dtype: str) -> Iterator[None]:
+        """Set floatX for a while."""
+        before = self.module.config.floatX
+        self.module.config.floatX = dtype
+        try:
+            yield
+        finally:
+            self.module.config.floatX = before
 
     def shared(self, value: Any, name: str | None = None) -> Any:
         """Return a shared variable."""
@@ -91,6 +102,11 @@ class Arrays:
 
     name = "numpy"
     module = tensor_module = np
+
+    @contextmanager
+    def float_type(self, dtype: str) -> Iterator[None]:
+        """Do nothing: NumPy has no such setting."""
+        yield
 
     def inputs(self, values: Values) -> dict[str, Any]:
         """Return the values themselves."""

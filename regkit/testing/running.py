@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import OptionError
+from ..graph.libraries import LIBRARIES
 from .libraries import Arrays, GraphLibrary, installed_libraries
 from .subject import NotApplicable, Subject
 
@@ -144,6 +145,9 @@ class Conformance:
         self.subject = subject
         self._expected = dict(expected_failures or {})
         names = ["numpy", *(installed_libraries() if libraries is None else libraries)]
+        for name in names[1:]:
+            if name not in ("numpy", *LIBRARIES):
+                raise OptionError(f"libraries has {name!r}; accepted: {', '.join(LIBRARIES)}, numpy")
         self._libraries: dict[str, Any] = dict.fromkeys(name for name in names)
         self._outcomes: dict[tuple[str, str], Outcome] = {}
         self._beyond: dict[tuple[str, str], str] = {}  # what depends on an expected failure, and on which
@@ -201,7 +205,7 @@ class Conformance:
                     check.run(self.subject, self._library(where))
         except NotApplicable as said:
             return Outcome(where, check.name, NOT_APPLICABLE, str(said))
-        except Exception as error:  # whatever a plugin does
+        except (Exception, SystemExit) as error:  # whatever a plugin does
             if expected:
                 return Outcome(where, check.name, EXPECTED, expected, error)
             said_by = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
@@ -215,7 +219,7 @@ class Conformance:
         if self._libraries[name] is None:
             try:
                 self._libraries[name] = Arrays() if name == "numpy" else GraphLibrary(name)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise AssertionError(
                     f"{name} is installed and cannot be imported: {type(error).__name__}: {error}. "
                     "`regkit doctor` says what to do"

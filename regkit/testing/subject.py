@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -121,11 +122,14 @@ class Subject:
 
 
 def _installed_aliases(cls: type) -> tuple[str, ...]:
-    """The aliases that are meant for a class: their targets have its name, and its package."""
+    """The aliases that are meant for a class: their targets have its package and its name, or one that is not there."""
 
     def meant(target: str) -> bool:
         module, _, attribute = target.partition(":")
-        return attribute == cls.__qualname__ and module.partition(".")[0] == cls.__module__.partition(".")[0]
+        if module.partition(".")[0] != cls.__module__.partition(".")[0]:
+            return False
+        misspelt = module in sys.modules and not hasattr(sys.modules[module], attribute.partition(".")[0])
+        return attribute == cls.__qualname__ or misspelt
 
     return tuple(alias for alias, claims in available().items() if any(meant(claim.target) for claim in claims))
 

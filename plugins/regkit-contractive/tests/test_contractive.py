@@ -77,6 +77,25 @@ def test_an_output_that_does_not_depend_on_the_input_is_an_error(lib):
         Contractive("hid", wrt="in").loss([], {"in": x, "hid": 2 * y})
 
 
+def test_an_input_that_does_not_reach_an_output_has_derivatives_of_zero(lib):
+    x, y = lib.tensor("x"), lib.tensor("y")
+    outputs = {"a": x, "b": y, "h1": 2 * x, "h2": x + 3 * y}
+    penalty = Contractive("h*", wrt=["a", "b"]).loss([], outputs)
+    assert lib.evaluate(penalty, x=np.ones((1, 2)), y=np.ones((1, 2))) == (2 * 4 + 2 * (1 + 9)) / 2
+    with pytest.raises(regkit.GraphError, match="output 'h1' does not depend on any of the inputs b, h2"):
+        Contractive("h1", wrt=["b", "h2"]).loss([], outputs)
+
+
+def test_the_jacobian_of_a_random_layer_is_that_of_the_draws_of_the_graph(lib):
+    x = lib.tensor("x")
+    kept = regkit.graph.random_stream(x, 3).bernoulli(x, 0.5)
+    outputs = {"in": x, "hid": 2 * kept * x}
+    penalty = Contractive("hid", wrt="in").loss([], outputs)
+    found, mask = lib.function([x], [penalty, kept])(np.ones((6, 5)))
+    assert 0 < mask.sum() < 30
+    assert found == 4 * mask.sum()
+
+
 def test_without_layers_or_wrt_there_is_no_input(lib):
     x = lib.tensor("x")
     with pytest.raises(regkit.NoMatchError, match="the output of the first layer, None, is not among the outputs"):

@@ -99,6 +99,23 @@ def test_noise_and_dropout_of_one_seed_are_independent():
     assert noise.std() == pytest.approx(np.sqrt(2), rel=0.03)  # of two that draw the same it would be 2
 
 
+@pytest.mark.parametrize("arrays", [True, False])
+def test_two_that_are_the_same_in_all_draw_different_numbers(lib, arrays):
+    regs = regkit.build(noise=[1.0, 1.0], dropout=[0.5, 0.5])
+    ones = np.ones((200, 200))
+    z = ones if arrays else lib.tensor("z")
+    layer = [regkit.Layer("z")]
+    noise, dropout = ({"z": z} for _ in range(2))
+    regs[:2].modify_graph(noise, layer)
+    regs[2:].modify_graph(dropout, layer)
+    found = [of["z"] if arrays else lib.evaluate(of["z"], z=ones) for of in (noise, dropout)]
+    assert found[0].std() == pytest.approx(np.sqrt(2), rel=0.03)  # of two that draw the same it would be 2
+    assert found[1].mean() == pytest.approx(1, rel=0.1)  # likewise
+    again = {"z": ones}
+    regkit.build(noise=[1.0, 1.0]).modify_graph(again, layer)
+    assert not arrays or (again["z"] == found[0]).all()
+
+
 def test_a_live_standard_deviation_changes_without_compiling_again(lib):
     sigma = lib.shared(np.asarray(1.0))
     z = lib.tensor("z")
@@ -123,7 +140,7 @@ def test_hidden_noise_of_a_network_without_hidden_layers_is_an_error():
     for layer in layers:
         regs.modify_graph({layer.output_name: np.ones(2)}, layers)
     assert regs.unmatched() == ["hidden_noise"]
-    with pytest.raises(regkit.NoMatchError, match="hidden_noise: no output of a hidden layer is not among the outputs"):
+    with pytest.raises(regkit.NoMatchError, match="hidden_noise: the network has no hidden layers"):
         regs.loss(layers, {layer.output_name: np.ones(2) for layer in layers})
 
 

@@ -212,6 +212,118 @@ def test_an_autoencoder_trains_with_sparsity(installed):
     assert train[-1] < train[0]
 
 
+PRETRAINED = [
+    dict(hidden_l1=dict(weight=0.1, pattern="hid2:out")),
+    dict(weight_l2=dict(weight=0.1, pattern="hid2.w")),
+    dict(noise={"hid2:out": 0.1}),
+]
+
+
+@pytest.mark.parametrize("keywords", PRETRAINED)
+@pytest.mark.parametrize("algo", ["layerwise", "pretrain"])
+def test_pretraining_part_by_part_takes_patterns_of_later_parts(installed, algo, keywords):
+    if algo == "pretrain":
+        net = theanets.Autoencoder([4, 6, 5, 6, 4], rng=13)
+        data = [X]
+    else:
+        net = theanets.Regressor([4, 7, 5, 3], rng=13)
+        data = [X, Y]
+    names = [layer.name for layer in net.layers]
+    steps = net.itertrain(data, algo=algo, subalgo="sgd", batch_size=64, train_batches=1, patience=1, **keywords)
+    found = [train["loss"] for _, (train, _) in zip(range(40), steps)]
+    assert np.isfinite(found).all()
+    steps.close()
+    assert [layer.name for layer in net.layers][:2] == names[:2]
+    with pytest.raises(regkit.NoMatchError):  # once it is done, what matches nothing is an error again
+        theanets.Regressor([4, 3]).loss(**keywords)
+
+
+def test_pretraining_that_fails_leaves_the_network_as_it_was(net):
+    layers, losses = list(net.layers), list(net.losses)
+    with pytest.raises(regkit.GraphError, match="has no time axis"):
+        list(net.itertrain([X, Y], algo="layerwise", subalgo="sgd", train_batches=1, recurrent_state=0.1))
+    assert net.layers == layers
+    assert net.losses == losses
+
+
+def test_contractive_and_dropout_go_together(net):
+    assert np.isfinite(losses(net, 2, contractive=dict(weight=0.1, pattern="hid1:out"), hidden_dropout=0.3)).all()
+
+
+@pytest.mark.parametrize("wrt", ["*", "in", "in:out", None])
+def test_wrt_selects_inputs_by_the_names_of_their_variables(net, wrt):
+    same = loss_value(net, contractive=dict(weight=0.1, pattern="hid1:out", wrt="in"))
+    assert loss_value(net, contractive=dict(weight=0.1, pattern="hid1:out", wrt=wrt)) == same
+
+
+def test_a_class_that_replaces_another_of_its_name_has_a_graph_of_its_own(net):
+    def shift_by(amount):
+        class Shift(regkit.Regularizer):
+            def modify_graph(self, outputs):
+                for name, z in regkit.select_outputs(outputs, self.pattern or "out:out"):
+                    outputs[name + "-before"] = z
+                    outputs[name] = z + np.asarray(amount, FLOAT)
+
+        return Shift
+
+    clean = net.predict(X)
+    for amount in (1, 2):
+        regkit.register(shift_by(amount), "shift", replace=True)
+        np.testing.assert_allclose(net.predict(X, shift=1) - clean, amount, rtol=1e-5)
+
+
+def test_a_default_reduction_is_for_those_that_accept_it(installed):
+    class Choosy(regkit.Regularizer):
+        def __init__(self, pattern=None, weight=0.0, reduction="max"):
+            super().__init__(pattern, weight)
+            self.reduction = self.checked_choice("reduction", reduction, ("max", "min"))
+
+        def loss(self, outputs):
+            return abs(outputs["hid1:out"]).max()
+
+    regkit.register(Choosy, "choosy")
+    net = theanets.Regressor([4, 7, 5, 3], rng=13)
+    assert loss_value(net, choosy=0.5) > loss_value(net)
+    with regkit_theanets.installed("batch"):
+        assert np.isfinite(loss_value(net, group_lasso=0.1))
+
+
+def test_a_reduction_that_there_is_not_is_refused():
+    with pytest.raises(regkit.OptionError, match="install got reduction='max'; accepted: 'mean', 'sum', 'batch', None"):
+        regkit_theanets.install("max")
+
+
+def test_an_inner_with_block_leaves_the_outer_installation():
+    try:
+        regkit_theanets.install("sum")
+        with regkit_theanets.installed("mean"):
+            assert theanets.regularizers.from_kwargs.reduction == "mean"
+        assert theanets.regularizers.from_kwargs.reduction == "sum"
+    finally:
+        regkit_theanets.uninstall()
+
+
+def test_keywords_count_beside_regularizers_given_as_objects(net):
+    given = regkit.build(hidden_l1=1)
+    both = loss_value(net, regularizers=[given], weight_l2=0.5) - loss_value(net, regularizers=[given])
+    assert both == pytest.approx(loss_value(net, weight_l2=0.5) - loss_value(net), rel=1e-3)
+
+
+@pytest.mark.parametrize("given", [["hidden_l1"], [{"hidden_l1": 1}], 3])
+def test_regularizers_that_are_none_are_refused(net, given):
+    with pytest.raises(regkit.OptionError, match="accepted: a mapping of keywords, or regularizers and sets of them"):
+        net.loss(regularizers=given)
+
+
+def test_the_seed_of_theanets_rng_is_that_of_the_noise(installed):
+    def noisy(rng):
+        net = theanets.Regressor([4, 7, 5, 3], rng=13)
+        return net.predict(X, hidden_noise=1, rng=rng)
+
+    np.testing.assert_array_equal(noisy(np.int64(5)), noisy(5))
+    assert (noisy(5) != noisy(6)).any()
+
+
 def test_any_other_regularizer_is_a_keyword_too(net):
     class HiddenMax(regkit.Regularizer):
         def loss(self, outputs):

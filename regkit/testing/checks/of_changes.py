@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import NoMatchError
+from ...hookspecs import implemented
 from ..running import EVERYWHERE, GRAPHS, check
 from ..subject import ONE_LAYER, NotApplicable, Subject
 
@@ -15,7 +17,8 @@ def changed_output_keeps_name_and_type(subject: Subject, library: Any) -> None:
     """A changed output keeps its name, its dtype and its number of dimensions, in float32 and float64."""
     subject.needs_change()
     for dtype in ("float64", "float32"):
-        changes = subject.changed(library, subject.make(), dtype).needed()
+        with library.float_type("float64" if dtype == "float32" else "float32"):
+            changes = subject.changed(library, subject.make(), dtype).needed()
         for name, (_, _, after, _) in changes.of.items():
             before = changes_before(changes, name)
             if (str(after.dtype), after.ndim) != before:
@@ -81,6 +84,18 @@ def random_streams_are_not_shared(subject: Subject, library: Any) -> None:
     between = subject.changed(library, subject.make(seed=1)).needed().computed()
     if not _equal(alone, between):
         raise AssertionError("seed=1 made other outputs after another regularizer had drawn, so the two share a stream")
+    values = subject.network.values()
+    inputs, layers, outputs = subject.graph(library, values)
+    same = dict.fromkeys(("hid1:out", "hid2:out"), outputs["hid1:out"])
+    try:
+        taken = implemented(subject.cls)["modify_graph"]
+        first.modify_graph(**{name: value for name, value in (("outputs", same), ("layers", layers)) if name in taken})
+    except NoMatchError:
+        return
+    if all(same[name] is not outputs["hid1:out"] for name in ("hid1:out", "hid2:out")):
+        one, other = (library.values(inputs, same[name], values) for name in ("hid1:out", "hid2:out"))
+        if np.array_equal(one, other):
+            raise AssertionError("two outputs that are the same became the same, so both draw from the same stream")
 
 
 @check("change_is_deterministic", on=GRAPHS)

@@ -33,6 +33,20 @@ def penalty_is_a_scalar(subject: Subject, library: Any) -> None:
 
 
 @check("penalty_is_a_scalar", on=EVERYWHERE)
+def loss_leaves_the_outputs_alone(subject: Subject, library: Any) -> None:
+    """The loss hook reads the outputs and changes none: those after it see the same."""
+    subject.needs_penalty()
+    _, layers, outputs = subject.graph(library, subject.network.values())
+    before = dict(outputs)
+    arrays = {name: z.copy() for name, z in outputs.items()} if library.name == "numpy" else {}
+    subject.penalty(subject.make(), layers, outputs)
+    changed = [name for name in {**before, **outputs} if outputs.get(name) is not before.get(name)]
+    changed += [name for name, array in arrays.items() if not np.array_equal(array, before[name])]
+    if changed:
+        raise AssertionError(f"loss changed the outputs {', '.join(changed)}. What changes them is modify_graph")
+
+
+@check("penalty_is_a_scalar", on=EVERYWHERE)
 def penalty_is_finite(subject: Subject, library: Any) -> None:
     """The penalty is a finite number."""
     subject.needs_penalty()
@@ -46,22 +60,15 @@ def penalty_is_finite(subject: Subject, library: Any) -> None:
 def penalty_has_the_dtype_of_the_outputs(subject: Subject, library: Any) -> None:
     """Outputs of float32 give a penalty of float32, also where floatX is float64; float64 likewise."""
     subject.needs_penalty()
-    config = getattr(library.module, "config", None)
-    before = getattr(config, "floatX", None)
-    try:
-        for dtype in DTYPES:
-            if config is not None:
-                config.floatX = "float64" if dtype == "float32" else "float32"
+    for dtype in DTYPES:
+        with library.float_type("float64" if dtype == "float32" else "float32"):
             _, layers, outputs = subject.graph(library, subject.network.values(dtype))
             penalty = subject.penalty(subject.make(), layers, outputs)
-            if str(penalty.dtype) != dtype:
-                raise AssertionError(
-                    f"outputs of {dtype} give a penalty of {penalty.dtype}. "
-                    "regkit.graph.cast gives numbers and counts the dtype of an expression"
-                )
-    finally:
-        if config is not None:
-            config.floatX = before
+        if str(penalty.dtype) != dtype:
+            raise AssertionError(
+                f"outputs of {dtype} give a penalty of {penalty.dtype}. "
+                "regkit.graph.cast gives numbers and counts the dtype of an expression"
+            )
 
 
 @check("penalty_is_finite", on=EVERYWHERE)

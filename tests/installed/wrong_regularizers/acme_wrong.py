@@ -253,6 +253,25 @@ class ReturnsNothing(Power):
         regkit.select_outputs(outputs, self.pattern or "hid?:out")
 
 
+@wrong("loss_leaves_the_outputs_alone")
+class ChangesOutputsInItsLoss(Power):
+    __doc__ = None
+
+    def loss(self, outputs):
+        for name in list(outputs):
+            outputs[name] = outputs[name] * 2
+        return squares(self, outputs)
+
+
+@wrong("loss_leaves_the_outputs_alone")
+class AddsAnOutputInItsLoss(Power):
+    __doc__ = None
+
+    def loss(self, outputs):
+        outputs["penalty"] = squares(self, outputs)
+        return outputs["penalty"]
+
+
 @wrong("penalty_is_finite")
 class DividesByZero(Power):
     __doc__ = None
@@ -483,6 +502,14 @@ class DrawsTheSameForEverySeed(Noise):
 
     def noisy(self, name, z):
         return z + regkit.graph.random_stream(z, 5).normal(z)
+
+
+@wrong("random_streams_are_not_shared")
+class DrawsTheSameForEveryOutput(Noise):
+    __doc__ = None
+
+    def noisy(self, name, z):
+        return super().noisy("any", z)
 
 
 @wrong("change_is_the_same_in_the_default_mode", needs_graph=True)

@@ -101,7 +101,9 @@ class Contractive(regkit.Regularizer):
             If the outputs are arrays, have no examples on axis 0, or do not depend on what `wrt` selects.
         """
         selected = regkit.select_outputs(outputs, self.pattern, layers)
-        terms = [self._of_one(name, z, x) for name, z in selected for _, x in self._inputs(layers, outputs)]
+        terms = []
+        for name, z in selected:
+            terms += self._of_each_input(name, z, self._inputs(layers, outputs))
         total = regkit.graph.total(terms)
         return total / regkit.graph.cast(len(selected), str(total.dtype))
 
@@ -125,6 +127,20 @@ class Contractive(regkit.Regularizer):
                 f"the output of the first layer, {first!r}, is not among the outputs: {', '.join(outputs)}. Pass wrt"
             )
         return [(first, outputs[first])]
+
+    def _of_each_input(self, name: str, z: Any, inputs: list[tuple[str, Any]]) -> list[Any]:
+        """The terms of one output. An input that does not reach it has derivatives of zero."""
+        terms = []
+        for _, x in inputs:
+            try:
+                terms.append(self._of_one(name, z, x))
+            except regkit.GraphError:
+                if len(inputs) == 1 or regkit.graph.library(z) == "numpy" or z.ndim < 2:
+                    raise
+        if not terms:
+            there = ", ".join(name for name, _ in inputs)
+            raise regkit.GraphError(f"output {name!r} does not depend on any of the inputs {there}")
+        return terms
 
     def _of_one(self, name: str, z: Any, x: Any) -> Any:
         if z.ndim < 2 or x.ndim < 1:

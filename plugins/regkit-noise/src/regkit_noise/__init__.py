@@ -33,9 +33,9 @@ class RandomChange(regkit.Regularizer):
 
     def __init__(self, pattern: str | Sequence[str] | None = None, weight: Any = 0.0, seed: int = 13) -> None:
         super().__init__(pattern, weight)
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        if isinstance(seed, bool) or not hasattr(seed, "__index__") or seed < 0:
             raise regkit.OptionError(f"{type(self).__name__} got seed={seed!r}; accepted: an integer of at least 0")
-        self.seed = seed
+        self.seed = seed.__index__()
 
     def modify_graph(self, outputs: MutableMapping[str, Any], layers: Sequence[Any]) -> None:
         """Change the matching outputs of one layer; what each was stays beside it.
@@ -52,11 +52,14 @@ class RandomChange(regkit.Regularizer):
                 raise regkit.GraphError(f"output {name!r} is of {z.dtype}; {type(self).__name__} changes floats only")
             if isinstance(self.weight, (int, float)) and self.weight == 0:
                 continue
-            # what tells two regularizers apart tells their streams apart, also where their seeds are the same
+            # what tells two regularizers apart tells their streams apart, also where their seeds are the same; two that
+            # are the same in all are told apart by their order
             label = f"{type(self).__name__} {self.pattern} {name}"
-            stream = regkit.graph.random_stream(z, [self.seed, *label.encode()])
+            before = _labels(z)
+            stream = regkit.graph.random_stream(z, [self.seed, before.count(label), *label.encode()])
             outputs[name + self.suffix] = z
             outputs[name] = self._changed(z, stream)
+            _remember(outputs[name], (*before, label))
 
     def _selected(self, outputs: MutableMapping[str, Any], layers: Sequence[Any]) -> list[tuple[str, Any]]:
         if self.pattern is not None:
@@ -68,9 +71,9 @@ class RandomChange(regkit.Regularizer):
         meant = [layer.output_name for layer in layers[self._default]]
         selected = [(name, z) for name, z in outputs.items() if name in meant]
         if not selected:
-            raise regkit.NoMatchError(
-                f"{', '.join(meant) or 'no output of a hidden layer'} is not among the outputs: {', '.join(outputs)}"
-            )
+            if not meant:
+                raise regkit.NoMatchError("the network has no hidden layers")
+            raise regkit.NoMatchError(f"{', '.join(meant)} is not among the outputs: {', '.join(outputs)}")
         return selected
 
     def _changed(self, z: Any, stream: Any) -> Any:
@@ -178,6 +181,28 @@ class Dropout(RandomChange):
     def _changed(self, z: Any, stream: Any) -> Any:
         keep = regkit.graph.cast(1 - self.weight, str(z.dtype))
         return z * stream.bernoulli(z, 1 - self.weight) / keep
+
+
+#: What was changed here last: by the identity of the result, a reference to it and the labels of all changes so far.
+_made: dict[int, tuple[Any, tuple[str, ...]]] = {}
+
+#: How many of them are remembered; a list of regularizers on one layer needs as many as it is long.
+_REMEMBERED = 1000
+
+
+def _remember(result: Any, labels: tuple[str, ...]) -> None:
+    import weakref
+
+    while len(_made) >= _REMEMBERED:
+        del _made[next(iter(_made))]
+    if type(result).__weakrefoffset__:  # NumPy's scalars have none
+        _made[id(result)] = (weakref.ref(result), labels)
+
+
+def _labels(z: Any) -> tuple[str, ...]:
+    """The labels of the changes that made an expression what it is."""
+    reference, labels = _made.get(id(z), (None, ()))
+    return labels if reference is not None and reference() is z else ()
 
 
 def _at(base: type, name: str, default: slice, where: str) -> type:

@@ -10,8 +10,10 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import regkit
+
 from .names import import_theanets, take_names_away
-from .regularizers import Keywords
+from .regularizers import Keywords, in_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["install", "installed", "uninstall"]
 __version__ = "0.1.0"
 
-_original: Any = None
+#: What theanets had in the places that are ours now: (class or module, name, value).
+_originals: list[tuple[Any, str, Any]] = []
 
 
 def install(reduction: str | None = "mean") -> Any:
@@ -28,8 +31,9 @@ def install(reduction: str | None = "mean") -> Any:
     Parameters
     ----------
     reduction : {"mean", "sum", "batch", None}, default "mean"
-        What regularizers that have this option get where the caller gives none. ``"mean"`` is the scale of theanets'
-        code, so that weights tuned there keep their meaning; None leaves regkit's own default, ``"sum"``.
+        What regularizers that have this option get where the caller gives none, and they accept it. ``"mean"`` is the
+        scale of theanets' code, so that weights tuned there keep their meaning; None leaves regkit's own default,
+        ``"sum"``.
 
     Returns
     -------
@@ -40,33 +44,45 @@ def install(reduction: str | None = "mean") -> Any:
     ------
     ImportError
         If theanets is not installed, or cannot be imported; the message says what works.
+    regkit.OptionError
+        If the reduction is none of those.
 
     Notes
     -----
     Call it before anything else imports theanets: on theano-pymc its import needs the names that are supplied here.
     Calling it again changes the reduction.
     """
-    global _original
+    if reduction not in (None, "mean", "sum", "batch"):
+        raise regkit.OptionError(f"install got reduction={reduction!r}; accepted: 'mean', 'sum', 'batch', None")
     theanets = import_theanets()
-    if _original is None:
-        _original = theanets.regularizers.from_kwargs
-    theanets.regularizers.from_kwargs = Keywords(theanets, _original, reduction)
+    if not _originals:
+        trainers = theanets.trainer.SupervisedPretrainer, theanets.trainer.UnsupervisedPretrainer
+        places = [(theanets.regularizers, "from_kwargs"), *((trainer, "itertrain") for trainer in trainers)]
+        _originals.extend((place, name, getattr(place, name)) for place, name in places)
+    (_, _, from_kwargs), *pretrainers = _originals
+    keywords = Keywords(theanets, from_kwargs, reduction)
+    theanets.regularizers.from_kwargs = keywords
+    for trainer, name, itertrain in pretrainers:
+        setattr(trainer, name, in_parts(itertrain, keywords))
     return theanets
 
 
 def uninstall() -> None:
     """Give theanets its own regularizers back, and take away the names that were supplied for it."""
-    global _original
-    if _original is not None:
-        import_theanets().regularizers.from_kwargs = _original
-        _original = None
-        take_names_away()
+    while _originals:
+        place, name, value = _originals.pop()
+        setattr(place, name, value)
+    take_names_away()
 
 
 @contextmanager
 def installed(reduction: str | None = "mean") -> Iterator[Any]:
-    """Install for the time of a ``with`` block, which gets theanets."""
+    """Install for the time of a ``with`` block, which gets theanets; afterwards all is as it was before."""
+    outer = import_theanets().regularizers.from_kwargs if _originals else None
     try:
         yield install(reduction)
     finally:
-        uninstall()
+        if outer is None:
+            uninstall()
+        else:
+            install(outer.reduction)

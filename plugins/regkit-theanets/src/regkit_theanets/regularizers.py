@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import operator
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
 import regkit
@@ -22,7 +24,9 @@ class Keywords:
     def __init__(self, theanets: Any, original: Any, reduction: str | None) -> None:
         self._theanets = theanets
         self._original = original
-        self._reduction = reduction
+        self.reduction = reduction
+        #: Set while a pretrainer trains parts of a network, in which not every pattern can match.
+        self.network_is_partial = False
 
     def __call__(self, graph: Any, **kwargs: Any) -> list[Any]:
         """Return the regularizers that keywords of ``train`` and the others ask for, for a network."""
@@ -30,27 +34,33 @@ class Keywords:
         if isinstance(given, Mapping):
             kwargs.update(given)
             given = None
-        if given is not None:
-            return self._as_they_are(graph, given)
         options, rest = regkit.split(kwargs)
-        seed = kwargs.get("rng", 13)  # theanets' own default
+        seed = kwargs.get("rng")
+        seed = operator.index(seed) if hasattr(seed, "__index__") else 13  # theanets' own default
         values = {alias: self._value(graph, alias, value, seed) for alias, value in options.items()}
-        regularizers = list(self._original(graph, **rest))
+        # theanets would drop its keywords where objects are given
+        regularizers = self._as_they_are(graph, given) if given is not None else list(self._original(graph, **rest))
         if values:
-            regularizers.append(Driven(graph, regkit.build(values)))
+            regularizers.append(self._driven(graph, regkit.build(values)))
         return regularizers
+
+    def _driven(self, graph: Any, regularizers: regkit.RegularizerSet) -> Driven:
+        return Driven(graph, regularizers, self)
 
     def _as_they_are(self, graph: Any, given: Any) -> list[Any]:
         """Regularizers handed over as objects: theanets' own, regkit's, sets of regkit's."""
-        if isinstance(given, regkit.RegularizerSet):
-            return [Driven(graph, given)]
         result = []
         for item in given if isinstance(given, (list, tuple)) else [given]:
             if isinstance(item, (self._theanets.Regularizer, Driven)):
                 result.append(item)
+            elif isinstance(item, regkit.RegularizerSet):
+                result.append(self._driven(graph, item))
+            elif item is None or isinstance(item, (str, Mapping, int, float, list, tuple)):
+                raise regkit.OptionError(
+                    f"regularizers has {item!r}; accepted: a mapping of keywords, or regularizers and sets of them"
+                )
             else:
-                found = item if isinstance(item, regkit.RegularizerSet) else regkit.build(regularizer=item)
-                result.append(Driven(graph, found))
+                result.append(self._driven(graph, regkit.build({type(item).__name__: item})))
         return result
 
     def _value(self, graph: Any, alias: str, value: Any, seed: Any) -> Any:
@@ -64,16 +74,45 @@ class Keywords:
         if not isinstance(value, Mapping) and not _is_weight(value):
             return value  # a regularizer, None, or what build refuses
         options = dict(value) if isinstance(value, Mapping) else {"weight": value}
-        if "reduction" in arguments and self._reduction is not None:
-            options.setdefault("reduction", self._reduction)
-        if "seed" in arguments and isinstance(seed, int):
+        if "seed" in arguments:
             options.setdefault("seed", seed)
-        inputs = tuple(layer.output_name() for layer in graph.layers if isinstance(layer, self._theanets.layers.Input))
+        inputs = [layer for layer in graph.layers if isinstance(layer, self._theanets.layers.Input)]
         if alias in OF_INPUTS:
-            options.setdefault("pattern", inputs)
-        if "wrt" in arguments and len(inputs) > 1:
-            options.setdefault("wrt", inputs)
+            options.setdefault("pattern", tuple(layer.output_name() for layer in inputs))
+        if alias == "contractive":
+            options["wrt"] = _inputs_of(inputs, options.get("wrt")) or options["wrt"]
+        if "reduction" in arguments and "reduction" not in options and self.reduction is not None:
+            scaled = {**options, "reduction": self.reduction}
+            if _is_accepted(alias, scaled):
+                return scaled
         return options
+
+
+def in_parts(itertrain: Any, keywords: Keywords) -> Any:
+    """Wrap the method of a pretrainer, which trains a network part by part.
+
+    A pattern may match in a later part only, so what does not match is left out as long as it runs. Where it fails, the
+    network gets its layers and losses back.
+    """
+
+    def wrapped(self: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        network = self.network
+        layers, losses = list(network.layers), list(network.losses)
+        steps = itertrain(self, *args, **kwargs)
+        while True:
+            keywords.network_is_partial = True
+            try:
+                step = next(steps)
+            except StopIteration:
+                return
+            except Exception:
+                network.layers, network.losses = layers, losses
+                raise
+            finally:
+                keywords.network_is_partial = False
+            yield step
+
+    return wrapped
 
 
 class Driven:
@@ -85,7 +124,8 @@ class Driven:
 
     weight = 1
 
-    def __init__(self, graph: Any, regularizers: regkit.RegularizerSet) -> None:
+    def __init__(self, graph: Any, regularizers: regkit.RegularizerSet, keywords: Keywords) -> None:
+        self._keywords = keywords
         self._layers = [regkit.Layer(layer.output_name(), layer.params) for layer in graph.layers]
         self._network = graph
         self.regularizers = regularizers
@@ -103,16 +143,25 @@ class Driven:
         """
         self.regularizers.modify_graph(outputs, self._layers)
         self._outputs.update(outputs)
-        if self._layers[-1].output_name in outputs:
-            complete = {**{variable.name: variable for variable in self._network.inputs}, **self._outputs}
-            self.regularizers.loss(self._layers, complete)
+        last = self._layers[-1].output_name
+        if last in outputs and not self._keywords.network_is_partial:
+            inputs = {variable.name: variable for variable in self._network.inputs}
+            self.regularizers.loss(self._layers, {**inputs, **self._outputs, "out": outputs[last]})
 
     def loss(self, layers: Any, outputs: dict[str, Any]) -> Any:
-        """Return what the set adds to the loss."""
-        return self.regularizers.loss(self._layers, outputs)
+        """Return what the set adds to the loss; of a part of a network, what those add that match anything there."""
+        if not self._keywords.network_is_partial:
+            return self.regularizers.loss(self._layers, outputs)
+        total = 0
+        for position in range(len(self.regularizers)):
+            try:
+                total = total + self.regularizers[position : position + 1].loss(self._layers, outputs)
+            except regkit.NoMatchError:
+                continue
+        return total
 
 
-#: Live weights are told apart by identity, for which they have to stay alive.
+#: Live weights, and classes, are told apart by identity, for which they have to stay alive.
 _alive: dict[int, Any] = {}
 
 
@@ -122,8 +171,9 @@ def _key(regularizers: regkit.RegularizerSet) -> str:
 
 
 def _description(regularizer: Any) -> list[Any]:
-    options = {name: _constant(value) for name, value in sorted(vars(regularizer).items())}
-    return [type(regularizer).__module__, type(regularizer).__qualname__, options]
+    options = {name: _constant(value) for name, value in sorted(getattr(regularizer, "__dict__", {}).items())}
+    same = None if hasattr(regularizer, "__dict__") else _constant(regularizer)
+    return [type(regularizer).__qualname__, _constant(type(regularizer)), options, same]
 
 
 def _constant(value: Any) -> Any:
@@ -145,6 +195,24 @@ def _arguments(alias: str) -> list[str]:
     except regkit.RegkitError:
         return []
     return list(inspect.signature(type(regularizer)).parameters)
+
+
+def _is_accepted(alias: str, options: dict[str, Any]) -> bool:
+    """Tell whether a regularizer can be made so; where a default of ours is not for it, it is made without."""
+    try:
+        regkit.build({alias: options})
+    except regkit.RegkitError:
+        return False
+    return True
+
+
+def _inputs_of(inputs: list[Any], wrt: Any) -> tuple[str, ...]:
+    """The outputs of the input layers that theanets' ``wrt`` means: a glob of the names of their variables."""
+    globs = ["*"] if wrt is None else [wrt] if isinstance(wrt, str) else wrt
+    if not isinstance(globs, (list, tuple)) or not all(isinstance(glob, str) for glob in globs):
+        return ()
+    named = [(layer.output_name(), (layer.input.name, layer.output_name())) for layer in inputs]
+    return tuple(full for full, names in named if any(fnmatchcase(name, glob) for name in names for glob in globs))
 
 
 def _is_weight(value: Any) -> bool:
