@@ -78,7 +78,7 @@ class Keywords:
             options.setdefault("seed", seed)
         inputs = [layer for layer in graph.layers if isinstance(layer, self._theanets.layers.Input)]
         if alias in OF_INPUTS:
-            options.setdefault("pattern", tuple(layer.output_name() for layer in inputs))
+            options.setdefault("pattern", tuple(_output_name(layer) for layer in inputs))
         if alias == "contractive":
             options["wrt"] = _inputs_of(inputs, options.get("wrt")) or options["wrt"]
         if "reduction" in arguments and "reduction" not in options and self.reduction is not None:
@@ -126,7 +126,7 @@ class Driven:
 
     def __init__(self, graph: Any, regularizers: regkit.RegularizerSet, keywords: Keywords) -> None:
         self._keywords = keywords
-        self._layers = [regkit.Layer(layer.output_name(), layer.params) for layer in graph.layers]
+        self._layers = [regkit.Layer(_output_name(layer), layer.params) for layer in graph.layers]
         self._network = graph
         self.regularizers = regularizers
         self.pattern = _key(regularizers)
@@ -197,6 +197,12 @@ def _arguments(alias: str) -> list[str]:
     return list(inspect.signature(type(regularizer)).parameters)
 
 
+def _output_name(layer: Any) -> str:
+    """The name of a layer's main output: of a method in theanets 0.7, of a property later."""
+    name = layer.output_name
+    return str(name() if callable(name) else name)
+
+
 def _is_accepted(alias: str, options: dict[str, Any]) -> bool:
     """Tell whether a regularizer can be made so; where a default of ours is not for it, it is made without."""
     try:
@@ -211,7 +217,7 @@ def _inputs_of(inputs: list[Any], wrt: Any) -> tuple[str, ...]:
     globs = ["*"] if wrt is None else [wrt] if isinstance(wrt, str) else wrt
     if not isinstance(globs, (list, tuple)) or not all(isinstance(glob, str) for glob in globs):
         return ()
-    named = [(layer.output_name(), (layer.input.name, layer.output_name())) for layer in inputs]
+    named = [(_output_name(layer), (layer.input.name, _output_name(layer))) for layer in inputs]
     return tuple(full for full, names in named if any(fnmatchcase(name, glob) for name in names for glob in globs))
 
 
