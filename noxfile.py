@@ -37,7 +37,7 @@ class Lane:
     flags: str = ""
     test_flags: str = ""  # more flags, for the tests alone
     demo_pins: tuple[str, ...] = ()
-    host: str = ""  # a framework whose tests run in place of the others'
+    host: str = ""  # a framework whose tests run in place of the others
     stand_in: bool = False  # runs only where no other lane with a graph library can
 
     @property
