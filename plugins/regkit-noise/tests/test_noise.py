@@ -15,13 +15,13 @@ PLACES["hidden_"] = ["hid1:out", "hid2:out"]
 LAYERS = [regkit.Layer(name) for name in PLACES[""]]
 
 test_promises_of_noise = regkit.testing.pytest_checks("noise")
-test_promises_of_input_noise = regkit.testing.pytest_checks("input_noise", libraries=[])
-test_promises_of_hidden_noise = regkit.testing.pytest_checks("hidden_noise", libraries=[])
-test_promises_of_output_noise = regkit.testing.pytest_checks("output_noise", libraries=[])
+test_promises_of_input_noise = regkit.testing.pytest_checks("input_noise")
+test_promises_of_hidden_noise = regkit.testing.pytest_checks("hidden_noise")
+test_promises_of_output_noise = regkit.testing.pytest_checks("output_noise")
 test_promises_of_dropout = regkit.testing.pytest_checks("dropout")
-test_promises_of_input_dropout = regkit.testing.pytest_checks("input_dropout", libraries=[])
-test_promises_of_hidden_dropout = regkit.testing.pytest_checks("hidden_dropout", libraries=[])
-test_promises_of_output_dropout = regkit.testing.pytest_checks("output_dropout", libraries=[])
+test_promises_of_input_dropout = regkit.testing.pytest_checks("input_dropout")
+test_promises_of_hidden_dropout = regkit.testing.pytest_checks("hidden_dropout")
+test_promises_of_output_dropout = regkit.testing.pytest_checks("output_dropout")
 
 
 def run(regs, outputs):
