@@ -180,6 +180,7 @@ def _install(session: nox.Session, lane: Lane, *packages: str) -> None:
 
 
 def _test(session: nox.Session, lane: Lane) -> None:
+    environment = lane.environment_with(lane.test_flags)
     _install(session, lane, "pytest>=8", "click", "rich", "hatchling>=1.26")
     session.run("pip", "uninstall", "-q", "-y", *STRANGERS, silent=True)
     plugins = [path.relative_to(HERE) for path in PLUGINS if path.name not in FRAMEWORKS]
@@ -188,31 +189,29 @@ def _test(session: nox.Session, lane: Lane) -> None:
         "tests",
         *(str(path / "tests") for path in plugins),
         *session.posargs,
-        env=lane.environment_with(lane.test_flags),
+        env=environment,
     )
     modules = ["regkit", *(path.name.replace("-", "_") for path in plugins)]
     doctest = ("pytest", "-q", "--doctest-modules", "--ignore-glob=*/_template/*")
-    session.run(*doctest, "--pyargs", *modules, env=lane.environment_with(lane.test_flags))
+    session.run(*doctest, "--pyargs", *modules, env=environment)
     documents = [Path("README.md"), *(path / "README.md" for path in plugins), Path("docs")]
     # one uses the plugin that it makes, which tests/ follow step by step; the other has a lane of its own
     others = ("--ignore=docs/plugin-authors.md", "--ignore=docs/theanets.md")
-    session.run(
-        "pytest", "-q", "--doctest-glob=*.md", *others, *map(str, documents), env=lane.environment_with(lane.test_flags)
-    )
-    _test_strangers(session, lane)
+    session.run("pytest", "-q", "--doctest-glob=*.md", *others, *map(str, documents), env=environment)
+    _test_strangers(session, environment)
 
 
-def _test_strangers(session: nox.Session, lane: Lane) -> None:
+def _test_strangers(session: nox.Session, environment: dict[str, str]) -> None:
     """Prove a third party's wheel, and a distribution made by `regkit new` a moment ago, as their authors would."""
     new = Path(session.create_tmp(), "acme-tv")
     shutil.rmtree(new, ignore_errors=True)
     session.run("regkit", "new", new.name, "--into", str(new.parent))
     session.install("--no-deps", "--no-build-isolation", str(new), *map(str, (WHEELS / "third_party").glob("*.whl")))
-    session.run("pytest", "-q", "--doctest-glob=*.md", str(THIRD_PARTY), env=lane.environment_with(lane.test_flags))
-    session.run("pytest", "-q", "--doctest-glob=*.md", str(new), env=lane.environment_with(lane.test_flags))
-    session.run("regkit", "check", "acme_tv", env=lane.environment_with(lane.test_flags))
-    session.run("regkit", "check", "hidden_kl", "--activation", "sigmoid", env=lane.environment_with(lane.test_flags))
-    session.run("regkit", "list", "--check", env=lane.environment_with(lane.test_flags))
+    session.run("pytest", "-q", "--doctest-glob=*.md", str(THIRD_PARTY), env=environment)
+    session.run("pytest", "-q", "--doctest-glob=*.md", str(new), env=environment)
+    session.run("regkit", "check", "acme_tv", env=environment)
+    session.run("regkit", "check", "hidden_kl", "--activation", "sigmoid", env=environment)
+    session.run("regkit", "list", "--check", env=environment)
     session.run("pip", "uninstall", "-q", "-y", *STRANGERS, silent=True)
 
 

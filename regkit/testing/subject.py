@@ -8,7 +8,7 @@ from typing import Any
 
 from ..arguments import constructor_arguments
 from ..errors import OptionError
-from ..hookspecs import HOOKS, Hooks, has_hooks, implemented
+from ..hookspecs import Hooks, has_hooks, implemented
 from ..manager import Adapter
 from ..registry import available, resolve
 from ..regularizers import RegularizerSet
@@ -68,7 +68,7 @@ class Subject:
 
     def has(self, hook: str) -> bool:
         """Tell whether the class implements a hook itself."""
-        return hook in HOOKS and hook in implemented(self.cls)
+        return hook in implemented(self.cls)
 
     @property
     def is_subclass(self) -> bool:
@@ -101,11 +101,11 @@ class Subject:
         """Return what the loss hook gives."""
         return Adapter(self.name, regularizer).loss(layers, outputs)[1]
 
-    def penalty_value(self, library: Any, regularizer: Any, dtype: str = "float64", **how: Any) -> Any:
+    def penalty_value(self, library: Any, regularizer: Any, dtype: str = "float64") -> Any:
         """Return the value of the penalty on a new network, which nothing has changed."""
         values = self.network.values(dtype)
         inputs, layers, outputs = self.graph(library, values)
-        return library.values(inputs, self.penalty(regularizer, layers, outputs), values, **how)
+        return library.values(inputs, self.penalty(regularizer, layers, outputs), values)
 
     def twin_value(self, regularizer: Any, dtype: str = "float64") -> Any:
         """Return what the author's NumPy twin makes of the same network."""
@@ -145,7 +145,6 @@ class Changes:
         self._regularizers = regularizers
         #: name of a changed output -> what it was, what an array's value was then, what it is, all that was added
         self.of: dict[str, tuple[Any, Any, Any, list[Any]]] = {}
-        self.unchanged: list[str] = []
 
     def modify_graph(self, outputs: dict[str, Any], layers: Sequence[Any]) -> None:
         """Let the regularizers change one layer's outputs."""
@@ -157,8 +156,6 @@ class Changes:
             value = values[name]
             if outputs[name] is not expression or (value is not None and (value != expression).any()):
                 self.of[name] = (expression, value, outputs[name], added)
-            else:
-                self.unchanged.append(name)
 
     def needed(self) -> Changes:
         """Return the changes; say that a check is about regularizers that make any."""
