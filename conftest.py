@@ -100,12 +100,12 @@ def installed(monkeypatch: pytest.MonkeyPatch):
 @pytest.fixture(autouse=True)
 def _own_aliases():
     """What a test, or an example in the docs, registers is gone after it."""
-    from regkit import registry
+    from regkit import discovery
 
-    before = dict(registry._registered)
+    before = dict(discovery.registered)
     yield
-    registry._registered.clear()
-    registry._registered.update(before)
+    discovery.registered.clear()
+    discovery.registered.update(before)
 
 
 @pytest.fixture

@@ -21,6 +21,14 @@ HERE = Path(__file__).parent
 WHEELS = HERE / "dist"
 CACHE = HERE / ".cache"
 THIRD_PARTY = HERE / "examples" / "third_party"
+BACK_ENDS = (
+    "hatchling>=1.26",
+    "editables",
+    "setuptools>=70.1",
+    "flit-core",
+    "poetry-core",
+    "pdm-backend",
+)  # for distributions that tests make
 STRANGERS = ("acme-sparsity", "acme-tv")  # distributions that come to a lane after our own tests
 PLUGINS = sorted(path.parent for path in HERE.glob("plugins/[!_]*/pyproject.toml"))
 FRAMEWORKS = ("regkit-theanets",)  # plugins that need a framework, and are tested in its lane
@@ -181,7 +189,7 @@ def _install(session: nox.Session, lane: Lane, *packages: str) -> None:
 
 def _test(session: nox.Session, lane: Lane) -> None:
     environment = lane.environment_with(lane.test_flags)
-    _install(session, lane, "pytest>=8", "click", "rich", "hatchling>=1.26")
+    _install(session, lane, "pytest>=8", "click", "rich", *BACK_ENDS)
     session.run("pip", "uninstall", "-q", "-y", *STRANGERS, silent=True)
     plugins = [path.relative_to(HERE) for path in PLUGINS if path.name not in FRAMEWORKS]
     session.run(

@@ -1,18 +1,19 @@
 """Finding and building one regularizer among everything installed, in a fresh process, beside other ways to do it.
 
-Each contestant runs in processes of its own, interleaved with the others; what counts is the CPU time of a process
-above that of a bare interpreter. The raw pass is the least that finding can cost: it lists each entry of the path,
-reads each ``entry_points.txt``, parses only where the bytes of the group occur, and imports a plugin as small as the
-others'.
+N distributions are installed in one folder, K of which advertise regularizers; among them are regkit and
+regkit-hidden-l1, whose alias ``hidden_sparsity`` is asked for. The raw pass is about the least that finding can cost:
+it lists each entry of the path, reads each ``entry_points.txt``, parses one only where the bytes of the group occur,
+and imports a plugin that is as large as regkit-hidden-l1 and does not import regkit. All others but regkit find that
+plugin too.
+
+What counts is CPU time from the first statement of a process to the last. Python's own start is not in it, nor its end;
+of both, the note "whole process" gives what the system counted more than for a bare interpreter.
 """
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
-import json
 import os
-import platform
 import resource
 import shutil
 import statistics
@@ -21,11 +22,14 @@ import sys
 import tempfile
 from pathlib import Path
 
+from _ratios import Row, arguments, in_turns, ratios, show
+
 SIZES = ((20, 2), (200, 20), (1000, 1000))
 GROUP = "regkit.regularizers"
+ALIAS = "hidden_sparsity"
+PLUGIN = "regkit_hidden_l1"
 
-RAW = """
-import os, sys
+RAW = f"""
 target = None
 for entry in sys.path:
     try:
@@ -39,153 +43,167 @@ for entry in sys.path:
                     data = file.read()
             except OSError:
                 continue
-            if b"regkit.regularizers" in data:
+            if b"{GROUP}" in data:
                 inside = False
                 for line in data.decode().splitlines():
                     if line.startswith("["):
-                        inside = line == "[regkit.regularizers]"
-                    elif inside and line.partition("=")[0].strip() == "alias_0":
+                        inside = line == "[{GROUP}]"
+                    elif inside and line.partition("=")[0].strip() == "{ALIAS}":
                         target = line.partition("=")[2].strip().partition(":")
 __import__(target[0])
 getattr(sys.modules[target[0]], target[2])(weight=0.1)
 """
-
-CONTESTANTS = {
+OURS = "regkit.build"
+PROGRAMS = {
     "bare interpreter": "",
     "raw pass": RAW,
-    "regkit.build": "import regkit\nregkit.build(alias_0=0.1)",
+    OURS: f"import regkit\nregkit.build({ALIAS}=0.1)",
     "importlib.metadata": (
         "from importlib.metadata import distributions\n"
         "found = [e for d in distributions() for e in d.entry_points"
-        " if e.group == 'regkit.regularizers' and e.name == 'alias_0']\n"
+        f" if e.group == '{GROUP}' and e.name == '{ALIAS}']\n"
         "found[0].load()(weight=0.1)"
     ),
-    "pluggy, loading all": (
+    "pluggy, which loads all": (
         "import pluggy\nmanager = pluggy.PluginManager('regkit')\n"
-        "manager.load_setuptools_entrypoints('regkit.regularizers')\n"
-        "manager.get_plugin('alias_0')(weight=0.1)"
+        f"manager.load_setuptools_entrypoints('{GROUP}')\n"
+        f"manager.get_plugin('{ALIAS}')(weight=0.1)"
     ),
-    "stevedore, cache cold": (
-        "import shutil, os\nshutil.rmtree(os.environ['XDG_CACHE_HOME'], ignore_errors=True)\n"
-        "from stevedore import driver\n"
-        "driver.DriverManager('regkit.regularizers', 'alias_0').driver(weight=0.1)"
+    "stevedore, its cache cold": (
+        "import shutil\nshutil.rmtree(os.environ['XDG_CACHE_HOME'], ignore_errors=True)\n"
+        f"from stevedore import driver\ndriver.DriverManager('{GROUP}', '{ALIAS}').driver(weight=0.1)"
     ),
-    "stevedore, cache warm": (
-        "from stevedore import driver\ndriver.DriverManager('regkit.regularizers', 'alias_0').driver(weight=0.1)"
+    "stevedore, its cache warm": (
+        f"from stevedore import driver\ndriver.DriverManager('{GROUP}', '{ALIAS}').driver(weight=0.1)"
     ),
-    "catalogue": (
-        "import catalogue\n"
-        "registry = catalogue.create('regkit', 'regularizers', entry_points=True)\n"
-        "catalogue.Registry(('regkit.regularizers',), entry_points=True).get('alias_0')(weight=0.1)"
-    ),
+    "catalogue": f"import catalogue\ncatalogue.Registry(('{GROUP}',), entry_points=True).get('{ALIAS}')(weight=0.1)",
+}
+NEEDED = {
+    "pluggy, which loads all": ["pluggy"],
+    "stevedore, its cache cold": ["stevedore"],
+    "stevedore, its cache warm": ["stevedore"],
+    "catalogue": ["catalogue"],
 }
 
-#: Contestants whose plugin is the one that is a subclass of regkit's; the others' is as small and imports nothing.
-OURS = ("regkit.build",)
+#: Where the packages that every tree has are, before a tree is on the path.
+SOURCES = [Path(importlib.util.find_spec(package).origin).parent for package in ("regkit", PLUGIN)]
+
+#: What makes of regkit-hidden-l1 a plugin of the same size that does not need regkit.
+WITHOUT_REGKIT = {
+    "\nimport regkit\n": "\n",
+    "class HiddenL1(regkit.Regularizer):": "class HiddenL1:",
+    "super().__init__(pattern, weight)": "self.pattern, self.weight = pattern, weight",
+    'self.checked_choice("reduction", reduction, REDUCTIONS)': "reduction",
+}
 
 
 def make_tree(folder: Path, size: int, advertisers: int, *, ours: bool) -> None:
-    """Write the metadata of distributions, some of which advertise a regularizer, and the modules of those."""
-    for number in range(size):
-        info = folder / f"acme_{number}-1.0.dist-info"
-        info.mkdir(parents=True)
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: acme-{number}\nVersion: 1.0\n")
-        (info / "RECORD").write_text("")
-        if number < advertisers:
-            (info / "entry_points.txt").write_text(f"[{GROUP}]\nalias_{number} = acme_{number}:Penalty\n")
-            base = "import regkit\n\nBase = regkit.Regularizer\n" if ours else "Base = object\n"
-            init = "" if ours else "    def __init__(self, pattern=None, weight=0.0):\n        self.weight = weight\n\n"
-            body = f"\n\nclass Penalty(Base):\n{init}    def loss(self, outputs):\n        return outputs['z'].sum()\n"
-            (folder / f"acme_{number}.py").write_text(base + body)
+    """Install regkit and its plugin, or a plugin that does not need it, among others up to a number of them."""
+    for source in SOURCES:
+        shutil.copytree(source, folder / source.name, ignore=shutil.ignore_patterns("__pycache__"))
+    if not ours:
+        module = folder / PLUGIN / "__init__.py"
+        text = module.read_text()
+        for old, new in WITHOUT_REGKIT.items():
+            if old not in text:
+                raise SystemExit(f"{PLUGIN} has changed; bring WITHOUT_REGKIT of {__file__} up to date")
+            text = text.replace(old, new)
+        module.write_text(text)
+    add_distribution(folder, "regkit", "[console_scripts]\nregkit = regkit.cli:main\n")
+    add_distribution(folder, PLUGIN, f"[{GROUP}]\n{ALIAS} = {PLUGIN}:HiddenL1\n")  # pluggy refuses a second alias
+    for number in range(size - 2):
+        name, entry_points = f"acme_{number}", None
+        if number < advertisers - 1:
+            entry_points = f"[{GROUP}]\nalias_{number} = {name}:Penalty\n"
+            (folder / f"{name}.py").write_text("class Penalty:\n    def loss(self, outputs):\n        return None\n")
         elif number % 2:
-            (info / "entry_points.txt").write_text("[console_scripts]\nacme = acme:main\n")
+            entry_points = "[console_scripts]\nacme = acme:main\n"
+        add_distribution(folder, name, entry_points)
 
 
-def cpu_seconds(program: str, path: list[str], cache: str) -> float:
-    """Return the CPU time of a process that runs a program with a path of its own, no site-packages."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    program = f"import sys; sys.path[:0] = {path!r}\n{program}"
-    environment = {"XDG_CACHE_HOME": cache, "PATH": os.environ["PATH"], "HOME": cache}
-    done = subprocess.run(
-        [sys.executable, "-s", "-S", "-c", program], env=environment, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise SystemExit(f"a contestant failed:\n{program}\n{done.stderr}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+def add_distribution(folder: Path, name: str, entry_points: str | None) -> None:
+    """Write the metadata of one installed distribution."""
+    info = folder / f"{name}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 1.0\n")
+    (info / "RECORD").write_text("")
+    if entry_points:
+        (info / "entry_points.txt").write_text(entry_points)
 
 
-def packages(names: list[str], into: Path) -> None:
-    """Link packages, with what they need, into a folder where nothing else is."""
-    into.mkdir()
-    for name in names:
-        spec = importlib.util.find_spec(name)
-        if spec is None or spec.origin is None:
-            continue
+class Contestant:
+    """A program that is run again and again, in a fresh process with a path of its own and no site-packages."""
+
+    def __init__(self, program: str, path: list[str], cache: str) -> None:
+        self.whole: list[float] = []  # CPU seconds of the process, as the system counted them
+        self._program = (
+            f"import os, sys, time\nbegan = time.process_time_ns()\nsys.path[:0] = {path!r}\n{program}\n"
+            "print(time.process_time_ns() - began)"
+        )
+        self._environment = {"XDG_CACHE_HOME": cache, "PATH": os.environ["PATH"], "HOME": cache}
+        self()  # so that compiled files and caches are there
+        self.whole.clear()
+
+    def __call__(self) -> float:
+        """Return the CPU seconds of the program."""
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        command = [sys.executable, "-s", "-S", "-c", self._program]
+        done = subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        if done.returncode:
+            raise SystemExit(f"a contestant failed:\n{self._program}\n{done.stderr}")
+        self.whole.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        return int(done.stdout.splitlines()[-1]) / 1e9
+
+
+def peers(into: Path, names: list[str]) -> list[str]:
+    """Link packages into a folder where nothing else is, which is a path for them; none if one is not installed."""
+    specs = [importlib.util.find_spec(name) for name in names]
+    if not specs or None in specs:
+        return []
+    into.mkdir(exist_ok=True)
+    for spec in specs:
         found = Path(spec.origin)
         found = found.parent if found.name == "__init__.py" else found
-        (into / found.name).symlink_to(found)
+        if not (into / found.name).exists():
+            (into / found.name).symlink_to(found)
+    return [str(into)]
 
 
-NEEDED = {
-    "regkit.build": ["regkit"],
-    "pluggy, loading all": ["pluggy"],
-    "stevedore, cache cold": ["stevedore", "pbr"],
-    "stevedore, cache warm": ["stevedore", "pbr"],
-    "catalogue": ["catalogue", "zipp", "typing_extensions"],
-}
-
-
-def measure(size: int, advertisers: int, runs: int) -> dict[str, list[float]]:
-    """Return the CPU milliseconds of every contestant above the bare interpreter's, run by run."""
-    scratch = Path(tempfile.mkdtemp())
-    try:
-        for kind in ("ours", "others"):
-            make_tree(scratch / kind, size, advertisers, ours=kind == "ours")
-        paths = {}
-        for name in CONTESTANTS:
-            needed = NEEDED.get(name, [])
-            if needed and importlib.util.find_spec(needed[0]) is None:
-                continue
-            packages(needed, scratch / f"lib {name}")
-            tree = scratch / ("ours" if name in OURS else "others")
-            paths[name] = [str(scratch / f"lib {name}"), str(tree)]
-        cache = str(scratch / "cache")
-        for name, path in paths.items():  # so that compiled files and caches are there
-            cpu_seconds(CONTESTANTS[name], path, cache)
-        times: dict[str, list[float]] = {name: [] for name in paths}
-        for _ in range(runs):
-            bare = cpu_seconds("", paths["bare interpreter"], cache)
-            for name, path in paths.items():
-                times[name].append(1000 * (cpu_seconds(CONTESTANTS[name], path, cache) - bare))
-            times["bare interpreter"][-1] = 1000 * bare
-        return times
-    finally:
-        shutil.rmtree(scratch)
+def measure(scratch: Path, size: int, advertisers: int, rounds: int) -> list[Row]:
+    """Return the rows of one number of installed distributions."""
+    for kind in ("ours", "others"):
+        (scratch / kind).mkdir()
+        make_tree(scratch / kind, size, advertisers, ours=kind == "ours")
+    contestants = {}
+    for name, program in PROGRAMS.items():
+        needed = NEEDED.get(name, [])
+        library = peers(scratch / f"{needed[0]} alone", needed) if needed else []
+        if needed and not library:
+            continue
+        tree = str(scratch / ("ours" if name == OURS else "others"))
+        contestants[name] = Contestant(program, [tree, *library], str(scratch / "cache"))
+    times = in_turns(contestants, rounds)
+    bare = statistics.median(contestants["bare interpreter"].whole)
+    notes = {}
+    for name in contestants:
+        own = 1000 * statistics.median(times[name])
+        whole = 1000 * (statistics.median(contestants[name].whole) - bare)
+        notes[name] = f"{own:.1f} ms (whole process {whole:.1f} ms)"
+    raw = 1000 * statistics.median(times["raw pass"])
+    notes[OURS] += f"; limit {1.3 + 1 / raw:.2f} = (1.3 x {raw:.2f} ms + 1 ms) / {raw:.2f} ms"
+    del times["bare interpreter"]
+    return ratios("discovery", f"N={size}, K={advertisers}", times, "raw pass", notes)
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=15)
-    parser.add_argument("--json", type=Path, help="write the figures here as well")
-    arguments = parser.parse_args()
-    print(f"CPU milliseconds above a bare interpreter, Python {platform.python_version()}, {arguments.runs} runs")
-    print(f"{'':<24}{'N':>6}{'K':>6}{'median':>9}{'quartiles':>16}{'to raw':>9}{'limit':>8}")
-    figures = []
+    options = arguments(__doc__, rounds=40)
+    rows = []
     for size, advertisers in SIZES:
-        times = measure(size, advertisers, arguments.runs)
-        raw = statistics.median(times["raw pass"])
-        for name, values in times.items():
-            middle = statistics.median(values)
-            low, _, high = statistics.quantiles(values, n=4)
-            limit = f"{1.3 * raw + 1:.1f}" if name in OURS else ""
-            ratio = "" if name == "bare interpreter" else f"{middle / raw:.2f}"
-            spread = f"{low:.1f}-{high:.1f}"
-            print(f"{name:<24}{size:>6}{advertisers:>6}{middle:>9.1f}{spread:>16}{ratio:>9}{limit:>8}", flush=True)
-            figures.append(dict(size=size, advertisers=advertisers, name=name, median=middle, low=low, high=high))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures))
+        with tempfile.TemporaryDirectory() as scratch:
+            rows += measure(Path(scratch), size, advertisers, options.rounds)
+    show("Finding and building one regularizer in a fresh process, CPU time, to a raw pass", rows, options.into)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from . import graph as graph
     from . import testing as testing
-    from .building import build as build
     from .errors import AliasConflictError as AliasConflictError
     from .errors import GraphError as GraphError
     from .errors import HookSignatureError as HookSignatureError
@@ -32,11 +31,12 @@ if TYPE_CHECKING:
     from .registry import split as split
     from .regularizer import Regularizer as Regularizer
     from .regularizers import RegularizerSet as RegularizerSet
+    from .regularizers import build as build
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "build": "building",
+    "build": "regularizers",
     "split": "registry",
     "available": "registry",
     "refresh": "registry",

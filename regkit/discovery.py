@@ -1,4 +1,4 @@
-"""What is installed: aliases, and the distributions that claim them, read from metadata without importing any plugin.
+"""From alias to class: what is installed, read from metadata; and of all that, the one class that was asked for.
 
 A distribution claims an alias by an entry point::
 
@@ -6,199 +6,125 @@ A distribution claims an alias by an entry point::
     hidden_l1 = "regkit_hidden_l1:HiddenL1"
 
 Plain directories on the path are read here, file by file, because importing `importlib.metadata` alone costs more than
-everything else that finding a regularizer takes. Zip files, eggs and finders of other kinds go to it.
+everything else that finding a regularizer takes. Zip files, eggs and finders of other kinds go to it, by way of
+:mod:`regkit.claims`, which also knows whose a claim is.
 """
-
-from __future__ import annotations
 
 import os
 import sys
+from _thread import allocate_lock  # threading.Lock, without the cost of importing threading
+
+import regkit
+
+from .regularizer import hooks_are_plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from typing import Any
+    from collections.abc import Iterator
+    from typing import Union
 
-    _Triple = tuple[str | None, str | None, str]
-    _File = tuple[str | "Distribution", bytes]  # a metadata folder, or what another finder has; its entry points
-else:
-    _Triple = tuple
+    from .claims import Distribution
+
+    Place = Union[str, Distribution]  # a metadata folder, or what another finder has
 
 GROUP = "regkit.regularizers"
 _GROUP = GROUP.encode()
+_READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0)
+
+#: Classes that were registered in this process, by alias; they come before what is installed.
+registered: "dict[str, type]" = {}
+
+_lock = allocate_lock()
+_files: "list[tuple[Place, bytes]] | None" = None
+_loaded: "dict[str, tuple[type, str]]" = {}
 
 
-class Claim(_Triple):  # a named tuple, without the cost of importing collections
-    """A claim of an alias: ``(distribution, version, target)``.
+def class_of(alias: str) -> type:
+    """Return the class of an alias, importing its plugin if nobody has asked for it before.
 
-    `distribution` and `version` are None where the alias was registered in this process.
+    Raises
+    ------
+    UnknownAliasError, AliasConflictError, PluginLoadError, HookSignatureError
     """
-
-    __slots__ = ()
-
-    def __new__(cls, distribution: str | None, version: str | None, target: str) -> Claim:
-        """Make the claim of three parts."""
-        return tuple.__new__(cls, (distribution, version, target))
-
-    def __getnewargs__(self) -> _Triple:
-        return self
-
-    @property
-    def distribution(self) -> str | None:
-        """Name of the distribution."""
-        return self[0]
-
-    @property
-    def version(self) -> str | None:
-        """Version of the distribution."""
-        return self[1]
-
-    @property
-    def target(self) -> str:
-        """Where the class is: ``module:Class``."""
-        return self[2]
-
-    def __repr__(self) -> str:
-        return f"Claim(distribution={self[0]!r}, version={self[1]!r}, target={self[2]!r})"
-
-    def __str__(self) -> str:
-        if self.distribution is None:
-            return f"{self.target} (registered in this process)"
-        return f"{self.distribution} {self.version} ({self.target})"
+    return registered.get(alias) or _loaded_class(alias)[0]
 
 
-class Distribution:
-    """An installed distribution that has entry points of our group. Its name and version are read when asked for."""
-
-    __slots__ = ("_header", "_read", "folder")
-
-    def __init__(self, folder: str, read: Callable[[str], str | None]) -> None:
-        self.folder = folder
-        self._read = read
-        self._header: dict[str, str] | None = None
-
-    def claim(self, target: str) -> Claim:
-        """Return this distribution's claim of a target."""
-        if self._header is None:
-            self._header = _header(self._read("METADATA") or self._read("PKG-INFO") or "")
-        stem, version = _name_and_version(os.path.basename(self.folder))
-        return Claim(self._header.get("name") or stem, self._header.get("version") or version or "unknown", target)
+def identity_of(alias: str) -> object:
+    """Return what is equal for two aliases of one regularizer: the registered class, or the target in the metadata."""
+    return registered.get(alias) or _loaded_class(alias)[1]
 
 
-class Installed:
-    """Everything that one reading found: the files that may have an alias, parsed when it is asked for."""
+def _loaded_class(alias: str) -> "tuple[type, str]":
+    loaded = _loaded.get(alias)
+    if loaded is None:
+        targets = targets_of(alias)
+        if len(targets) != 1:
+            from .registry import not_one_target
 
-    __slots__ = ("_by_alias", "_everything", "_files")
-
-    def __init__(self, files: list[_File]) -> None:
-        self._files = files
-        self._by_alias: dict[str, list[tuple[Distribution, str]]] = {}
-        self._everything: tuple[dict[str, list[tuple[Distribution, str]]], list[str]] | None = None
-
-    @property
-    def sources(self) -> dict[str, list[tuple[Distribution, str]]]:
-        """Every alias, with the distributions that claim it and their targets."""
-        return self._parsed()[0]
-
-    @property
-    def problems(self) -> list[str]:
-        """What could not be read."""
-        return self._parsed()[1]
-
-    def claims(self, alias: str) -> tuple[Claim, ...]:
-        """Return the claims of an alias, each once, in the order of their distributions' names."""
-        return tuple(sorted({distribution.claim(target) for distribution, target in self._of(alias)}))
-
-    def places(self, claim: Claim, alias: str) -> list[str]:
-        """Return the metadata folders in which a claim of an alias stands."""
-        return [distribution.folder for distribution, target in self._of(alias) if distribution.claim(target) == claim]
-
-    def targets(self, alias: str) -> set[str]:
-        """Return the different targets that an alias has: none, the one it should have, or several in conflict."""
-        return {target for _, target in self._of(alias)}
-
-    def _of(self, alias: str) -> list[tuple[Distribution, str]]:
-        """The sources of one alias, from the files in which its bytes occur: the others need not be parsed for it."""
-        found = self._by_alias.get(alias)
-        if found is None:
-            name = alias.encode("utf-8", "surrogatepass")
-            files = [file for file in self._files if name in file[1]]
-            found = self._by_alias[alias] = _parse(files)[0].get(alias, [])
-        return found
-
-    def _parsed(self) -> tuple[dict[str, list[tuple[Distribution, str]]], list[str]]:
-        if self._everything is None:
-            self._everything = _parse(self._files)
-        return self._everything
+            raise not_one_target(alias)
+        (target,) = targets
+        loaded = _loaded[alias] = _load(alias, target), target
+    return loaded
 
 
-def _parse(files: list[_File]) -> tuple[dict[str, list[tuple[Distribution, str]]], list[str]]:
-    """Return the sources of every alias in some files, and what could not be read of them."""
-    sources: dict[str, list[tuple[Distribution, str]]] = {}
-    problems = []
-    for place, data in files:
-        distribution = _distribution(place) if isinstance(place, str) else place
-        try:
-            text = data.decode()
-        except UnicodeDecodeError as error:
-            problems.append(f"{distribution.folder}: entry_points.txt is not UTF-8 ({error.reason})")
-            continue
-        for line, alias, target in _entries(text[1:] if text[:1] == "\ufeff" else text):
-            if alias is None:
-                problems.append(f"{distribution.folder}: entry_points.txt, line {line} is not alias = target")
-            else:
-                sources.setdefault(alias, []).append((distribution, target))
-    return sources, problems
+def targets_of(alias: str) -> "set[str]":
+    """Return the targets that an alias has: none, the one it should have, or several in conflict.
+
+    Only the files in which the alias's bytes occur are parsed for it.
+    """
+    name = alias.encode("utf-8", "surrogatepass")
+    found: set[str] = set()
+    for _, data in installed():
+        if name in data:
+            try:
+                found.update(target for _, claimed, target in entries(data) if claimed == alias)
+            except UnicodeDecodeError:
+                continue
+    return found
 
 
-def read() -> Installed:
-    """Read what is installed on `sys.path` and in what other finders offer."""
-    files: list[_File] = []
-    earlier = _Names()
+def installed() -> "list[tuple[Place, bytes]]":
+    """Return where files of entry points with our group are, and what they hold; read once and then remembered."""
+    global _files
+    files = _files
+    if files is None:
+        with _lock:
+            files = _files = read() if _files is None else _files
+    return files
+
+
+def forget() -> None:
+    """Forget what was read and loaded; what was registered stays."""
+    global _files
+    with _lock:
+        _files = None
+        _loaded.clear()
+
+
+def read() -> "list[tuple[Place, bytes]]":
+    """Read what is installed on `sys.path` and in what other finders offer.
+
+    Of one distribution, what an earlier place has is what an import would find.
+    """
+    files: list[tuple[Place, bytes]] = []
+    folders: list[str] = []  # the names of all metadata folders so far
+    names: set[str] = set()  # of the distributions in them, worked out where a later place has one of ours
     for finder in sys.meta_path:
         if not hasattr(finder, "find_distributions"):
             continue
         if getattr(finder, "__name__", None) == "PathFinder" and isinstance(finder, type):
-            for entry in dict.fromkeys(path for path in sys.path if isinstance(path, str)):
-                _read_entry(entry, files, earlier)
+            for entry in dict.fromkeys([path for path in sys.path if isinstance(path, str)]):
+                _read_entry(finder, entry, files, folders, names)
         else:
-            _add_from_library(finder, None, files, earlier)
-    return Installed(files)
+            from .claims import by_importlib_metadata
+
+            files += by_importlib_metadata(finder, None, folders, names)
+    return files
 
 
-class _Names:
-    """The names of the distributions in the places that were read; worked out where a later place has one of ours.
-
-    Of one distribution, what an earlier place has is what an import would find.
-    """
-
-    __slots__ = ("_folders", "_names")
-
-    def __init__(self) -> None:
-        self._names: set[str] = set()
-        self._folders: list[str] = []
-
-    def __bool__(self) -> bool:
-        return bool(self._folders or self._names)
-
-    def __contains__(self, name: str) -> bool:
-        while self._folders:
-            self._add(_normalized(_name_and_version(self._folders.pop())[0]))
-        return name in self._names
-
-    def add_folders(self, folders: list[str]) -> None:
-        self._folders += folders
-
-    def add(self, names: Iterable[str]) -> None:
-        for name in names:
-            self._add(name)
-
-    def _add(self, name: str) -> None:
-        if name:  # those without a name have nothing to be told apart by, and hide nobody
-            self._names.add(name)
-
-
-def _read_entry(entry: str, files: list[_File], earlier: _Names) -> None:
+def _read_entry(
+    finder: type, entry: str, files: "list[tuple[Place, bytes]]", earlier: "list[str]", names: "set[str]"
+) -> None:
     """Read one entry of the path."""
     try:
         children = os.listdir(entry or ".")
@@ -207,68 +133,49 @@ def _read_entry(entry: str, files: list[_File], earlier: _Names) -> None:
     except (OSError, ValueError):  # no such folder, or no path at all: nothing can be imported from it either
         return
     if children is None or entry.lower().rstrip("/\\").endswith(".egg"):
-        from importlib.machinery import PathFinder
+        from .claims import by_importlib_metadata
 
-        _add_from_library(PathFinder, entry, files, earlier)
+        files += by_importlib_metadata(finder, entry, earlier, names)
         return
     folders = [child for child in children if child.lower().endswith((".dist-info", ".egg-info"))]
-    ours = []
     prefix = os.path.join(entry, "")
-    for child in folders:
-        folder = prefix + child
-        data = _bytes(folder + "/entry_points.txt")
-        if (
-            data is not None
-            and _GROUP in data
-            and not (earlier and _normalized(_name_and_version(child)[0]) in earlier)
-        ):
-            ours.append((folder, data))
-    files += sorted(ours)  # so that the order of the file system changes nothing
-    earlier.add_folders(folders)
+    ours = [(folder, data) for folder in folders if _GROUP in (data := _bytes(f"{prefix}{folder}/entry_points.txt"))]
+    if ours and (earlier or names):
+        from .claims import not_hidden
+
+        ours = not_hidden(ours, earlier, names)
+    files += sorted([(prefix + folder, data) for folder, data in ours])  # in no order of the file system's
+    earlier += folders
 
 
-def _distribution(folder: str) -> Distribution:
-    def read(name: str) -> str | None:
-        data = _bytes(os.path.join(folder, name))
-        return None if data is None else data.decode("utf-8", "replace")
-
-    return Distribution(folder, read)
-
-
-def _add_from_library(finder: Any, entry: str | None, files: list[_File], earlier: _Names) -> None:
-    """Add what `importlib.metadata` knows of one finder."""
-    here = list(_from_library(finder, entry))
-    for name, distribution, data in here:
-        if _GROUP in data and name not in earlier:
-            files.append((distribution, data))
-    earlier.add(name for name, _, _ in here)
-
-
-def _from_library(finder: Any, entry: str | None) -> Iterator[tuple[str, Distribution, bytes]]:
-    """What `importlib.metadata` knows of one finder. A distribution that cannot be read is as if it were not there."""
-    from importlib.metadata import DistributionFinder
-
-    context = DistributionFinder.Context() if entry is None else DistributionFinder.Context(path=[entry])
+def _bytes(path: str) -> bytes:
+    """The content of a file, or nothing where there is none. `open` takes half as long again as these calls."""
     try:
-        distributions = list(finder.find_distributions(context))
-    except Exception:  # a finder of somebody else's; theirs must not harm ours
-        return
-    for distribution in distributions:
-        name = ""
-        try:
-            name = distribution.metadata.get("Name") or ""
-            data = (distribution.read_text("entry_points.txt") or "").encode()
-        except UnicodeDecodeError as error:
-            data = error.object  # said to be unreadable where its text is needed
-        except Exception:  # as above
-            continue
-        yield _normalized(name), Distribution(name or entry or "unknown", distribution.read_text), data
+        descriptor = os.open(path, _READ_ONLY)
+    except OSError:
+        return b""
+    try:
+        data = b""
+        while part := os.read(descriptor, 1 << 16):
+            data += part
+        return data
+    except OSError:  # a folder, for example
+        return b""
+    finally:
+        os.close(descriptor)
 
 
-def _entries(text: str) -> Iterator[tuple[int, str | None, str]]:
-    """Yield line number, alias and target of each entry of our group; no alias where the line is none."""
+def entries(data: bytes) -> "Iterator[tuple[int, str | None, str]]":
+    """Yield line number, alias and target of each entry of our group; no alias where the line is none.
+
+    Raises
+    ------
+    UnicodeDecodeError
+        At the first entry.
+    """
     inside = False
-    for number, raw in enumerate(text.splitlines(), start=1):
+    text = data.decode()
+    for number, raw in enumerate((text[1:] if text[:1] == "\ufeff" else text).splitlines(), start=1):
         line = raw.strip()
         if not line or line[0] in "#;":
             continue
@@ -288,37 +195,27 @@ def _target(value: str) -> str:
     return f"{module.strip()}{colon}{attribute.strip()}"
 
 
-def _bytes(path: str) -> bytes | None:
+def _load(alias: str, target: str) -> type:
+    module, _, attribute = target.partition(":")
     try:
-        with open(path, "rb", buffering=0) as file:
-            return file.read()
-    except OSError:
-        return None
+        if not module or not attribute:
+            raise ImportError("the entry point names no class, which is written module:Class")
+        __import__(module)
+        found: object = sys.modules[module]
+        for part in attribute.split("."):
+            found = getattr(found, part)
+        if not isinstance(found, type):
+            raise ImportError(f"it is {found!r}, not a class")
+    except (Exception, SystemExit) as error:  # whatever a plugin does while it is imported
+        from .claims import installed as parsed
 
+        provider = ", ".join(map(str, parsed().claims(alias)))
+        raise regkit.PluginLoadError(
+            f"alias {alias!r} of {provider} could not be loaded: {type(error).__name__}: {error}. "
+            "Mend or uninstall that distribution; the others are not concerned"
+        ) from error
+    if not hooks_are_plain(found):
+        from .signatures import implemented
 
-def _header(text: str) -> dict[str, str]:
-    """Name and version of a core metadata file: its first lines, up to an empty one."""
-    header: dict[str, str] = {}
-    for line in text.splitlines():
-        if not line.strip():
-            break
-        key, colon, value = line.partition(":")
-        if colon and value.strip():
-            header.setdefault(key.strip().lower(), value.strip())
-    return header
-
-
-def _name_and_version(folder: str) -> tuple[str, str]:
-    """Name and version as the name of a metadata folder has them: ``acme_l1-2.1.dist-info``."""
-    stem, suffix = os.path.splitext(folder)
-    if suffix.lower() == ".egg-info":
-        parts = stem.split("-")
-        return parts[0], parts[1] if len(parts) > 1 else ""
-    name, dash, version = stem.rpartition("-")
-    return (name, version) if dash else (stem, "")
-
-
-def _normalized(name: str) -> str:
-    """The name as distributions are compared: acme-l1, Acme_L1 and acme.l1 are one."""
-    parts = name.lower().replace("_", "-").replace(".", "-").split("-")
-    return "-".join(part for part in parts if part)
+        implemented(found)
+    return found

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pluggy
 
 from .errors import GraphError, NoMatchError, RegkitError
-from .hookspecs import HOOKS, Hooks, implemented
 from .matching import globs_of, matches
+from .regularizer import HOOKS, Regularizer
+from .signatures import implemented
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+    from collections.abc import Iterable, MutableMapping, Sequence
 
 #: Marks the hooks of a class that is no subclass of `Regularizer`; the options pluggy has for it are not used.
 hookimpl = pluggy.HookimplMarker("regkit")
@@ -39,9 +39,8 @@ class Adapter:
         names = list(outputs)
         problem = None
         try:
-            with self._named():
-                returned = self._call("modify_graph", outputs=outputs, layers=layers)
-                matched = pattern_matches(getattr(self.regularizer, "pattern", None), names)
+            returned = self._call("modify_graph", outputs=outputs, layers=layers)
+            matched = pattern_matches(getattr(self.regularizer, "pattern", None), names)
         except NoMatchError as error:  # nothing for it in this layer; whether in any, the set finds out
             return self, Modified(False, {}, error)
         if returned is not None:
@@ -55,22 +54,16 @@ class Adapter:
 
     def loss(self, layers: Sequence[Any], outputs: MutableMapping[str, Any]) -> tuple[Adapter, Any]:
         """Run the hook; the result is the penalty."""
-        with self._named():
-            return self, self._call("loss", layers=layers, outputs=outputs)
+        return self, self._call("loss", layers=layers, outputs=outputs)
 
     def log(self) -> None:
         """Run the hook."""
-        with self._named():
-            self._call("log")
+        self._call("log")
 
     def _call(self, hook: str, **arguments: Any) -> Any:
-        return getattr(self.regularizer, hook)(*(arguments[name] for name in self.hooks[hook]))
-
-    @contextmanager
-    def _named(self) -> Iterator[None]:
-        """Put the regularizer's name before what regkit says of it."""
+        """Call a hook with the arguments it takes, and put the regularizer's name before what regkit says of it."""
         try:
-            yield
+            return getattr(self.regularizer, hook)(*[arguments[name] for name in self.hooks[hook]])
         except RegkitError as error:
             if type(error).__module__ == RegkitError.__module__:  # ours: made from one message, and so made again
                 again = type(error)(f"{self.name}: {error}").with_traceback(error.__traceback__)
@@ -99,12 +92,12 @@ class HookManager(pluggy.PluginManager):
 
     def __init__(self, adapters: Iterable[Adapter]) -> None:
         super().__init__("regkit")
-        self.add_hookspecs(Hooks)
+        self.add_hookspecs(Regularizer)
         for adapter in reversed(list(adapters)):  # pluggy calls the last registered first
             self.register(adapter)
 
     def parse_hookspec_opts(self, module_or_class: Any, name: str) -> Any:
-        """Take every method of `Hooks` for a specification."""
+        """Take the hooks of `Regularizer` for specifications."""
         if name not in HOOKS:
             return None
         return {"firstresult": False, "historic": False, "warn_on_impl": None, "warn_on_impl_args": None}

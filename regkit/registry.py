@@ -1,28 +1,18 @@
-"""From alias to class.
-
-An alias is what an installed distribution claims (:mod:`regkit.discovery`) or what was registered in this process. Its
-class is imported when the alias is first asked for, and no other class with it.
-"""
+"""The aliases there are: listed, registered, told apart from other keywords; and what errors say of them."""
 
 from __future__ import annotations
 
 import sys
-from _thread import allocate_lock  # threading.Lock, without the cost of importing threading
 
 from . import discovery
-from .discovery import Claim
-from .errors import AliasConflictError, OptionError, PluginLoadError, UnknownAliasError
-from .hookspecs import implemented
+from .claims import Claim, installed
+from .errors import AliasConflictError, OptionError, RegkitError, UnknownAliasError
+from .signatures import implemented
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
-
-_lock = allocate_lock()
-_installed: discovery.Installed | None = None
-_loaded: dict[str, type] = {}
-_registered: dict[str, type] = {}
 
 #: How many aliases an error lists.
 _LISTED = 20
@@ -51,13 +41,10 @@ def refresh() -> None:
 
     What was registered in this process stays.
     """
-    global _installed
     from importlib import invalidate_caches
 
-    with _lock:
-        _installed = None
-        _loaded.clear()
-        invalidate_caches()
+    discovery.forget()
+    invalidate_caches()
 
 
 def register(cls: type, *aliases: str, replace: bool = False) -> None:
@@ -98,12 +85,12 @@ def register(cls: type, *aliases: str, replace: bool = False) -> None:
     implemented(cls)
     for alias in aliases:
         claims = _claims(alias)
-        if claims and _registered.get(alias) is not cls and not replace:
+        if claims and discovery.registered.get(alias) is not cls and not replace:
             raise AliasConflictError(
                 f"alias {alias!r} belongs to {', '.join(map(str, claims))}. "
                 f"Choose another, or pass replace=True to use {cls.__name__} for it in this process"
             )
-    _registered.update(dict.fromkeys(aliases, cls))
+    discovery.registered.update(dict.fromkeys(aliases, cls))
 
 
 def split(kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -136,77 +123,28 @@ def split(kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     return options, rest
 
 
-def resolve(alias: str) -> type:
-    """Return the class of an alias, importing its plugin if nobody has asked for it before.
-
-    Raises
-    ------
-    UnknownAliasError, AliasConflictError, PluginLoadError, HookSignatureError
-    """
-    cls = _registered.get(alias) or _loaded.get(alias)
-    if cls is None:
-        installed = _read()
-        targets = installed.targets(alias)
-        if not targets:
-            raise UnknownAliasError(_unknown(alias, installed))
-        if len(targets) > 1:
-            raise AliasConflictError(_conflict(alias, installed.claims(alias)))
-        cls = _load(alias, targets.pop(), installed)
-        _loaded[alias] = cls
-    return cls
-
-
-def target_of(alias: str) -> object:
-    """Return what tells whether two aliases are one regularizer: the entry point's target, or the registered class."""
-    return _registered.get(alias) or next(iter(_read().targets(alias)), None)
-
-
-def _read() -> discovery.Installed:
-    global _installed
-    installed = _installed
-    if installed is None:
-        with _lock:
-            installed = _installed = _installed or discovery.read()
-    return installed
-
-
 def _aliases() -> list[str]:
-    return sorted({*_read().sources, *_registered})
+    return sorted({*installed().aliases, *discovery.registered})
 
 
 def _claims(alias: str) -> tuple[Claim, ...]:
-    installed = _read().claims(alias)
-    cls = _registered.get(alias)
-    return installed if cls is None else (Claim(None, None, f"{cls.__module__}:{cls.__qualname__}"), *installed)
+    cls = discovery.registered.get(alias)
+    here = () if cls is None else (Claim(None, None, f"{cls.__module__}:{cls.__qualname__}"),)
+    return (*here, *installed().claims(alias))
 
 
-def _load(alias: str, target: str, installed: discovery.Installed) -> type:
-    module, _, attribute = target.partition(":")
-    try:
-        if not module or not attribute:
-            raise ImportError("the entry point names no class, which is written module:Class")
-        __import__(module)
-        found: object = sys.modules[module]
-        for part in attribute.split("."):
-            found = getattr(found, part)
-        if not isinstance(found, type):
-            raise ImportError(f"it is {found!r}, not a class")
-    except (Exception, SystemExit) as error:  # whatever a plugin does while it is imported
-        provider = ", ".join(map(str, installed.claims(alias)))
-        raise PluginLoadError(
-            f"alias {alias!r} of {provider} could not be loaded: {type(error).__name__}: {error}. "
-            "Mend or uninstall that distribution; the others are not concerned"
-        ) from error
-    implemented(found)
-    return found
+def not_one_target(alias: str) -> RegkitError:
+    """Return the error of an alias that nothing claims, or that has several targets."""
+    claims = installed().claims(alias)
+    return AliasConflictError(_conflict(alias, claims)) if claims else UnknownAliasError(_unknown(alias))
 
 
-def _unknown(alias: str, installed: discovery.Installed) -> str:
+def _unknown(alias: str) -> str:
     aliases = _aliases()
     suggestion = nearest(alias, aliases, cutoff=0.6)
     listed = ", ".join(aliases[:_LISTED]) or "none; regkit-hidden-l1 brings the first"
     more = f" and {len(aliases) - _LISTED} more" if len(aliases) > _LISTED else ""
-    problems = "".join(f"\nNot readable: {problem}" for problem in installed.problems)
+    problems = "".join(f"\nNot readable: {problem}" for problem in installed().problems)
     return (
         f"no installed plugin provides {alias!r}."
         f"{f' Did you mean {suggestion!r}?' if suggestion else ''} Installed aliases: {listed}{more}{problems}"

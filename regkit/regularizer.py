@@ -1,16 +1,16 @@
-"""Regularizer: what plugin authors subclass; its weight, its pattern, and the way it is written down."""
+"""Regularizer: what plugin authors subclass. Its hooks are the contract between users, plugin authors and integrators.
 
-from __future__ import annotations
+They are plain methods. :mod:`regkit.manager` makes pluggy hooks of them when the first one is called: building a
+regularizer must not cost the import of pluggy.
+"""
 
 import sys
 
-from .arguments import changed_options, constructor_arguments
-from .errors import GraphError, OptionError
-from .hookspecs import Hooks
+import regkit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import MutableMapping, Sequence
     from typing import Any, Union
 
     Pattern = Union[str, Sequence[str], None]
@@ -19,7 +19,7 @@ LARGEST_FLOAT = sys.float_info.max
 ACCEPTED_WEIGHT = "a finite real number of at least 0, or a scalar of a graph library"
 
 
-class Regularizer(Hooks):
+class Regularizer:
     """Base class of regularizers.
 
     A regularizer adds ``weight * loss(layers, outputs)`` to the loss of a network, or changes the outputs of its
@@ -55,11 +55,50 @@ class Regularizer(Hooks):
     3.0
     """
 
-    _declares_hooks = True
-
-    def __init__(self, pattern: Pattern = None, weight: Any = 0.0) -> None:
+    def __init__(self, pattern: "Pattern" = None, weight: "Any" = 0.0) -> None:
         self.pattern = checked_pattern(type(self).__name__, pattern)
         self.weight = checked_weight(type(self).__name__, weight)
+
+    def modify_graph(self, outputs: "MutableMapping[str, Any]", layers: "Sequence[Any]") -> None:
+        """Change the outputs of one layer while the graph is built.
+
+        Called once for each layer, with that layer's outputs alone. A changed output keeps its name and the original
+        stays beside it under a name of its own::
+
+            def modify_graph(self, outputs):
+                for name, expression in list(outputs.items()):
+                    if fnmatchcase(name, self.pattern):
+                        outputs[name + "-unscaled"] = expression
+                        outputs[name] = expression * 2
+
+        Parameters
+        ----------
+        outputs : dict of str to expression
+            The layer's outputs by their full names. It is changed in place.
+        layers : sequence of Layer
+            The layers of the network, first the input and last the output; empty when the host has none to give.
+        """
+
+    def loss(self, layers: "Sequence[Any]", outputs: "MutableMapping[str, Any]") -> "Any":
+        """Return the penalty: the unweighted scalar that is added, times the weight, to the loss of the network.
+
+        Called once, with all outputs of the graph::
+
+            def loss(self, outputs):
+                return sum(abs(z).sum() for _, z in regkit.select_outputs(outputs, self.pattern))
+
+        Parameters
+        ----------
+        layers : sequence of Layer
+            The layers of the network, first the input and last the output.
+        outputs : dict of str to expression
+            All outputs of the graph by their full names.
+
+        Returns
+        -------
+        scalar expression or None
+            The penalty; None adds nothing.
+        """
 
     def log(self) -> None:
         """Log one line at level INFO to the logger ``regkit``, such as ``regularizer: 0.1 * HiddenL1(hid3:out)``."""
@@ -73,7 +112,7 @@ class Regularizer(Hooks):
             pattern if pattern is None or isinstance(pattern, str) else ", ".join(pattern),
         )
 
-    def checked_choice(self, argument: str, value: Any, accepted: Sequence[str]) -> str:
+    def checked_choice(self, argument: str, value: "Any", accepted: "Sequence[str]") -> str:
         """Return the value of a constructor's argument if it is one of several; otherwise raise an OptionError.
 
         Examples
@@ -86,14 +125,49 @@ class Regularizer(Hooks):
         """
         if not isinstance(value, str) or value not in accepted:
             choices = ", ".join(map(repr, accepted))
-            raise OptionError(f"{type(self).__name__} got {argument}={value!r}; accepted: {choices}")
+            raise regkit.OptionError(f"{type(self).__name__} got {argument}={value!r}; accepted: {choices}")
         return value
 
     def __repr__(self) -> str:
+        from .writing import changed_options
+
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in changed_options(self).items())})"
 
 
-def checked_weight(owner: str, weight: Any) -> Any:
+#: The arguments of each hook, by its name, in the order of the calls that a host makes.
+HOOKS: "dict[str, tuple[str, ...]]" = {
+    function.__name__: function.__code__.co_varnames[1 : function.__code__.co_argcount]
+    for function in (Regularizer.modify_graph, Regularizer.loss, Regularizer.log)
+}
+
+
+#: Where ``@regkit.hookimpl`` leaves the options of the hook that it marks.
+MARK = "regkit_impl"
+
+
+def hooks_are_plain(cls: type) -> bool:
+    """Tell whether all hooks of a class, of which there are some, are methods with the arguments above or fewer.
+
+    Nearly all are. Where they are not, :mod:`regkit.signatures` looks closer, and says what is wrong if anything is.
+    """
+    found = False
+    for base in cls.__mro__:
+        if base is Regularizer:
+            return found
+        for name, attribute in vars(base).items():
+            if hasattr(attribute, MARK) or hasattr(attribute, "__func__") or hasattr(attribute, "__wrapped__"):
+                return False
+            if name in HOOKS:
+                code = getattr(attribute, "__code__", None)
+                if code is None or code.co_flags & 0x0C or code.co_kwonlyargcount or not code.co_argcount:
+                    return False
+                if attribute.__defaults__ or not {*code.co_varnames[1 : code.co_argcount]} <= {*HOOKS[name]}:
+                    return False
+                found = True
+    return False
+
+
+def checked_weight(owner: str, weight: "Any") -> "Any":
     """Return the weight as it will be used: Python numbers and expressions as they are, NumPy scalars as Python's."""
     number: float | None = weight
     if type(weight) is not float and type(weight) is not int:
@@ -101,17 +175,21 @@ def checked_weight(owner: str, weight: Any) -> Any:
 
         if is_symbolic(weight):
             if str(getattr(weight, "dtype", "")).startswith(("complex", "bool")):
-                raise OptionError(f"{owner} got weight={weight!r} of type {weight.type}; accepted: {ACCEPTED_WEIGHT}")
+                raise regkit.OptionError(
+                    f"{owner} got weight={weight!r} of type {weight.type}; accepted: {ACCEPTED_WEIGHT}"
+                )
             if getattr(weight, "ndim", None) != 0:
-                raise GraphError(f"{owner} got weight={weight!r} of type {weight.type}; accepted: {ACCEPTED_WEIGHT}")
+                raise regkit.GraphError(
+                    f"{owner} got weight={weight!r} of type {weight.type}; accepted: {ACCEPTED_WEIGHT}"
+                )
             return weight
         number = _as_python_number(weight)
     if number is None or not 0 <= number <= LARGEST_FLOAT:
-        raise OptionError(f"{owner} got weight={weight!r}; accepted: {ACCEPTED_WEIGHT}")
+        raise regkit.OptionError(f"{owner} got weight={weight!r}; accepted: {ACCEPTED_WEIGHT}")
     return number
 
 
-def _as_python_number(value: Any) -> float | None:
+def _as_python_number(value: "Any") -> "float | None":
     """A Python number for what is one or a NumPy scalar or 0-d array of one; None for the rest, bool included."""
     if getattr(value, "ndim", None) == 0 and type(value).__module__.partition(".")[0] == "numpy":
         if getattr(value, "mask", False):
@@ -120,16 +198,16 @@ def _as_python_number(value: Any) -> float | None:
     return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
-def checked_pattern(owner: str, pattern: Any) -> Pattern:
+def checked_pattern(owner: str, pattern: "Any") -> "Pattern":
     """Return the pattern, a list copied into a tuple so that nobody changes it from outside."""
     if pattern is None or isinstance(pattern, str):
         return pattern
     if isinstance(pattern, (list, tuple)) and pattern and all(isinstance(glob, str) for glob in pattern):
         return tuple(pattern)
-    raise OptionError(f"{owner} got pattern={pattern!r}; accepted: None, a glob, or a list of one or more globs")
+    raise regkit.OptionError(f"{owner} got pattern={pattern!r}; accepted: None, a glob, or a list of one or more globs")
 
 
-def weight_of(regularizer: object) -> Any:
+def weight_of(regularizer: object) -> "Any":
     """Return the weight of any regularizer; 1 if its class has no such thing.
 
     Raises
@@ -139,8 +217,10 @@ def weight_of(regularizer: object) -> Any:
     """
     if hasattr(regularizer, "weight"):
         return regularizer.weight
+    from .signatures import constructor_arguments
+
     if "weight" in constructor_arguments(type(regularizer))[0]:
-        raise OptionError(
+        raise regkit.OptionError(
             f"{type(regularizer).__name__} takes a weight and does not store it. Set self.weight in its constructor"
         )
     return 1

@@ -1,19 +1,102 @@
-"""RegularizerSet: what `build` returns; what a host calls."""
+"""build, and RegularizerSet, which it returns: what a user and a host call."""
 
-from __future__ import annotations
+import regkit
 
-from .arguments import all_options, plain, value_as_written
-from .errors import GraphError, NoMatchError, OptionError, RegkitError, UnknownAliasError
-from .registry import resolve
+from .discovery import class_of, identity_of
+from .regularizer import LARGEST_FLOAT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
     from typing import Any
 
+    from .driver import Driver
     from .penalties import Term
 
     Member = tuple[str, Any, bool]  # label, regularizer, whether it was built from the label
+
+
+def build(options: "Mapping[str, Any] | None" = None, /, **aliases: "Any") -> "RegularizerSet":
+    """Build regularizers from their aliases.
+
+    Parameters
+    ----------
+    options : mapping of str to value, optional
+        Aliases and values as read from JSON or TOML; they come before the keywords.
+    **aliases : value
+        A value is the weight (a real number of at least 0, or a scalar of a graph library), a mapping of the
+        constructor's arguments, a regularizer, a list of these, or None for not used.
+
+    Returns
+    -------
+    RegularizerSet
+        In the order written.
+
+    Raises
+    ------
+    UnknownAliasError
+        If no installed plugin provides an alias.
+    AliasConflictError
+        If several targets claim it.
+    PluginLoadError
+        If its plugin cannot be imported.
+    HookSignatureError
+        If its class has hooks that cannot be called.
+    OptionError
+        If a value is not accepted, a name is in `options` and in the keywords, or two aliases are one regularizer.
+
+    Examples
+    --------
+    >>> import numpy, regkit
+    >>> regs = regkit.build(hidden_sparsity=0.5)
+    >>> layers = [regkit.Layer("in:out"), regkit.Layer("hid1:out"), regkit.Layer("out:out")]
+    >>> outputs = {"in:out": numpy.eye(2), "hid1:out": numpy.array([[1.0, -2.0], [0.0, 3.0]]), "out:out": numpy.eye(2)}
+    >>> print(regs.loss(layers, outputs))
+    3.0
+    """
+    if options is not None:
+        from .building import merged
+
+        aliases = merged(options, aliases)
+    members: list[Member] = []
+    for alias, value in aliases.items():
+        arguments = value if type(value) is dict else {"weight": value}
+        regularizer = _plainly_built(alias, arguments, arguments.get("weight"))
+        if regularizer is not None:
+            members.append((alias, regularizer, True))
+        else:
+            from .building import built
+
+            members += [(alias, one, from_alias) for one, from_alias in built(alias, value)]
+    if len(aliases) > 1:
+        _check_twins(members)
+    return RegularizerSet(members)
+
+
+def _plainly_built(alias: str, arguments: "dict[str, Any]", weight: "Any") -> "Any":
+    """Return a regularizer with a plain number for a weight, as nearly all are given.
+
+    None where :mod:`regkit.building` has to find out what is unusual, or wrong.
+    """
+    if (type(weight) is not float and type(weight) is not int) or not 0 <= weight <= LARGEST_FLOAT:
+        return None
+    cls = class_of(alias)
+    try:
+        regularizer = cls(**arguments)
+        regularizer.weight  # noqa: B018 - it is an error not to store it
+    except Exception:
+        return None
+    return regularizer
+
+
+def _check_twins(members: "list[Member]") -> None:
+    """Raise if two aliases were given that are one regularizer: one target, or one registered class."""
+    alias_of: dict[object, str] = {}
+    for alias, _, from_alias in members:
+        if from_alias:
+            twin = alias_of.setdefault(identity_of(alias), alias)
+            if twin != alias:
+                raise regkit.OptionError(f"aliases {twin!r} and {alias!r} are the same regularizer. Give one of them")
 
 
 class RegularizerSet:
@@ -23,18 +106,13 @@ class RegularizerSet:
     Sets do not compare by value: compare `config`.
     """
 
-    def __init__(self, members: Iterable[Member]) -> None:
+    def __init__(self, members: "Iterable[Member]") -> None:
         self._members = tuple(members)
-        self._manager: Any = None
-        # Of the graph that is being built: the outputs that modify_graph has seen, who matched, what the others said
-        self._seen: dict[str, None] = {}
-        self._matched: set[str] = set()
-        self._no_match: dict[str, str] = {}
-        self._graph_is_done = False
+        self._driver: Driver | None = None
 
     # What a host calls
 
-    def modify_graph(self, outputs: MutableMapping[str, Any], layers: Sequence[Any] = ()) -> None:
+    def modify_graph(self, outputs: "MutableMapping[str, Any]", layers: "Sequence[Any]" = ()) -> None:
         """Let every regularizer change one layer's outputs, in place and in order.
 
         Parameters
@@ -49,11 +127,9 @@ class RegularizerSet:
         GraphError
             If an output is no expression, or they are of different libraries.
         """
-        if self._graph_is_done:
-            self._forget_the_graph()
-        self._run_modify_graph(outputs, layers)
+        self._hooks.modify_graph(outputs, layers)
 
-    def loss(self, layers: Sequence[Any], outputs: MutableMapping[str, Any]) -> Any:
+    def loss(self, layers: "Sequence[Any]", outputs: "MutableMapping[str, Any]") -> "Any":
         r"""Return what the regularizers add to the loss: :math:`\sum_r w_r \, p_r`, weight times penalty.
 
         Parameters
@@ -79,7 +155,7 @@ class RegularizerSet:
 
         return weighted_total(self.terms(layers, outputs))
 
-    def terms(self, layers: Sequence[Any], outputs: MutableMapping[str, Any]) -> list[Term]:
+    def terms(self, layers: "Sequence[Any]", outputs: "MutableMapping[str, Any]") -> "list[Term]":
         """Return each regularizer's part of the loss by itself.
 
         Parameters and errors are those of `loss`.
@@ -89,21 +165,9 @@ class RegularizerSet:
         list of Term
             ``(name, weight, penalty, weighted)``, in order, without regularizers that have no penalty.
         """
-        from .penalties import check_layers, check_outputs, weigh
+        return self._hooks.terms(layers, outputs)
 
-        made_by = check_outputs(outputs)
-        check_layers(layers)
-        self._graph_is_done = True
-        penalties = [
-            (adapter.name, adapter.regularizer, penalty)
-            for adapter, penalty in self._hooks.loss(layers=layers, outputs=outputs)
-            if penalty is not None
-        ]
-        if self._seen:  # otherwise there was no layer in which a pattern could match
-            self._check_matched(but={name for name, _, _ in penalties})
-        return weigh(penalties, made_by)
-
-    def apply(self, outputs: Mapping[str, Any], layers: Sequence[Any] = ()) -> dict[str, Any]:
+    def apply(self, outputs: "Mapping[str, Any]", layers: "Sequence[Any]" = ()) -> "dict[str, Any]":
         """Return the expressions of a finished graph as if `modify_graph` had run while it was built.
 
         Parameters
@@ -125,30 +189,20 @@ class RegularizerSet:
         GraphError
             If the expressions are not of one graph, or a change cannot be made: see `regkit.graph.rebuild`.
         """
-        from .graph.rebuilding import rebuild
-        from .penalties import check_layers, check_outputs
-
-        check_outputs(outputs)
-        check_layers(layers)
-        self._forget_the_graph()
-        rebuilt = rebuild(outputs, lambda current: self._run_modify_graph(current, layers))
-        self._graph_is_done = True
-        self._check_matched()
-        return rebuilt
+        return self._hooks.apply(outputs, layers)
 
     def log(self) -> None:
         """Let every regularizer log its line, in order."""
         self._hooks.log()
 
-    def unmatched(self) -> list[str]:
+    def unmatched(self) -> "list[str]":
         """Return the names of regularizers that change graphs and whose pattern has matched nothing so far.
 
         For hosts that only predict: `modify_graph` sees one layer at a time and cannot know that no layer will match.
         """
-        changing = [hook.plugin.name for hook in reversed(self._hooks.modify_graph.get_hookimpls())]
-        return [name for name in changing if name not in self._matched]
+        return self._hooks.unmatched()
 
-    def config(self) -> dict[str, Any]:
+    def config(self) -> "dict[str, Any]":
         """Return the set as a plain mapping that `build` takes back, and that JSON can hold.
 
         Returns
@@ -167,62 +221,46 @@ class RegularizerSet:
         >>> regkit.build(hidden_l1=0.1).config()
         {'hidden_l1': {'weight': 0.1, 'pattern': None, 'reduction': 'sum'}}
         """
-        from .graph.libraries import current_value
+        from .writing import config_of
 
-        written: dict[str, list[Any]] = {}
-        for label, regularizer, _ in self._members:
-            if _class_or_none(label) is not type(regularizer):
-                raise OptionError(
-                    f"{label!r} is no alias of {type(regularizer).__name__}, so build could not make it from a config. "
-                    "Give it under its alias, or register the class under this one"
-                )
-            options = {}
-            for argument, value in all_options(regularizer).items():
-                try:
-                    options[argument] = plain(current_value(value))
-                except (TypeError, GraphError) as error:
-                    raise OptionError(f"{label}: {argument}={value!r} cannot be written down: {error}") from None
-            written.setdefault(label, []).append(options)
-        return {label: options[0] if len(options) == 1 else options for label, options in written.items()}
+        return config_of(self._members)
 
     # As a sequence
 
     def __len__(self) -> int:
         return len(self._members)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> "Iterator[Any]":
         return (regularizer for _, regularizer, _ in self._members)
 
-    def __getitem__(self, key: int | slice | str) -> Any:
+    def __getitem__(self, key: "int | slice | str") -> "Any":
         if isinstance(key, slice):
             return RegularizerSet(self._members[key])
         if isinstance(key, str):
             for name, regularizer in zip(self._names(), self):
                 if name == key:
                     return regularizer
-            raise UnknownAliasError(f"no regularizer {key!r} in this set. It has: {', '.join(self._names()) or 'none'}")
+            raise regkit.UnknownAliasError(
+                f"no regularizer {key!r} in this set. It has: {', '.join(self._names()) or 'none'}"
+            )
         return self._members[key][1]
 
     def __contains__(self, key: object) -> bool:
         return key in self._names() if isinstance(key, str) else any(key is regularizer for regularizer in self)
 
     def __repr__(self) -> str:
-        values: dict[str, list[str]] = {}
-        for label, regularizer, built in self._members:
-            values.setdefault(label, []).append(value_as_written(regularizer) if built else repr(regularizer))
-        lines = {label: row[0] if len(row) == 1 else f"[{', '.join(row)}]" for label, row in values.items()}
-        if all(label.isidentifier() for label in lines):
-            return f"build({', '.join(f'{label}={value}' for label, value in lines.items())})"
-        return f"build({{{', '.join(f'{label!r}: {value}' for label, value in lines.items())}}})"
+        from .writing import call_of
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Everything but pluggy's manager, which is made anew when it is needed; containers are copied."""
-        state = {**self.__dict__, "_manager": None}
-        return {name: value.copy() if isinstance(value, (dict, set)) else value for name, value in state.items()}
+        return call_of(self._members)
+
+    def __getstate__(self) -> "dict[str, Any]":
+        """A copy does not share with its original what is remembered of a graph."""
+        driver = self._driver
+        return {"_members": self._members, "_driver": driver and driver.copy()}
 
     # Inside
 
-    def _names(self) -> list[str]:
+    def _names(self) -> "list[str]":
         """The label of each member, numbered from its second appearance on."""
         count: dict[str, int] = {}
         names = []
@@ -232,50 +270,10 @@ class RegularizerSet:
         return names
 
     @property
-    def _hooks(self) -> Any:
-        """The hooks as pluggy calls them, made at the first call: registering costs more than building."""
-        if self._manager is None:
-            from .manager import Adapter, HookManager
+    def _hooks(self) -> "Driver":
+        """What calls the hooks, made at the first call: it needs pluggy, and registering costs more than building."""
+        if self._driver is None:
+            from .driver import Driver
 
-            self._manager = HookManager(Adapter(*named) for named in zip(self._names(), self))
-        return self._manager.hook
-
-    def _run_modify_graph(self, outputs: MutableMapping[str, Any], layers: Sequence[Any]) -> None:
-        """Run the hook on one layer, and remember what matched."""
-        from .penalties import check_outputs
-
-        check_outputs(outputs)
-        self._seen.update(dict.fromkeys(outputs))
-        kept: dict[str, Any] = {}
-        for adapter, modified in self._hooks.modify_graph(outputs=outputs, layers=layers):
-            if modified.matched:
-                self._matched.add(adapter.name)
-            elif modified.no_match:
-                self._no_match[adapter.name] = str(modified.no_match)
-            for name, original in modified.kept.items():
-                kept.setdefault(name, original)  # of several originals by one name, the first is the clean one
-        outputs.update(kept)
-        check_outputs(outputs)
-
-    def _forget_the_graph(self) -> None:
-        self._seen, self._matched, self._no_match, self._graph_is_done = {}, set(), {}, False
-
-    def _check_matched(self, but: Collection[str] = ()) -> None:
-        """Raise for a regularizer that was given the layers of a graph, found nothing to change, and adds nothing."""
-        from .manager import pattern_matches
-
-        for name in self.unmatched():
-            if name not in but:
-                pattern = getattr(self[name], "pattern", None)
-                if name in self._no_match and pattern_matches(pattern, self._seen):
-                    raise NoMatchError(self._no_match[name])  # it looks for something else than its pattern
-                raise NoMatchError(
-                    f"{name}: pattern {pattern!r} matches none of the outputs: {', '.join(self._seen) or 'none'}"
-                )
-
-
-def _class_or_none(label: str) -> type | None:
-    try:
-        return resolve(label)
-    except RegkitError:
-        return None
+            self._driver = Driver(list(zip(self._names(), self)))
+        return self._driver

@@ -11,9 +11,9 @@ HEAVY |= {"logging", "re", "difflib", "functools", "collections", "enum", "warni
 
 
 def modules_after(code: str) -> set[str]:
-    """Names of the modules that a fresh interpreter has loaded for some code."""
+    """Names of the modules that a fresh interpreter has loaded for some code. It always has os."""
     report = "loaded = sorted(set(sys.modules) - before); import json; print(json.dumps(loaded))"
-    script = f"import sys; before = set(sys.modules); {code}; {report}"
+    script = f"import os, sys; before = set(sys.modules); {code}; {report}"
     output = subprocess.run(
         [sys.executable, "-S", "-c", _with_site(script)], check=True, capture_output=True, text=True
     )
@@ -34,6 +34,12 @@ def test_building_imports_the_plugin_asked_for_and_nothing_heavy():
     loaded = modules_after("import regkit; regkit.build(hidden_sparsity=0.1)")
     assert "regkit_hidden_l1" in loaded
     assert not loaded & HEAVY
+
+
+def test_a_plain_number_needs_three_modules_of_regkit_and_nothing_else():
+    loaded = modules_after("import regkit; regkit.build(hidden_sparsity=0.1)")
+    of_regkit = {"regkit", "regkit.discovery", "regkit.regularizer", "regkit.regularizers"}
+    assert loaded == of_regkit | {"regkit_hidden_l1", "__future__"}  # which the plugin imports
 
 
 def test_every_public_name_is_there_and_an_unknown_one_is_an_attribute_error():

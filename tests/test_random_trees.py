@@ -11,15 +11,16 @@ import random
 import sys
 import zipfile
 from importlib.machinery import PathFinder
-from importlib.metadata import DistributionFinder
+from importlib.metadata import Distribution, DistributionFinder
 
 import pytest
 
+import regkit
 from regkit import discovery
 
 TREES = range(int(os.environ.get("REGKIT_FIRST_TREE", "0")), int(os.environ.get("REGKIT_TREES", "200")))
 NAMES = ("acme", "acme-l1", "Acme_L1", "acme.l1", "beta", "Beta", "gamma_x", "gamma-x")
-ALIASES = ("one", "two", "three", "hidden_é", "with space")
+ALIASES = ("one", "two", "three", "on", "hidden_é", "with space")
 TARGETS = ("acme:L1", "acme_l1.core:L1", "beta:Outer.Inner", "gamma_x:X [extra]", "acme : L1")
 
 
@@ -57,9 +58,29 @@ def files_of_a_distribution(rng):
     return folder, files
 
 
+def write(rng, place, folder, files):
+    """Write one metadata folder: itself, or elsewhere with a link to it; some have a folder or nothing for a file."""
+    target = place / folder
+    if rng.random() < 0.1 and not target.exists():
+        elsewhere = place.parent / f"of {place.name}" / folder
+        elsewhere.mkdir(parents=True, exist_ok=True)
+        target.symlink_to(elsewhere)
+    target.mkdir(exist_ok=True)
+    for file, data in files.items():
+        if os.path.lexists(target / file):
+            continue
+        kind = rng.choice(["file"] * 9 + ["folder", "dangling link"]) if file == "entry_points.txt" else "file"
+        if kind == "file":
+            (target / file).write_bytes(data)
+        elif kind == "folder":
+            (target / file).mkdir()
+        else:
+            (target / file).symlink_to("nowhere")
+
+
 def make_place(rng, folder, number):
     """One entry of a path: a folder, a zip file, an egg, or something that is none."""
-    kind = rng.choice(["folder"] * 6 + ["zip", "egg", "missing", "file"])
+    kind = rng.choice(["folder"] * 6 + ["zip", "egg", "missing", "file", "unreadable"])
     # a name of its own, because the library remembers what a relative entry was for another tree
     place = folder / f"place{folder.name}-{number}{'.egg' if kind == 'egg' else ''}"
     distributions = [files_of_a_distribution(rng) for _ in range(rng.randint(0, 4))]
@@ -78,15 +99,61 @@ def make_place(rng, folder, number):
         if kind == "egg":
             distributions = [("EGG-INFO", files) for _, files in distributions[:1] if "PKG-INFO" in files]
         for name, files in distributions:
-            (place / name).mkdir(exist_ok=True)
-            for file, data in files.items():
-                (place / name / file).write_bytes(data)
+            write(rng, place, name, files)
+        if kind == "unreadable":
+            place.chmod(0)  # which a superuser does not notice
     return place
+
+
+def make_editable(rng, folder):
+    """An editable installation: site-packages with metadata and a .pth file, and the sources, with metadata of old."""
+    site, sources = folder / "site", folder / "project" / "src"
+    site.mkdir()
+    sources.mkdir(parents=True)
+    name, version = rng.choice(NAMES), "1.0"
+    safe = name.replace("-", "_").replace(".", "_")
+    header = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n".encode()
+    installed = {"METADATA": header, "RECORD": b"", "entry_points.txt": entry_points(rng).encode()}
+    write(rng, site, f"{safe}-{version}.dist-info", installed)
+    if rng.random() < 0.7:  # what setuptools leaves beside the sources, and does not always bring up to date
+        left = entry_points(rng).encode() if rng.random() < 0.3 else installed["entry_points.txt"]
+        write(rng, sources, f"{safe}.egg-info", {"PKG-INFO": header, "entry_points.txt": left})
+    (site / f"__editable__.{safe}.pth").write_text(f"{sources}\n")
+    return [site, sources]
+
+
+def make_finder(rng):
+    """A finder that keeps its distributions elsewhere than in files."""
+    made = [files_of_a_distribution(rng)[1] for _ in range(rng.randint(1, 3))]
+
+    class InMemory(Distribution):
+        def __init__(self, files):
+            self.files_by_name = files
+
+        def read_text(self, filename):
+            data = self.files_by_name.get(filename)
+            return None if data is None else data.decode()
+
+        def locate_file(self, path):
+            raise NotImplementedError
+
+    class Finder:
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            return None
+
+        @staticmethod
+        def find_distributions(context):
+            return [InMemory(files) for files in made]
+
+    return Finder
 
 
 def make_path(rng, folder):
     """A path with entries that are repeated, relative and symbolic links."""
     places = [make_place(rng, folder, number) for number in range(rng.randint(1, 4))]
+    if rng.random() < 0.2:
+        places += make_editable(rng, folder)
     path = []
     for place in places:
         entry = str(place)
@@ -107,26 +174,31 @@ def normalized(name):
     return "-".join(part for part in name.lower().replace("_", "-").replace(".", "-").split("-") if part)
 
 
-def as_importlib_metadata_reports(path):
+def as_importlib_metadata_reports(finders, path):
     """The claims by the library's own reading of each distribution, after the rules of docs/architecture.md."""
     claims, seen = {}, set()
-    for entry in dict.fromkeys(path):
+    contexts = [(PathFinder, DistributionFinder.Context(path=[entry])) for entry in dict.fromkeys(path)]
+    contexts = [pair for finder in finders for pair in (contexts if finder is PathFinder else [(finder, None)])]
+    for finder, context in contexts:
         here = set()
-        for distribution in PathFinder.find_distributions(DistributionFinder.Context(path=[entry])):
+        for distribution in finder.find_distributions(context):
             name = distribution.metadata["Name"]
             here.add(normalized(name))
             if normalized(name) in seen:
                 continue
-            try:
-                found = distribution.entry_points
-            except UnicodeDecodeError:
-                continue
-            for entry_point in found:
-                if entry_point.group == discovery.GROUP:
-                    target = entry_point.value.partition("[")[0].replace(" ", "")
-                    claims.setdefault(entry_point.name, set()).add((name, distribution.version, target))
+            for alias, target in targets(distribution):
+                claims.setdefault(alias, set()).add((name, distribution.version, target))
         seen |= here
     return claims
+
+
+def targets(distribution):
+    """The entries of our group in one distribution; none where the file cannot be read."""
+    try:
+        found = [entry_point for entry_point in distribution.entry_points if entry_point.group == discovery.GROUP]
+    except (UnicodeDecodeError, OSError):
+        return []
+    return [(entry_point.name, entry_point.value.partition("[")[0].replace(" ", "")) for entry_point in found]
 
 
 @pytest.mark.filterwarnings(
@@ -134,21 +206,24 @@ def as_importlib_metadata_reports(path):
 )  # the library's
 def test_random_trees_are_read_as_importlib_metadata_reports_them(tmp_path, monkeypatch):
     with_claims = 0
-    as_importlib_metadata_reports(sys.path)  # imports what it needs while the path is there
+    as_importlib_metadata_reports([PathFinder], sys.path)  # imports what it needs while the path is there
     for number in TREES:
         rng = random.Random(number)
         folder = tmp_path / str(number)
         folder.mkdir()
         monkeypatch.chdir(folder)
         path = make_path(rng, folder)
+        finders = [PathFinder] if rng.random() < 0.8 else rng.sample([PathFinder, make_finder(rng)], 2)
+        expected = as_importlib_metadata_reports(finders, path)
         monkeypatch.setattr(sys, "path", path)
-        monkeypatch.setattr(sys, "meta_path", [PathFinder])
-        expected = as_importlib_metadata_reports(path)
-        installed = discovery.read()
-        one_by_one = {alias: {tuple(claim) for claim in installed.claims(alias)} for alias in expected}
-        everything = {alias: {tuple(claim) for claim in installed.claims(alias)} for alias in installed.sources}
+        monkeypatch.setattr(sys, "meta_path", finders)
+        regkit.refresh()
+        targets_found = {alias: discovery.targets_of(alias) for alias in ALIASES}
+        claims_found = {alias: {tuple(claim) for claim in claims} for alias, claims in regkit.available().items()}
         monkeypatch.undo()
-        assert one_by_one == expected, f"tree {number}"
-        assert everything == expected, f"tree {number}"
+        assert claims_found == expected, f"tree {number}"
+        targets_expected = {alias: {target for _, _, target in expected.get(alias, ())} for alias in ALIASES}
+        assert targets_found == targets_expected, f"tree {number}"
         with_claims += bool(expected)
+    regkit.refresh()
     assert with_claims > len(TREES) / 3  # otherwise nothing was compared

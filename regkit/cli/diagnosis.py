@@ -12,7 +12,8 @@ from importlib.util import find_spec
 import click
 
 from .. import __version__
-from ..discovery import GROUP, _normalized
+from ..claims import normalized
+from ..discovery import GROUP
 from ..graph.libraries import LIBRARIES
 from .states import states
 from .terminal import console, print_table
@@ -110,9 +111,9 @@ def _metadata_problems() -> Iterator[str]:
         if GROUP not in entry_points or not name:
             continue
         place = str(getattr(distribution, "_path", "unknown"))
-        places.setdefault(_normalized(name), [])
-        if place not in places[_normalized(name)]:
-            places[_normalized(name)].append(place)
+        places.setdefault(normalized(name), [])
+        if place not in places[normalized(name)]:
+            places[normalized(name)].append(place)
     for name, found in sorted(places.items()):
         if len(found) > 1:
             first, *others = found

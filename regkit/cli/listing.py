@@ -9,9 +9,10 @@ import sys
 
 import click
 
-from ..arguments import REQUIRED, constructor_arguments
+from ..discovery import class_of
 from ..errors import RegkitError
-from ..registry import available, resolve
+from ..registry import available
+from ..signatures import REQUIRED, constructor_arguments
 from .states import states
 from .terminal import Failure, console, print_table
 
@@ -68,7 +69,7 @@ def list_aliases(importing: bool, as_json: bool) -> None:
 def show(alias: str) -> None:
     """Show what an alias stands for: its constructor, what it computes, where it comes from."""
     try:
-        cls = resolve(alias)
+        cls = class_of(alias)
     except RegkitError as error:
         raise Failure(error) from error
     out = console()

@@ -10,9 +10,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from .. import registry
-from ..discovery import Claim
+from ..claims import Claim, installed
+from ..discovery import class_of
 from ..errors import RegkitError
+from ..registry import available
 
 
 class State(NamedTuple):
@@ -27,9 +28,8 @@ class State(NamedTuple):
 
 def states(importing: bool) -> list[State]:
     """Return the state of each claim of each alias, then what could not be read at all."""
-    installed = registry._read()
     found = []
-    for alias, claims in registry.available().items():
+    for alias, claims in available().items():
         conflict = len({claim.target for claim in claims}) > 1
         for claim in claims:
             if conflict:
@@ -37,15 +37,15 @@ def states(importing: bool) -> list[State]:
             else:
                 why = _problem(alias) if importing else problem_without_import(claim.target)
                 state = "broken" if why else "ok"
-            found.append(State(alias, claim, installed.places(claim, alias), state, why))
-    return found + [State(None, None, [], "broken", problem) for problem in installed.problems]
+            found.append(State(alias, claim, installed().places(claim, alias), state, why))
+    return found + [State(None, None, [], "broken", problem) for problem in installed().problems]
 
 
 def _problem(alias: str) -> str:
     """What regkit says of an alias when it is asked for. What a plugin prints is no part of our output."""
     try:
         with redirect_stdout(sys.stderr):
-            registry.resolve(alias)
+            class_of(alias)
     except RegkitError as error:
         return str(error)
     return ""

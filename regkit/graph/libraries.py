@@ -41,17 +41,25 @@ def library(expression: Any) -> str:
     >>> regkit.graph.library(numpy.zeros(3))
     'numpy'
     """
-    kind = type(expression)
-    for base in kind.__mro__:
+    made_by = _maker(expression)
+    if made_by is None:
+        kind = type(expression)
+        raise GraphError(
+            f"{expression!r} of type {kind.__module__}.{kind.__qualname__} is no expression of a supported library: "
+            f"{', '.join(LIBRARIES)}, numpy"
+        )
+    return made_by
+
+
+def _maker(value: Any) -> str | None:
+    """The library that made a value, if it is an expression."""
+    for base in type(value).__mro__:
         package = base.__module__.partition(".")[0]
-        if package in LIBRARIES and hasattr(expression, "owner") and hasattr(expression, "type"):
+        if package in LIBRARIES and hasattr(value, "owner") and hasattr(value, "type"):
             return package
-        if package == "numpy" and getattr(getattr(expression, "dtype", None), "kind", "") in NUMERIC_KINDS:
+        if package == "numpy" and getattr(getattr(value, "dtype", None), "kind", "") in NUMERIC_KINDS:
             return package
-    raise GraphError(
-        f"{expression!r} of type {kind.__module__}.{kind.__qualname__} is no expression of a supported library: "
-        f"{', '.join(LIBRARIES)}, numpy"
-    )
+    return None
 
 
 def functions(expression: Any) -> Any:
@@ -86,10 +94,7 @@ def functions(expression: Any) -> Any:
 
 def is_symbolic(value: Any) -> bool:
     """Tell whether a value is an expression of a graph library, NumPy's arrays not counted."""
-    try:
-        return library(value) != "numpy"
-    except GraphError:
-        return False
+    return _maker(value) in LIBRARIES
 
 
 def current_value(scalar: Any) -> Any:

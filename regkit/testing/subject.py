@@ -6,12 +6,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..arguments import constructor_arguments
+from ..discovery import class_of
 from ..errors import OptionError
-from ..hookspecs import Hooks, has_hooks, implemented
 from ..manager import Adapter
-from ..registry import available, resolve
+from ..registry import available
+from ..regularizer import Regularizer
 from ..regularizers import RegularizerSet
+from ..signatures import constructor_arguments, has_hooks, implemented
 from .libraries import Arrays, Values
 from .network import Network
 
@@ -38,7 +39,7 @@ class Subject:
         twin: Any = None,
         network: Network | None = None,
     ) -> None:
-        self.cls: type = resolve(regularizer) if isinstance(regularizer, str) else regularizer
+        self.cls: type = class_of(regularizer) if isinstance(regularizer, str) else regularizer
         if not isinstance(self.cls, type) or not has_hooks(self.cls):
             raise OptionError(f"{self.cls!r} is no regularizer. Accepted: an alias, or a class with hooks")
         self.name = regularizer if isinstance(regularizer, str) else self.cls.__name__
@@ -73,7 +74,7 @@ class Subject:
     @property
     def is_subclass(self) -> bool:
         """Whether it is a subclass of `Regularizer`, and not a class that marks its hooks."""
-        return issubclass(self.cls, Hooks)
+        return issubclass(self.cls, Regularizer)
 
     def needs_penalty(self) -> None:
         """Say that a check is about penalties only."""

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from ...arguments import REQUIRED, all_options, constructor_arguments, plain
 from ...building import construct
+from ...discovery import class_of
 from ...errors import OptionError
 from ...graph.libraries import LIBRARIES
-from ...hookspecs import implemented
-from ...registry import resolve
+from ...signatures import REQUIRED, constructor_arguments, implemented
+from ...writing import all_options, plain
 from ..running import CLASS, check
 from ..subject import NotApplicable, Subject
 
@@ -53,7 +53,7 @@ def aliases_resolve_to_the_class(subject: Subject) -> None:
             "no installed alias names this class. Install its distribution, or say that it has none with aliases=()"
         )
     for alias in subject.aliases:
-        found = resolve(alias)
+        found = class_of(alias)
         if found is not subject.cls:
             raise AssertionError(f"alias {alias!r} resolves to {found!r}, not to {subject.cls!r}")
 

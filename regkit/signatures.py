@@ -1,84 +1,17 @@
-"""The hooks: the contract between users, plugin authors and integrators.
+"""What the hooks and the constructor of a class take.
 
-The specifications below are plain methods. They become pluggy hooks in :mod:`regkit.manager`, which is imported when
-the first hook is called: knowing what the hooks are called must not cost the import of pluggy.
+Read from code objects: `inspect` costs more than the rest of a build.
 """
 
 from __future__ import annotations
 
 from .errors import HookSignatureError
+from .regularizer import HOOKS, MARK, Regularizer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping, Sequence
+    from collections.abc import Iterator
     from typing import Any
-
-
-class Hooks:
-    """What a regularizer can do. A regularizer overrides any of these, with these arguments or fewer."""
-
-    _declares_hooks = True  # what stands in a class that says so is a default, not an implementation
-
-    def modify_graph(self, outputs: MutableMapping[str, Any], layers: Sequence[Any]) -> None:
-        """Change the outputs of one layer while the graph is built.
-
-        Called once for each layer, with that layer's outputs alone. A changed output keeps its name and the original
-        stays beside it under a name of its own::
-
-            def modify_graph(self, outputs):
-                for name, expression in list(outputs.items()):
-                    if fnmatchcase(name, self.pattern):
-                        outputs[name + "-unscaled"] = expression
-                        outputs[name] = expression * 2
-
-        Parameters
-        ----------
-        outputs : dict of str to expression
-            The layer's outputs by their full names. It is changed in place.
-        layers : sequence of Layer
-            The layers of the network, first the input and last the output; empty when the host has none to give.
-        """
-
-    def loss(self, layers: Sequence[Any], outputs: MutableMapping[str, Any]) -> Any:
-        """Return the penalty: the unweighted scalar that is added, times the weight, to the loss of the network.
-
-        Called once, with all outputs of the graph::
-
-            def loss(self, outputs):
-                return sum(abs(z).sum() for _, z in regkit.select_outputs(outputs, self.pattern))
-
-        Parameters
-        ----------
-        layers : sequence of Layer
-            The layers of the network, first the input and last the output.
-        outputs : dict of str to expression
-            All outputs of the graph by their full names.
-
-        Returns
-        -------
-        scalar expression or None
-            The penalty; None adds nothing.
-        """
-
-    def log(self) -> None:
-        """Log one line that tells a reader which regularizer is at work.
-
-        Called once for each graph::
-
-            def log(self):
-                logging.getLogger("acme").info("total variation: %s", self.weight)
-        """
-
-
-#: The arguments of each hook, by its name, in the order of the calls that a host makes.
-HOOKS: dict[str, tuple[str, ...]] = {
-    name: function.__code__.co_varnames[1 : function.__code__.co_argcount]
-    for name, function in vars(Hooks).items()
-    if not name.startswith("_")
-}
-
-#: Where ``@regkit.hookimpl`` leaves the options of the hook that it marks.
-MARK = "regkit_impl"
 
 
 def implemented(cls: type) -> dict[str, tuple[str, ...]]:
@@ -95,29 +28,36 @@ def implemented(cls: type) -> dict[str, tuple[str, ...]]:
         options = _mark(attribute)
         if options is not None:
             _check_mark(cls, name, options)
-        if name in HOOKS and (options is not None or issubclass(cls, Hooks)):
-            found[name] = _arguments(cls, name, attribute)
+        if name in HOOKS and (options is not None or issubclass(cls, Regularizer)):
+            found[name] = _hook_arguments(cls, name, attribute)
     if not found:
         raise HookSignatureError(f"{_named(cls)} has no hook. Override one of {_hooks_in_words()}")
-    if issubclass(cls, Hooks):
+    if issubclass(cls, Regularizer):
         found.setdefault("log", ())
     return {name: found[name] for name in HOOKS if name in found}
 
 
 def has_hooks(cls: type) -> bool:
     """Tell whether a class means to be a regularizer, rightly written or not."""
-    return issubclass(cls, Hooks) or any(_mark(attribute) for base in cls.__mro__ for attribute in vars(base).values())
+    return issubclass(cls, Regularizer) or any(
+        _mark(attribute) for base in cls.__mro__ for attribute in vars(base).values()
+    )
 
 
 def _attributes_before_the_hooks(cls: type) -> dict[str, object]:
     """What the class and its bases define, nearest first, down to `Regularizer`, behind which Python finds no hook."""
     found: dict[str, object] = {}
     for base in cls.__mro__:
-        if base is object or "_declares_hooks" in vars(base):
+        if base is object or base is Regularizer:
             break
         for name, attribute in vars(base).items():
             nearest = found.setdefault(name, attribute)
-            if name in HOOKS and _mark(attribute) is not None and _mark(nearest) is None and not issubclass(cls, Hooks):
+            if (
+                name in HOOKS
+                and _mark(attribute) is not None
+                and _mark(nearest) is None
+                and not issubclass(cls, Regularizer)
+            ):
                 raise HookSignatureError(f"{_named(cls)}.{name} overrides a hook. Mark it too with @regkit.hookimpl")
     return found
 
@@ -138,8 +78,8 @@ def _check_mark(cls: type, name: str, options: dict[str, object]) -> None:
         )
 
 
-def _arguments(cls: type, name: str, attribute: object) -> tuple[str, ...]:
-    """The arguments of one implementation, read from its code object: `inspect` costs more than the rest of a build."""
+def _hook_arguments(cls: type, name: str, attribute: object) -> tuple[str, ...]:
+    """The arguments of one implementation, read from its code object."""
     expected = HOOKS[name]
     function = attribute
     while hasattr(function, "__wrapped__") or hasattr(function, "__func__"):
@@ -182,3 +122,41 @@ def _signature(name: str) -> str:
 
 def _hooks_in_words() -> str:
     return ", ".join(_signature(name) for name in HOOKS)
+
+
+class _Required:
+    def __repr__(self) -> str:
+        return "<required>"
+
+
+REQUIRED: Any = _Required()
+
+
+def constructor_arguments(cls: type) -> tuple[dict[str, Any], bool]:
+    """Return the constructor's arguments with their defaults, and whether it takes any others as well.
+
+    A constructor with ``**kwargs`` hands them to the next one, as cooperative classes do.
+    """
+    arguments: dict[str, Any] = {}
+    for function in constructors(cls):
+        code = function.__code__
+        names = code.co_varnames[1 : code.co_argcount]
+        defaults = function.__defaults__ or ()
+        required = len(names) - len(defaults)
+        for position, name in enumerate(names):
+            arguments.setdefault(name, REQUIRED if position < required else defaults[position - required])
+        for name in code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]:
+            arguments.setdefault(name, (function.__kwdefaults__ or {}).get(name, REQUIRED))
+        if not code.co_flags & 0x08:
+            return arguments, False
+    return arguments, bool(arguments)
+
+
+def constructors(cls: type) -> Iterator[Any]:
+    """Yield the functions that make an instance of a class, nearest first."""
+    for base in cls.__mro__:
+        function: Any = vars(base).get("__init__")
+        while hasattr(function, "__wrapped__"):
+            function = function.__wrapped__
+        if hasattr(function, "__code__"):
+            yield function

@@ -1,56 +1,22 @@
-"""The arguments of a regularizer's constructor: which there are, what is stored of them, how they are written."""
+"""How regularizers and sets of them are written down: as the call that makes them, and as a config."""
 
 from __future__ import annotations
 
-from .errors import OptionError
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
-TYPE_CHECKING = False
+from .discovery import class_of
+from .errors import GraphError, OptionError, RegkitError
+from .graph.libraries import current_value
+from .signatures import constructor_arguments, constructors
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any
-
-
-class _Required:
-    def __repr__(self) -> str:
-        return "<required>"
-
-
-REQUIRED: Any = _Required()
-
-
-def constructor_arguments(cls: type) -> tuple[dict[str, Any], bool]:
-    """Return the constructor's arguments with their defaults, and whether it takes any others as well.
-
-    A constructor with ``**kwargs`` hands them to the next one, as cooperative classes do. Read from code objects:
-    `inspect` costs more than the rest of a build.
-    """
-    arguments: dict[str, Any] = {}
-    for function in _constructors(cls):
-        code = function.__code__
-        names = code.co_varnames[1 : code.co_argcount]
-        defaults = function.__defaults__ or ()
-        required = len(names) - len(defaults)
-        for position, name in enumerate(names):
-            arguments.setdefault(name, REQUIRED if position < required else defaults[position - required])
-        for name in code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]:
-            arguments.setdefault(name, (function.__kwdefaults__ or {}).get(name, REQUIRED))
-        if not code.co_flags & 0x08:
-            return arguments, False
-    return arguments, bool(arguments)
-
-
-def _constructors(cls: type) -> Iterator[Any]:
-    for base in cls.__mro__:
-        function: Any = vars(base).get("__init__")
-        while hasattr(function, "__wrapped__"):
-            function = function.__wrapped__
-        if hasattr(function, "__code__"):
-            yield function
+    from .regularizers import Member
 
 
 def all_options(regularizer: object) -> dict[str, Any]:
     """Return every constructor argument of an instance, the weight first, as it is stored."""
-    for function in _constructors(type(regularizer)):
+    for function in constructors(type(regularizer)):
         flags = function.__code__.co_flags
         if flags & 0x08:  # **kwargs: it hands on what it was given
             continue
@@ -89,23 +55,57 @@ def value_as_written(regularizer: Any) -> str:
     return f"dict({', '.join(f'{name}={value!r}' for name, value in options.items())})"
 
 
+def call_of(members: Iterable[Member]) -> str:
+    """Return the call of `build` that makes a set."""
+    values: dict[str, list[str]] = {}
+    for label, regularizer, built in members:
+        values.setdefault(label, []).append(value_as_written(regularizer) if built else repr(regularizer))
+    lines = {label: row[0] if len(row) == 1 else f"[{', '.join(row)}]" for label, row in values.items()}
+    if all(label.isidentifier() for label in lines):
+        return f"build({', '.join(f'{label}={value}' for label, value in lines.items())})"
+    return f"build({{{', '.join(f'{label!r}: {value}' for label, value in lines.items())}}})"
+
+
+def config_of(members: Iterable[Member]) -> dict[str, Any]:
+    """Return all constructor arguments of a set's members by their labels, as JSON has them.
+
+    Raises
+    ------
+    OptionError
+        If a label is no alias of its class, or an argument cannot be written down.
+    """
+    written: dict[str, list[Any]] = {}
+    for label, regularizer, _ in members:
+        if _class_or_none(label) is not type(regularizer):
+            raise OptionError(
+                f"{label!r} is no alias of {type(regularizer).__name__}, so build could not make it from a config. "
+                "Give it under its alias, or register the class under this one"
+            )
+        options = {}
+        for argument, value in all_options(regularizer).items():
+            try:
+                options[argument] = plain(current_value(value))
+            except (TypeError, GraphError) as error:
+                raise OptionError(f"{label}: {argument}={value!r} cannot be written down: {error}") from None
+        written.setdefault(label, []).append(options)
+    return {label: options[0] if len(options) == 1 else options for label, options in written.items()}
+
+
+def _class_or_none(label: str) -> type | None:
+    try:
+        return class_of(label)
+    except RegkitError:
+        return None
+
+
 def plain(value: Any) -> Any:
     """Return a value as JSON has it; TypeError if there is no form for it."""
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
-    if is_mapping(value):
+    if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise TypeError(f"JSON has no form for {type(value).__name__}")
-
-
-def is_mapping(value: Any) -> bool:
-    """Tell whether a value is a mapping, asking for the abstract class only where it is no dict."""
-    if isinstance(value, dict) or not hasattr(value, "keys"):
-        return isinstance(value, dict)
-    from collections.abc import Mapping
-
-    return isinstance(value, Mapping)
