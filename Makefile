@@ -1,5 +1,5 @@
 # make test: every lane that this machine has a Python for, from built wheels. make demo: the main job on real images.
-# make bench: ratios against doing it by hand, in every lane; a quarter of an hour and more.
+# make bench: what things cost, as ratios to other ways to do them; ARGS=--sizes adds large graphs, which takes an hour.
 # Both need Python 3.9 or later with its headers and venv, and a C++ compiler. Everything else goes into .tools and .nox.
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10 python3.9; do \
@@ -31,4 +31,4 @@ needs:
 		"Install one (Debian: apt-get install g++)."; exit 1; }
 
 clean:
-	rm -rf .tools .nox .cache dist examples/output
+	rm -rf .tools .nox .cache dist examples/output benchmarks/output

@@ -20,18 +20,14 @@ import nox
 HERE = Path(__file__).parent
 WHEELS = HERE / "dist"
 CACHE = HERE / ".cache"
+RESULTS = HERE / "benchmarks" / "output"
 THIRD_PARTY = HERE / "examples" / "third_party"
-BACK_ENDS = (
-    "hatchling>=1.26",
-    "editables",
-    "setuptools>=70.1",
-    "flit-core",
-    "poetry-core",
-    "pdm-backend",
-)  # for distributions that tests make
+#: What distributions that tests make are built with.
+BACK_ENDS = ("hatchling>=1.26", "editables", "setuptools>=70.1", "flit-core", "poetry-core", "pdm-backend")
 STRANGERS = ("acme-sparsity", "acme-tv")  # distributions that come to a lane after our own tests
 PLUGINS = sorted(path.parent for path in HERE.glob("plugins/[!_]*/pyproject.toml"))
 FRAMEWORKS = ("regkit-theanets",)  # plugins that need a framework, and are tested in its lane
+HOSTS = {"theanets": ("theanets==0.7.3", "downhill==0.4.0")}  # frameworks, whose own pins are too old to install
 
 
 @dataclass(frozen=True)
@@ -47,6 +43,7 @@ class Lane:
     demo_pins: tuple[str, ...] = ()
     host: str = ""  # a framework whose tests run in place of the others
     stand_in: bool = False  # runs only where no other lane with a graph library can
+    benchmarks: tuple[str, ...] = ()
 
     @property
     def session(self) -> str:
@@ -90,12 +87,13 @@ THEANO_NEWER = {
     "flags": "blas__ldflags=",
     "demo_pins": ("scikit-learn==1.4.2", "matplotlib==3.8.4"),
 }
+OF_THE_CORE = ("discovery", "building", "hooks")
 LANES = (
-    Lane("bare", "3.9", ("numpy==1.21.6", "pluggy==1.5.0")),
+    Lane("bare", "3.9", ("numpy==1.21.6", "pluggy==1.5.0"), benchmarks=OF_THE_CORE),
     Lane("bare", "3.10", ("numpy", "pluggy==1.6.0")),
-    Lane("bare", "3.11", ("numpy",)),
+    Lane("bare", "3.11", ("numpy",), benchmarks=OF_THE_CORE),
     Lane("bare", "3.12", ("numpy",)),
-    Lane("bare", "3.13", ("numpy",)),
+    Lane("bare", "3.13", ("numpy",), benchmarks=OF_THE_CORE),
     Lane(
         "theano-py39",
         "3.9",
@@ -104,10 +102,23 @@ LANES = (
         demo_pins=("scikit-learn==1.3.2", "matplotlib==3.7.5"),
     ),
     Lane("theano-py310", "3.10", **THEANO_NEWER, stand_in=True),
-    Lane("theano-py311", "3.11", **THEANO_NEWER, test_flags="linker=py"),
-    Lane("aesara-py311", "3.11", ("aesara==2.9.4", "numpy==1.26.4", "scipy==1.12.0"), library="aesara"),
+    Lane("theano-py311", "3.11", **THEANO_NEWER, test_flags="linker=py", benchmarks=("training",)),
+    Lane(
+        "aesara-py311",
+        "3.11",
+        ("aesara==2.9.4", "numpy==1.26.4", "scipy==1.12.0"),
+        library="aesara",
+        benchmarks=("training",),
+    ),
     Lane("pytensor-py311", "3.11", ("pytensor==3.0.7",), library="pytensor", test_flags="linker=cvm"),
-    Lane("pytensor-py312", "3.12", ("pytensor>=3.3",), library="pytensor", test_flags="linker=py"),
+    Lane(
+        "pytensor-py312",
+        "3.12",
+        ("pytensor>=3.3",),
+        library="pytensor",
+        test_flags="linker=py",
+        benchmarks=("training",),
+    ),
     Lane("pytensor-py313", "3.13", ("pytensor>=3.3",), library="pytensor"),
     Lane(
         "theanets",
@@ -115,6 +126,7 @@ LANES = (
         ("theano-pymc==1.1.2", "numpy==1.21.6", "scipy==1.7.3", "six"),
         library="theano",
         host="theanets",
+        benchmarks=("training",),
     ),
 )
 
@@ -226,7 +238,7 @@ def _test_strangers(session: nox.Session, environment: dict[str, str]) -> None:
 def _test_theanets(session: nox.Session, lane: Lane) -> None:
     """Real theanets, in both of Theano's float types; what is compiled to C takes minutes, so only some tests do it."""
     _install(session, lane, "pytest>=8", "click", "rich")
-    session.install("--no-deps", "theanets==0.7.3", "downhill==0.4.0")
+    session.install("--no-deps", *HOSTS[lane.host])
     tests = ("pytest", "plugins/regkit-theanets/tests", *session.posargs)
     for float_type in ("float64", "float32"):
         session.run(*tests, env=lane.environment_with(f"floatX={float_type},mode=FAST_COMPILE"))
@@ -282,16 +294,32 @@ def demo(session: nox.Session) -> None:
 
 @nox.session(python=False)
 def bench(session: nox.Session) -> None:
-    """Benchmarks, in every lane with a graph library."""
+    """Benchmarks, then one picture of them all. With --sizes, large graphs too, which takes an hour."""
+    shutil.rmtree(RESULTS, ignore_errors=True)
     for lane in here:
-        if lane.library and not lane.host:
+        if lane.benchmarks:
             session.notify(f"bench-{lane.session}")
+    session.notify("picture")
+
+
+@nox.session
+def picture(session: nox.Session) -> None:
+    """The picture of what the benchmarks left."""
+    session.install("matplotlib")
+    session.run("python", "benchmarks/picture.py", str(RESULTS))
 
 
 for lane in LANES:
-    if lane.library and not lane.host:
+    if lane.benchmarks:
 
         @nox.session(name=f"bench-{lane.session}", python=lane.python)
         def _bench(session: nox.Session, lane: Lane = lane) -> None:
-            _install(session, lane)
-            session.run("python", "benchmarks/graph_size.py", *session.posargs, env=lane.environment)
+            _install(session, lane, "rich", *(() if lane.library else ("stevedore", "catalogue")))
+            if lane.host:
+                session.install("--no-deps", *HOSTS[lane.host])
+            options = [option for option in session.posargs if option != "--sizes"]
+            for name in lane.benchmarks:
+                into = ("--into", str(RESULTS))
+                session.run("python", f"benchmarks/{name}.py", *into, *options, env=lane.environment)
+            if "--sizes" in session.posargs and lane.library and not lane.host:
+                session.run("python", "benchmarks/graph_size.py", env=lane.environment)

@@ -13,6 +13,7 @@ import matplotlib as mpl
 
 mpl.use("agg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import LogLocator, NullLocator
 
 TITLES = {
     "discovery": "finding and building one regularizer in a fresh process,\nto a raw pass over the metadata",
@@ -53,8 +54,10 @@ def main() -> None:
         panel.set_ylim(len(places) - 0.5, -0.5)
         panel.axvline(1, color="grey", linewidth=0.8)
         panel.set_xscale("log")
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 1.2, 1.5, 2, 3, 5)))
         panel.xaxis.set_major_formatter("{x:g}")
-        panel.xaxis.set_minor_formatter("")
+        panel.xaxis.set_minor_locator(NullLocator())
+        panel.tick_params(axis="x", labelsize=7)
         panel.grid(axis="x", alpha=0.3)
         panel.set_title(TITLES[name], fontsize=9)
     keys = [plt.Line2D([], [], marker="o", linestyle="", color=f"C{n}") for n in range(len(pythons))]
