@@ -123,6 +123,23 @@ def test_what_depends_on_a_declared_failure_says_so(wrong):
 
 
 @pytest.mark.parametrize(
+    ("argument", "given", "accepted"),
+    [
+        ("aliases", "hidden_l1", "a sequence of names"),
+        ("options", 3, "a mapping"),
+        ("twin", 3, "a function"),
+        ("network", "small", "a regkit.testing.Network"),
+        ("expected_failures", ["pickles"], "a mapping of checks to reasons"),
+        ("libraries", "numpy", "a sequence of theano, aesara, pytensor, numpy"),
+    ],
+)
+def test_an_argument_of_another_kind_is_refused_by_name(wrong, argument, given, accepted):
+    with pytest.raises(regkit.OptionError) as error:
+        check_regularizer(wrong.Power, **{argument: given})
+    assert str(error.value).startswith(f"{argument} is {given!r}; accepted: {accepted}")
+
+
+@pytest.mark.parametrize(
     ("declared", "message"),
     [
         ({"no_such_check": "why"}, "expected_failures names 'no_such_check', which is no check. The checks: hook_"),

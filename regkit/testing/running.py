@@ -143,6 +143,10 @@ class Conformance:
         libraries: Sequence[str] | None = None,
     ) -> None:
         self.subject = subject
+        if expected_failures is not None and not isinstance(expected_failures, Mapping):
+            raise OptionError(f"expected_failures is {expected_failures!r}; accepted: a mapping of checks to reasons")
+        if libraries is not None and (isinstance(libraries, str) or not isinstance(libraries, Sequence)):
+            raise OptionError(f"libraries is {libraries!r}; accepted: a sequence of {', '.join(LIBRARIES)}, numpy")
         self._expected = dict(expected_failures or {})
         names = ["numpy", *(installed_libraries() if libraries is None else libraries)]
         for name in names[1:]:

@@ -42,6 +42,14 @@ class Subject:
         self.cls: type = class_of(regularizer) if isinstance(regularizer, str) else regularizer
         if not isinstance(self.cls, type) or not has_hooks(self.cls):
             raise OptionError(f"{self.cls!r} is no regularizer. Accepted: an alias, or a class with hooks")
+        if aliases is not None and (isinstance(aliases, str) or not isinstance(aliases, Sequence)):
+            raise OptionError(f"aliases is {aliases!r}; accepted: a sequence of names, or None for those installed")
+        if options is not None and not isinstance(options, Mapping):
+            raise OptionError(f"options is {options!r}; accepted: a mapping of the constructor's arguments")
+        if twin is not None and not callable(twin):
+            raise OptionError(f"twin is {twin!r}; accepted: a function of (regularizer, layers, outputs), in NumPy")
+        if network is not None and not isinstance(network, Network):
+            raise OptionError(f"network is {network!r}; accepted: a regkit.testing.Network")
         self.name = regularizer if isinstance(regularizer, str) else self.cls.__name__
         self.aliases_are_given = aliases is not None
         self.aliases = _installed_aliases(self.cls) if aliases is None else tuple(aliases)
