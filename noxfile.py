@@ -123,7 +123,7 @@ LANES = (
     Lane(
         "theanets",
         "3.9",
-        ("theano-pymc==1.1.2", "numpy==1.21.6", "scipy==1.7.3", "six"),
+        ("theano-pymc==1.1.2", "numpy==1.21.6", "scipy==1.7.3", "six", "click"),
         library="theano",
         host="theanets",
         benchmarks=("training",),

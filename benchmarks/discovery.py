@@ -183,7 +183,7 @@ def measure(scratch: Path, size: int, advertisers: int, rounds: int) -> list[Row
             continue
         tree = str(scratch / ("ours" if name == OURS else "others"))
         contestants[name] = Contestant(program, [tree, *library], str(scratch / "cache"))
-    times = in_turns(contestants, rounds)
+    times = in_turns(contestants, rounds if size > 100 else 2 * rounds)  # the shortest vary most
     bare = statistics.median(contestants["bare interpreter"].whole)
     notes = {}
     for name in contestants:

@@ -72,7 +72,7 @@ class Quiet(regkit.Regularizer):
 
 
 def measure(number: int, rounds: int) -> list[Row]:
-    """Return the rows of one number of regularizers."""
+    """Return the rows of one number R of regularizers."""
     manager = pluggy.PluginManager("bare")
     manager.add_hookspecs(Specifications)
     for _ in range(number):
@@ -92,7 +92,7 @@ def measure(number: int, rounds: int) -> list[Row]:
         ours()  # registers
         times = in_turns({"pluggy's call": seconds_of(bare), OURS: seconds_of(ours)}, rounds)
         notes = {OURS: f"{1e6 * sorted(times[OURS])[rounds // 2]:.0f} us"}
-        rows += ratios("hooks", f"{name}, {number} regularizers", times, "pluggy's call", notes)
+        rows += ratios("hooks", f"{name}, R={number}", times, "pluggy's call", notes)
     return rows
 
 

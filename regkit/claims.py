@@ -101,7 +101,7 @@ class Installed:
 def installed() -> Installed:
     """Return what is installed, parsed once for each reading."""
     global _last
-    files = discovery.installed()
+    files = discovery.files()
     if _last is None or _last.files is not files:
         _last = Installed(files)
     return _last

@@ -74,7 +74,7 @@ def targets_of(alias: str) -> "set[str]":
     """
     name = alias.encode("utf-8", "surrogatepass")
     found: set[str] = set()
-    for _, data in installed():
+    for _, data in files():
         if name in data:
             try:
                 found.update(target for _, claimed, target in entries(data) if claimed == alias)
@@ -83,14 +83,14 @@ def targets_of(alias: str) -> "set[str]":
     return found
 
 
-def installed() -> "list[tuple[Place, bytes]]":
+def files() -> "list[tuple[Place, bytes]]":
     """Return where files of entry points with our group are, and what they hold; read once and then remembered."""
     global _files
-    files = _files
-    if files is None:
+    found = _files
+    if found is None:
         with _lock:
-            files = _files = read() if _files is None else _files
-    return files
+            found = _files = read() if _files is None else _files
+    return found
 
 
 def forget() -> None:
@@ -106,7 +106,7 @@ def read() -> "list[tuple[Place, bytes]]":
 
     Of one distribution, what an earlier place has is what an import would find.
     """
-    files: list[tuple[Place, bytes]] = []
+    found: list[tuple[Place, bytes]] = []
     folders: list[str] = []  # the names of all metadata folders so far
     names: set[str] = set()  # of the distributions in them, worked out where a later place has one of ours
     for finder in sys.meta_path:
@@ -114,16 +114,16 @@ def read() -> "list[tuple[Place, bytes]]":
             continue
         if getattr(finder, "__name__", None) == "PathFinder" and isinstance(finder, type):
             for entry in dict.fromkeys([path for path in sys.path if isinstance(path, str)]):
-                _read_entry(finder, entry, files, folders, names)
+                _read_entry(finder, entry, found, folders, names)
         else:
             from .claims import by_importlib_metadata
 
-            files += by_importlib_metadata(finder, None, folders, names)
-    return files
+            found += by_importlib_metadata(finder, None, folders, names)
+    return found
 
 
 def _read_entry(
-    finder: type, entry: str, files: "list[tuple[Place, bytes]]", earlier: "list[str]", names: "set[str]"
+    finder: type, entry: str, found: "list[tuple[Place, bytes]]", earlier: "list[str]", names: "set[str]"
 ) -> None:
     """Read one entry of the path."""
     try:
@@ -135,7 +135,7 @@ def _read_entry(
     if children is None or entry.lower().rstrip("/\\").endswith(".egg"):
         from .claims import by_importlib_metadata
 
-        files += by_importlib_metadata(finder, entry, earlier, names)
+        found += by_importlib_metadata(finder, entry, earlier, names)
         return
     folders = [child for child in children if child.lower().endswith((".dist-info", ".egg-info"))]
     prefix = os.path.join(entry, "")
@@ -144,7 +144,9 @@ def _read_entry(
         from .claims import not_hidden
 
         ours = not_hidden(ours, earlier, names)
-    files += sorted([(prefix + folder, data) for folder, data in ours])  # in no order of the file system's
+    if ours and not os.path.isabs(entry):  # its metadata may be wanted when the process has gone elsewhere
+        prefix = os.path.join(os.path.abspath(entry), "")
+    found += sorted([(prefix + folder, data) for folder, data in ours])  # in no order of the file system's
     earlier += folders
 
 
@@ -207,9 +209,9 @@ def _load(alias: str, target: str) -> type:
         if not isinstance(found, type):
             raise ImportError(f"it is {found!r}, not a class")
     except (Exception, SystemExit) as error:  # whatever a plugin does while it is imported
-        from .claims import installed as parsed
+        from .claims import installed
 
-        provider = ", ".join(map(str, parsed().claims(alias)))
+        provider = ", ".join(map(str, installed().claims(alias)))
         raise regkit.PluginLoadError(
             f"alias {alias!r} of {provider} could not be loaded: {type(error).__name__}: {error}. "
             "Mend or uninstall that distribution; the others are not concerned"

@@ -267,3 +267,12 @@ def test_of_1000_advertisers_only_the_one_that_is_asked_for_is_imported(installe
     assert [name for name in sys.modules if name.startswith("acme_of_many_")] == ["acme_of_many_77"]
     assert len(regkit.available()) >= 1000
     assert [name for name in sys.modules if name.startswith("acme_of_many_")] == ["acme_of_many_77"]
+
+
+def test_a_relative_entry_is_read_from_where_the_process_was(installed, monkeypatch, tmp_path):
+    monkeypatch.chdir(INSTALLED)
+    monkeypatch.setattr(sys, "path", ["healthy", *sys.path])
+    installed()
+    regkit.build(acme_healthy=0.1)
+    monkeypatch.chdir(tmp_path)
+    assert str(regkit.available()["acme_healthy"][0]) == "acme-healthy 1.0 (acme_healthy:Healthy)"
