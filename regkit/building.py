@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from .discovery import class_of
 from .errors import OptionError, RegkitError
-from .regularizer import ACCEPTED_WEIGHT, checked_weight, weight_of
+from .options import ACCEPTED_WEIGHT, checked_weight, weight_of
 from .signatures import REQUIRED, constructor_arguments, has_hooks, implemented
 
 TYPE_CHECKING = False

@@ -16,8 +16,6 @@ from _thread import allocate_lock  # threading.Lock, without the cost of importi
 
 import regkit
 
-from .regularizer import hooks_are_plain
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -216,6 +214,8 @@ def _load(alias: str, target: str) -> type:
             f"alias {alias!r} of {provider} could not be loaded: {type(error).__name__}: {error}. "
             "Mend or uninstall that distribution; the others are not concerned"
         ) from error
+    from .regularizers import hooks_are_plain  # whose module imports this one
+
     if not hooks_are_plain(found):
         from .signatures import implemented
 

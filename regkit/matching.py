@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .errors import GraphError, NoMatchError, OptionError
-from .regularizer import checked_pattern
+from .options import checked_pattern
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

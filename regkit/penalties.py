@@ -10,7 +10,7 @@ import numpy as np
 from .errors import GraphError
 from .graph.arithmetic import as_float, cast, total
 from .graph.libraries import common_library, current_value, float_x, is_symbolic, library
-from .regularizer import checked_weight, weight_of
+from .options import checked_weight, weight_of
 
 
 class Term(NamedTuple):

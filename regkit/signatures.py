@@ -6,7 +6,7 @@ Read from code objects: `inspect` costs more than the rest of a build.
 from __future__ import annotations
 
 from .errors import HookSignatureError
-from .regularizer import HOOKS, MARK, Regularizer
+from .regularizers import HOOKS, MARK, Regularizer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ from ..discovery import class_of
 from ..errors import OptionError
 from ..manager import Adapter
 from ..registry import available
-from ..regularizer import Regularizer
-from ..regularizers import RegularizerSet
+from ..regularizers import Regularizer, RegularizerSet
 from ..signatures import constructor_arguments, has_hooks, implemented
 from .libraries import Arrays, Values
 from .network import Network
