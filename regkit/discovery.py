@@ -44,24 +44,23 @@ def class_of(alias: str) -> type:
     ------
     UnknownAliasError, AliasConflictError, PluginLoadError, HookSignatureError
     """
-    return registered.get(alias) or _loaded_class(alias)[0]
+    return registered.get(alias) or (_loaded.get(alias) or _load(alias))[0]
 
 
 def identity_of(alias: str) -> object:
     """Return what is equal for two aliases of one regularizer: the registered class, or the target in the metadata."""
-    return registered.get(alias) or _loaded_class(alias)[1]
+    return registered.get(alias) or (_loaded.get(alias) or _load(alias))[1]
 
 
-def _loaded_class(alias: str) -> "tuple[type, str]":
-    loaded = _loaded.get(alias)
-    if loaded is None:
-        targets = targets_of(alias)
-        if len(targets) != 1:
-            from .registry import not_one_target
+def _load(alias: str) -> "tuple[type, str]":
+    """Load the class of an installed alias; return it with its target."""
+    targets = targets_of(alias)
+    if len(targets) != 1:
+        from .registry import not_one_target
 
-            raise not_one_target(alias)
-        (target,) = targets
-        loaded = _loaded[alias] = _load(alias, target), target
+        raise not_one_target(alias)
+    (target,) = targets
+    loaded = _loaded[alias] = _import(alias, target), target
     return loaded
 
 
@@ -195,7 +194,7 @@ def _target(value: str) -> str:
     return f"{module.strip()}{colon}{attribute.strip()}"
 
 
-def _load(alias: str, target: str) -> type:
+def _import(alias: str, target: str) -> type:
     module, _, attribute = target.partition(":")
     try:
         if not module or not attribute:

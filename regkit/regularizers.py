@@ -411,7 +411,7 @@ def build(options: "Mapping[str, Any] | None" = None, /, **aliases: "Any") -> "R
     members: list[Member] = []
     for alias, value in aliases.items():
         arguments = value if type(value) is dict else {"weight": value}
-        regularizer = _plainly_built(alias, arguments, arguments.get("weight"))
+        regularizer = _plainly_built(alias, arguments) if is_plain_number(arguments.get("weight")) else None
         if regularizer is not None:
             members.append((alias, regularizer, True))
         else:
@@ -423,13 +423,8 @@ def build(options: "Mapping[str, Any] | None" = None, /, **aliases: "Any") -> "R
     return RegularizerSet(members)
 
 
-def _plainly_built(alias: str, arguments: "dict[str, Any]", weight: "Any") -> "Any":
-    """Return a regularizer with a plain number for a weight, as nearly all are given.
-
-    None where :mod:`regkit.building` has to find out what is unusual, or wrong.
-    """
-    if not is_plain_number(weight):
-        return None
+def _plainly_built(alias: str, arguments: "dict[str, Any]") -> "Any":
+    """Return the regularizer of a constructor's arguments, or None where it has to be found out what is wrong."""
     cls = class_of(alias)
     try:
         regularizer = cls(**arguments)
