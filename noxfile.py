@@ -22,8 +22,8 @@ WHEELS = HERE / "dist"
 CACHE = HERE / ".cache"
 RESULTS = HERE / "benchmarks" / "output"
 THIRD_PARTY = HERE / "examples" / "third_party"
-#: What distributions that tests make are built with. theano-pymc's scan needs a setuptools that has pkg_resources.
-BACK_ENDS = ("hatchling>=1.26", "editables", "setuptools>=70.1,<81", "flit-core", "poetry-core", "pdm-backend")
+#: What distributions that tests make are built with. Aesara needs a setuptools before 74, theano-pymc one before 82.
+BACK_ENDS = ("hatchling>=1.26", "editables", "setuptools>=70.1,<74", "flit-core", "poetry-core", "pdm-backend")
 STRANGERS = ("acme-sparsity", "acme-tv")  # distributions that come to a lane after our own tests
 PLUGINS = sorted(path.parent for path in HERE.glob("plugins/[!_]*/pyproject.toml"))
 FRAMEWORKS = ("regkit-theanets",)  # plugins that need a framework, and are tested in its lane

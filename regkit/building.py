@@ -5,10 +5,12 @@ A plain number needs none of this: see :mod:`regkit.regularizers`.
 
 from __future__ import annotations
 
+from .arguments import REQUIRED, constructor_arguments, is_mapping, weight_of
 from .discovery import class_of
 from .errors import OptionError, RegkitError
-from .options import ACCEPTED_WEIGHT, checked_weight, weight_of
-from .signatures import REQUIRED, constructor_arguments, has_hooks, implemented
+from .options import ACCEPTED_WEIGHT, checked_weight
+from .signatures import has_hooks, implemented
+from .wording import nearest, warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 def merged(options: Mapping[str, Any], aliases: dict[str, Any]) -> dict[str, Any]:
     """Return the aliases of a mapping, then those of keywords; an alias may be in one of them only."""
-    if not _is_mapping(options):
+    if not is_mapping(options):
         raise OptionError(f"build got {options!r}; accepted: a mapping of aliases to values, and keywords")
     values = dict(options)
     for alias in values:
@@ -55,7 +57,7 @@ def built(alias: str, value: Any) -> list[tuple[Any, bool]]:
 def construct(alias: str, cls: type, value: Any) -> Any:
     """Return the regularizer that a number or a mapping stands for, of a class."""
     arguments, takes_others = constructor_arguments(cls)
-    given_options = _is_mapping(value)
+    given_options = is_mapping(value)
     options = dict(value) if given_options else {"weight": value}
     _check_names(cls, options, arguments, takes_others)
     if "weight" in options:
@@ -73,8 +75,6 @@ def construct(alias: str, cls: type, value: Any) -> Any:
         raise OptionError(f"{cls.__name__}({written}) is refused: {error}") from error
     weight_of(regularizer)  # it is an error not to store it
     if given_options and "weight" in arguments and "weight" not in options and _is_zero(weight_of(regularizer)):
-        from .registry import warn
-
         warn(f"alias {alias!r}: {cls.__name__} was given no weight, so its weight is 0 and it has no effect")
     return regularizer
 
@@ -83,8 +83,6 @@ def _check_names(cls: type, options: dict[str, Any], arguments: dict[str, Any], 
     """Raise if an option is no argument of the constructor, or it needs one that is missing."""
     for name in options:
         if name not in arguments and not (takes_others and isinstance(name, str)):
-            from .registry import nearest
-
             suggestion = nearest(name, arguments, cutoff=0.6)
             raise OptionError(
                 f"{cls.__name__} got {name}={options[name]!r}, which is no argument of it."
@@ -98,15 +96,6 @@ def _check_names(cls: type, options: dict[str, Any], arguments: dict[str, Any], 
 
 def _accepted_values() -> str:
     return f"{ACCEPTED_WEIGHT}, a mapping of constructor arguments, a regularizer, a list of these, or None"
-
-
-def _is_mapping(value: Any) -> bool:
-    """Tell whether a value is a mapping, asking for the abstract class only where it is no dict."""
-    if isinstance(value, dict) or not hasattr(value, "keys"):
-        return isinstance(value, dict)
-    from collections.abc import Mapping
-
-    return isinstance(value, Mapping)
 
 
 def _is_zero(weight: Any) -> bool:

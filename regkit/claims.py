@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import os
 
-from . import discovery
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
+    from collections.abc import Callable, Iterable
+    from typing import Any, Union
 
-    from .discovery import Place
+    Place = Union[str, "Distribution"]  # a metadata folder, or what another finder has
+    Entries = Callable[[bytes], Iterable[tuple[int, Union[str, None], str]]]
 
     _Triple = tuple[str | None, str | None, str]
 else:
@@ -61,9 +60,9 @@ class Claim(_Triple):  # a named tuple, without the cost of importing collection
 
 
 class Installed:
-    """What one reading found, parsed: every alias, and who claims it."""
+    """What one reading found, parsed by a function for the entries of a file: every alias, and who claims it."""
 
-    def __init__(self, files: list[tuple[Place, bytes]]) -> None:
+    def __init__(self, files: list[tuple[Place, bytes]], entries: Entries) -> None:
         self.files = files
         #: What could not be read.
         self.problems: list[str] = []
@@ -71,12 +70,12 @@ class Installed:
         for place, data in files:
             distribution = _in_folder(place) if isinstance(place, str) else place
             try:
-                self._parse(distribution, data)
+                self._add(distribution, entries(data))
             except UnicodeDecodeError as error:
                 self.problems.append(f"{distribution.folder}: entry_points.txt is not UTF-8 ({error.reason})")
 
-    def _parse(self, distribution: Distribution, data: bytes) -> None:
-        for line, alias, target in discovery.entries(data):
+    def _add(self, distribution: Distribution, entries: Iterable[tuple[int, str | None, str]]) -> None:
+        for line, alias, target in entries:
             if alias is None:
                 self.problems.append(f"{distribution.folder}: entry_points.txt, line {line} is not alias = target")
             else:
@@ -96,18 +95,6 @@ class Installed:
         """Return the metadata folders in which a claim of an alias stands."""
         sources = self._sources.get(alias, [])
         return [distribution.folder for distribution, target in sources if distribution.claim(target) == claim]
-
-
-def installed() -> Installed:
-    """Return what is installed, parsed once for each reading."""
-    global _last
-    files = discovery.files()
-    if _last is None or _last.files is not files:
-        _last = Installed(files)
-    return _last
-
-
-_last: Installed | None = None
 
 
 class Distribution:
@@ -142,7 +129,7 @@ def _in_folder(folder: str) -> Distribution:
 def by_importlib_metadata(
     finder: Any, entry: str | None, folders: list[str], names: set[str]
 ) -> list[tuple[Place, bytes]]:
-    """Return the files of our group that `importlib.metadata` knows of a finder, or of one entry of the path.
+    """Return the files of entry points that `importlib.metadata` knows of a finder, or of one entry of the path.
 
     A distribution that cannot be read is as if it were not there. `folders` and `names` are those of `not_hidden`, and
     get the names of what was found.
@@ -155,7 +142,7 @@ def by_importlib_metadata(
     except Exception:  # a finder of somebody else's; theirs must not harm ours
         return []
     _name_folders(folders, names)
-    ours: list[tuple[Place, bytes]] = []
+    found: list[tuple[Place, bytes]] = []
     here = set()
     for distribution in distributions:
         name = ""
@@ -167,10 +154,10 @@ def by_importlib_metadata(
         except Exception:  # as above
             continue
         here.add(normalized(name))
-        if discovery.GROUP.encode() in data and normalized(name) not in names:
-            ours.append((Distribution(name or entry or "unknown", distribution.read_text), data))
+        if normalized(name) not in names:
+            found.append((Distribution(name or entry or "unknown", distribution.read_text), data))
     names |= here - {""}
-    return ours
+    return found
 
 
 def not_hidden(ours: list[tuple[str, bytes]], folders: list[str], names: set[str]) -> list[tuple[str, bytes]]:

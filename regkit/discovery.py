@@ -16,14 +16,13 @@ from _thread import allocate_lock  # threading.Lock, without the cost of importi
 
 import regkit
 
+from .regularizer import hooks_are_plain
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Union
 
-    from .claims import Distribution
-
-    Place = Union[str, Distribution]  # a metadata folder, or what another finder has
+    from .claims import Installed, Place
 
 GROUP = "regkit.regularizers"
 _GROUP = GROUP.encode()
@@ -34,6 +33,7 @@ registered: "dict[str, type]" = {}
 
 _lock = allocate_lock()
 _files: "list[tuple[Place, bytes]] | None" = None
+_parsed: "Installed | None" = None
 _loaded: "dict[str, tuple[type, str]]" = {}
 
 
@@ -56,9 +56,9 @@ def _load(alias: str) -> "tuple[type, str]":
     """Load the class of an installed alias; return it with its target."""
     targets = targets_of(alias)
     if len(targets) != 1:
-        from .registry import not_one_target
+        from .wording import not_one_target
 
-        raise not_one_target(alias)
+        raise not_one_target(alias, installed(), registered)
     (target,) = targets
     loaded = _loaded[alias] = _import(alias, target), target
     return loaded
@@ -90,6 +90,17 @@ def files() -> "list[tuple[Place, bytes]]":
     return found
 
 
+def installed() -> "Installed":
+    """Return what is installed with all that is known of it, parsed once for each reading."""
+    global _parsed
+    found, parsed = files(), _parsed
+    if parsed is None or parsed.files is not found:
+        from .claims import Installed
+
+        parsed = _parsed = Installed(found, entries)
+    return parsed
+
+
 def forget() -> None:
     """Forget what was read and loaded; what was registered stays."""
     global _files
@@ -115,7 +126,7 @@ def read() -> "list[tuple[Place, bytes]]":
         else:
             from .claims import by_importlib_metadata
 
-            found += by_importlib_metadata(finder, None, folders, names)
+            found += _of_our_group(by_importlib_metadata(finder, None, folders, names))
     return found
 
 
@@ -132,7 +143,7 @@ def _read_entry(
     if children is None or entry.lower().rstrip("/\\").endswith(".egg"):
         from .claims import by_importlib_metadata
 
-        found += by_importlib_metadata(finder, entry, earlier, names)
+        found += _of_our_group(by_importlib_metadata(finder, entry, earlier, names))
         return
     folders = [child for child in children if child.lower().endswith((".dist-info", ".egg-info"))]
     prefix = os.path.join(entry, "")
@@ -145,6 +156,10 @@ def _read_entry(
         prefix = os.path.join(os.path.abspath(entry), "")
     found += sorted([(prefix + folder, data) for folder, data in ours])  # in no order of the file system's
     earlier += folders
+
+
+def _of_our_group(files: "list[tuple[Place, bytes]]") -> "list[tuple[Place, bytes]]":
+    return [(place, data) for place, data in files if _GROUP in data]
 
 
 def _bytes(path: str) -> bytes:
@@ -206,15 +221,11 @@ def _import(alias: str, target: str) -> type:
         if not isinstance(found, type):
             raise ImportError(f"it is {found!r}, not a class")
     except (Exception, SystemExit) as error:  # whatever a plugin does while it is imported
-        from .claims import installed
-
         provider = ", ".join(map(str, installed().claims(alias)))
         raise regkit.PluginLoadError(
             f"alias {alias!r} of {provider} could not be loaded: {type(error).__name__}: {error}. "
             "Mend or uninstall that distribution; the others are not concerned"
         ) from error
-    from .regularizers import hooks_are_plain  # whose module imports this one
-
     if not hooks_are_plain(found):
         from .signatures import implemented
 

@@ -8,7 +8,7 @@ import pluggy
 
 from .errors import GraphError, NoMatchError, RegkitError
 from .matching import globs_of, matches
-from .regularizers import HOOKS, Regularizer
+from .regularizer import HOOKS, Regularizer
 from .signatures import implemented
 
 if TYPE_CHECKING:

@@ -5,17 +5,19 @@ A plain number and a glob need none of this: see `Regularizer`.
 
 from __future__ import annotations
 
+import sys
+
 from .errors import GraphError, OptionError
 from .graph.libraries import is_symbolic
-from .regularizers import LARGEST_FLOAT
-from .signatures import constructor_arguments
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Sequence
+    from typing import Any, Union
 
-    from .regularizers import Pattern
+    Pattern = Union[str, Sequence[str], None]
 
+LARGEST_FLOAT = sys.float_info.max
 ACCEPTED_WEIGHT = "a finite real number of at least 0, or a scalar of a graph library"
 
 
@@ -51,20 +53,3 @@ def checked_pattern(owner: str, pattern: Any) -> Pattern:
     if isinstance(pattern, (list, tuple)) and pattern and all(isinstance(glob, str) for glob in pattern):
         return tuple(pattern)
     raise OptionError(f"{owner} got pattern={pattern!r}; accepted: None, a glob, or a list of one or more globs")
-
-
-def weight_of(regularizer: object) -> Any:
-    """Return the weight of any regularizer; 1 if its class has no such thing.
-
-    Raises
-    ------
-    OptionError
-        If its constructor takes a weight and does not store it under that name.
-    """
-    if hasattr(regularizer, "weight"):
-        return regularizer.weight
-    if "weight" in constructor_arguments(type(regularizer))[0]:
-        raise OptionError(
-            f"{type(regularizer).__name__} takes a weight and does not store it. Set self.weight in its constructor"
-        )
-    return 1

@@ -1,21 +1,17 @@
-"""The aliases there are: listed, registered, told apart from other keywords; and what errors say of them."""
+"""The aliases there are: listed, registered, told apart from other keywords."""
 
 from __future__ import annotations
 
-import sys
-
 from . import discovery
-from .claims import Claim, installed
-from .errors import AliasConflictError, OptionError, RegkitError, UnknownAliasError
+from .claims import Claim
+from .errors import AliasConflictError, OptionError
 from .signatures import implemented
+from .wording import nearest, warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from typing import Any
-
-#: How many aliases an error lists.
-_LISTED = 20
 
 
 def available() -> dict[str, tuple[Claim, ...]]:
@@ -124,58 +120,10 @@ def split(kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _aliases() -> list[str]:
-    return sorted({*installed().aliases, *discovery.registered})
+    return sorted({*discovery.installed().aliases, *discovery.registered})
 
 
 def _claims(alias: str) -> tuple[Claim, ...]:
     cls = discovery.registered.get(alias)
     here = () if cls is None else (Claim(None, None, f"{cls.__module__}:{cls.__qualname__}"),)
-    return (*here, *installed().claims(alias))
-
-
-def not_one_target(alias: str) -> RegkitError:
-    """Return the error of an alias that nothing claims, or that has several targets."""
-    claims = installed().claims(alias)
-    return AliasConflictError(_conflict(alias, claims)) if claims else UnknownAliasError(_unknown(alias))
-
-
-def _unknown(alias: str) -> str:
-    aliases = _aliases()
-    suggestion = nearest(alias, aliases, cutoff=0.6)
-    listed = ", ".join(aliases[:_LISTED]) or "none; regkit-hidden-l1 brings the first"
-    more = f" and {len(aliases) - _LISTED} more" if len(aliases) > _LISTED else ""
-    problems = "".join(f"\nNot readable: {problem}" for problem in installed().problems)
-    return (
-        f"no installed plugin provides {alias!r}."
-        f"{f' Did you mean {suggestion!r}?' if suggestion else ''} Installed aliases: {listed}{more}{problems}"
-    )
-
-
-def _conflict(alias: str, claims: tuple[Claim, ...]) -> str:
-    instance = f"{claims[0].target.rpartition(':')[2]}(...)"
-    written = f"{alias}={instance}" if alias.isidentifier() else f"{{{alias!r}: {instance}}}"
-    claimants = "distributions" if len({claim[:2] for claim in claims}) > 1 else "entry points of one distribution"
-    return (
-        f"alias {alias!r} is claimed by {len(claims)} {claimants}: "
-        f"{', '.join(map(str, claims))}. "
-        f"Uninstall one, or pass an instance: build({written})"
-    )
-
-
-def nearest(name: object, names: Iterable[str], cutoff: float) -> str | None:
-    """Return the name that one was probably meant to be, if any is as near as that."""
-    from difflib import get_close_matches
-
-    return next(iter(get_close_matches(str(name), list(names), n=1, cutoff=cutoff)), None)
-
-
-def warn(message: str) -> None:
-    """Warn the nearest caller that is not regkit."""
-    import warnings
-
-    stacklevel = 2
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "regkit":
-        frame = frame.f_back
-        stacklevel += 1
-    warnings.warn(message, UserWarning, stacklevel=stacklevel)
+    return (*here, *discovery.installed().claims(alias))

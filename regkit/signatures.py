@@ -1,4 +1,4 @@
-"""What the hooks and the constructor of a class take.
+"""Which hooks a class implements, and what they take.
 
 Read from code objects: `inspect` costs more than the rest of a build.
 """
@@ -6,11 +6,10 @@ Read from code objects: `inspect` costs more than the rest of a build.
 from __future__ import annotations
 
 from .errors import HookSignatureError
-from .regularizers import HOOKS, MARK, Regularizer
+from .regularizer import HOOKS, MARK, Regularizer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import Any
 
 
@@ -122,41 +121,3 @@ def _signature(name: str) -> str:
 
 def _hooks_in_words() -> str:
     return ", ".join(_signature(name) for name in HOOKS)
-
-
-class _Required:
-    def __repr__(self) -> str:
-        return "<required>"
-
-
-REQUIRED: Any = _Required()
-
-
-def constructor_arguments(cls: type) -> tuple[dict[str, Any], bool]:
-    """Return the constructor's arguments with their defaults, and whether it takes any others as well.
-
-    A constructor with ``**kwargs`` hands them to the next one, as cooperative classes do.
-    """
-    arguments: dict[str, Any] = {}
-    for function in constructors(cls):
-        code = function.__code__
-        names = code.co_varnames[1 : code.co_argcount]
-        defaults = function.__defaults__ or ()
-        required = len(names) - len(defaults)
-        for position, name in enumerate(names):
-            arguments.setdefault(name, REQUIRED if position < required else defaults[position - required])
-        for name in code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]:
-            arguments.setdefault(name, (function.__kwdefaults__ or {}).get(name, REQUIRED))
-        if not code.co_flags & 0x08:
-            return arguments, False
-    return arguments, bool(arguments)
-
-
-def constructors(cls: type) -> Iterator[Any]:
-    """Yield the functions that make an instance of a class, nearest first."""
-    for base in cls.__mro__:
-        function: Any = vars(base).get("__init__")
-        while hasattr(function, "__wrapped__"):
-            function = function.__wrapped__
-        if hasattr(function, "__code__"):
-            yield function

@@ -1,58 +1,17 @@
-"""How regularizers and sets of them are written down: as the call that makes them, and as a config."""
+"""How sets are written down: as the call that makes them, and as a config."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from .arguments import all_options, plain, value_as_written
 from .discovery import class_of
 from .errors import GraphError, OptionError, RegkitError
 from .graph.libraries import current_value
-from .signatures import constructor_arguments, constructors
 
 if TYPE_CHECKING:
-    from .regularizers import Member
-
-
-def all_options(regularizer: object) -> dict[str, Any]:
-    """Return every constructor argument of an instance, the weight first, as it is stored."""
-    for function in constructors(type(regularizer)):
-        flags = function.__code__.co_flags
-        if flags & 0x08:  # **kwargs: it hands on what it was given
-            continue
-        if flags & 0x04:
-            raise OptionError(f"the constructor of {type(regularizer).__name__} takes *args, which have no names")
-        break
-    names = sorted(constructor_arguments(type(regularizer))[0], key=lambda name: name != "weight")
-    missing = [name for name in names if not hasattr(regularizer, name)]
-    if missing:
-        raise OptionError(
-            f"{type(regularizer).__name__} does not store its argument {missing[0]!r} under that name, "
-            f"so it cannot be written down. Set self.{missing[0]} in its constructor"
-        )
-    return {name: getattr(regularizer, name) for name in names}
-
-
-def changed_options(regularizer: object) -> dict[str, Any]:
-    """Return the constructor arguments of an instance that differ from their defaults, the weight first."""
-    defaults, _ = constructor_arguments(type(regularizer))
-    names = sorted((name for name in defaults if hasattr(regularizer, name)), key=lambda name: name != "weight")
-    options = {name: getattr(regularizer, name) for name in names}
-    return {name: value for name, value in options.items() if not _same(value, defaults[name])}
-
-
-def _same(value: Any, default: Any) -> bool:
-    """Equality that an array, or an expression that overloads ``==``, cannot upset."""
-    plain = isinstance(value, (int, float, str)) and type(value) is type(default)
-    return value is default or (plain and bool(value == default))
-
-
-def value_as_written(regularizer: Any) -> str:
-    """Return the value that an alias was given for a regularizer, as the user would write it."""
-    options = changed_options(regularizer)
-    if hasattr(regularizer, "weight") and not (options.keys() - {"weight"}):
-        return repr(regularizer.weight)
-    return f"dict({', '.join(f'{name}={value!r}' for name, value in options.items())})"
+    Member = tuple[str, Any, bool]  # of a set: label, regularizer, whether it was built from the label
 
 
 def call_of(members: Iterable[Member]) -> str:
@@ -96,16 +55,3 @@ def _class_or_none(label: str) -> type | None:
         return class_of(label)
     except RegkitError:
         return None
-
-
-def plain(value: Any) -> Any:
-    """Return a value as JSON has it; TypeError if there is no form for it."""
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    raise TypeError(f"JSON has no form for {type(value).__name__}")

@@ -9,10 +9,10 @@ import sys
 
 import click
 
+from ..arguments import REQUIRED, constructor_arguments
 from ..discovery import class_of
 from ..errors import RegkitError
 from ..registry import available
-from ..signatures import REQUIRED, constructor_arguments
 from .states import states
 from .terminal import Failure, console, print_table
 

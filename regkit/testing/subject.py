@@ -6,12 +6,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..arguments import constructor_arguments
 from ..discovery import class_of
 from ..errors import OptionError
 from ..manager import Adapter
 from ..registry import available
-from ..regularizers import Regularizer, RegularizerSet
-from ..signatures import constructor_arguments, has_hooks, implemented
+from ..regularizer import Regularizer
+from ..regularizers import RegularizerSet
+from ..signatures import has_hooks, implemented
 from .libraries import Arrays, Values
 from .network import Network
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from ...arguments import REQUIRED, all_options, constructor_arguments, plain
 from ...building import construct
 from ...discovery import class_of
 from ...errors import OptionError
 from ...graph.libraries import LIBRARIES
-from ...signatures import REQUIRED, constructor_arguments, implemented
-from ...writing import all_options, plain
+from ...signatures import implemented
 from ..running import CLASS, check
 from ..subject import NotApplicable, Subject
 
