@@ -58,7 +58,10 @@ def arguments(description: str | None, rounds: int) -> argparse.Namespace:
         "--rounds", type=int, default=rounds, help="turns that each contestant has (default: %(default)s)"
     )
     parser.add_argument("--into", type=Path, help="folder to leave the rows in, for picture.py")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.rounds < 2:
+        parser.error("--rounds takes 2 or more: there are quartiles to be had")
+    return options
 
 
 def show(title: str, rows: Iterable[Row], into: Path | None) -> None:

@@ -1,10 +1,10 @@
 """Finding and building one regularizer among everything installed, in a fresh process, beside other ways to do it.
 
 N distributions are installed in one folder, K of which advertise regularizers; among them are regkit and
-regkit-hidden-l1, whose alias ``hidden_sparsity`` is asked for. The raw pass is about the least that finding can cost:
-it lists each entry of the path, reads each ``entry_points.txt``, parses one only where the bytes of the group occur,
-and imports a plugin that is as large as regkit-hidden-l1 and does not import regkit. All others but regkit find that
-plugin too.
+regkit-hidden-l1, whose alias ``hidden_sparsity`` is asked for. The raw pass is what finding takes at least, as one
+would write it: it lists each entry of the path, opens and reads each ``entry_points.txt``, parses one only where the
+bytes of the group occur, and imports a plugin that is as large as regkit-hidden-l1 and does not import regkit. All
+others but regkit find that plugin too.
 
 What counts is CPU time from the first statement of a process to the last. Python's own start is not in it, nor its end;
 of both, the note "whole process" gives what the system counted more than for a bare interpreter.
@@ -33,13 +33,13 @@ RAW = f"""
 target = None
 for entry in sys.path:
     try:
-        children = os.listdir(entry)
+        children = os.listdir(entry or ".")
     except OSError:
         continue
     for child in children:
         if child.endswith((".dist-info", ".egg-info")):
             try:
-                with open(entry + "/" + child + "/entry_points.txt", "rb", buffering=0) as file:
+                with open((entry or ".") + "/" + child + "/entry_points.txt", "rb", buffering=0) as file:
                     data = file.read()
             except OSError:
                 continue

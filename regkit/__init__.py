@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .registry import refresh as refresh
     from .registry import register as register
     from .registry import split as split
-    from .regularizer import Regularizer as Regularizer
+    from .regularizers import Regularizer as Regularizer
     from .regularizers import RegularizerSet as RegularizerSet
     from .regularizers import build as build
 
@@ -41,7 +41,7 @@ _HOME = {
     "available": "registry",
     "refresh": "registry",
     "register": "registry",
-    "Regularizer": "regularizer",
+    "Regularizer": "regularizers",
     "RegularizerSet": "regularizers",
     "Term": "penalties",
     "Layer": "matching",

@@ -127,21 +127,21 @@ def _in_folder(folder: str) -> Distribution:
 
 
 def by_importlib_metadata(
-    finder: Any, entry: str | None, folders: list[str], names: set[str]
+    finder: Any, entry: str | None, earlier: list[str], names: set[str]
 ) -> list[tuple[Place, bytes]]:
-    """Return the files of entry points that `importlib.metadata` knows of a finder, or of one entry of the path.
+    """Return the files of entry points that `importlib.metadata` knows of a finder, or of an entry of the path.
 
-    A distribution that cannot be read is as if it were not there. `folders` and `names` are those of `not_hidden`, and
+    A distribution that cannot be read is as if it were not there. `earlier` and `names` are those of `not_hidden`, and
     get the names of what was found.
     """
-    from importlib.metadata import DistributionFinder
+    from importlib.metadata import DistributionFinder, MetadataPathFinder
 
     context = DistributionFinder.Context() if entry is None else DistributionFinder.Context(path=[entry])
     try:
-        distributions = list(finder.find_distributions(context))
+        distributions = list((finder or MetadataPathFinder).find_distributions(context))
     except Exception:  # a finder of somebody else's; theirs must not harm ours
         return []
-    _name_folders(folders, names)
+    _name_folders(earlier, names)
     found: list[tuple[Place, bytes]] = []
     here = set()
     for distribution in distributions:
@@ -160,19 +160,19 @@ def by_importlib_metadata(
     return found
 
 
-def not_hidden(ours: list[tuple[str, bytes]], folders: list[str], names: set[str]) -> list[tuple[str, bytes]]:
+def not_hidden(ours: list[tuple[str, bytes]], earlier: list[str], names: set[str]) -> list[tuple[str, bytes]]:
     """Return those metadata folders, with what they hold, whose distributions no earlier place has.
 
-    `folders` are the metadata folders of earlier places; their names are moved to `names`.
+    `earlier` are the metadata folders of those places; their names are moved to `names`, and the list is empty then.
     """
-    _name_folders(folders, names)
+    _name_folders(earlier, names)
     return [(folder, data) for folder, data in ours if normalized(name_and_version(folder)[0]) not in names]
 
 
-def _name_folders(folders: list[str], names: set[str]) -> None:
+def _name_folders(earlier: list[str], names: set[str]) -> None:
     """Move from folders to names. Without a name there is nothing to tell a distribution by, and it hides none."""
-    names.update(filter(None, (normalized(name_and_version(folder)[0]) for folder in folders)))
-    folders.clear()
+    names.update(filter(None, (normalized(name_and_version(folder)[0]) for folder in earlier)))
+    earlier.clear()
 
 
 def name_and_version(folder: str) -> tuple[str, str]:

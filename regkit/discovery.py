@@ -16,8 +16,6 @@ from _thread import allocate_lock  # threading.Lock, without the cost of importi
 
 import regkit
 
-from .regularizer import hooks_are_plain
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,24 +42,27 @@ def class_of(alias: str) -> type:
     ------
     UnknownAliasError, AliasConflictError, PluginLoadError, HookSignatureError
     """
-    return registered.get(alias) or (_loaded.get(alias) or _load(alias))[0]
+    cls = registered.get(alias)
+    return (_loaded.get(alias) or _load(alias))[0] if cls is None else cls
 
 
 def identity_of(alias: str) -> object:
     """Return what is equal for two aliases of one regularizer: the registered class, or the target in the metadata."""
-    return registered.get(alias) or (_loaded.get(alias) or _load(alias))[1]
+    cls = registered.get(alias)
+    return (_loaded.get(alias) or _load(alias))[1] if cls is None else cls
 
 
 def _load(alias: str) -> "tuple[type, str]":
     """Load the class of an installed alias; return it with its target."""
+    loaded = _loaded  # of this reading, should there be another meanwhile
     targets = targets_of(alias)
     if len(targets) != 1:
         from .wording import not_one_target
 
         raise not_one_target(alias, installed(), registered)
     (target,) = targets
-    loaded = _loaded[alias] = _import(alias, target), target
-    return loaded
+    found = loaded[alias] = _import(alias, target), target
+    return found
 
 
 def targets_of(alias: str) -> "set[str]":
@@ -103,10 +104,10 @@ def installed() -> "Installed":
 
 def forget() -> None:
     """Forget what was read and loaded; what was registered stays."""
-    global _files
+    global _files, _loaded
     with _lock:
         _files = None
-        _loaded.clear()
+        _loaded = {}
 
 
 def read() -> "list[tuple[Place, bytes]]":
@@ -118,21 +119,17 @@ def read() -> "list[tuple[Place, bytes]]":
     folders: list[str] = []  # the names of all metadata folders so far
     names: set[str] = set()  # of the distributions in them, worked out where a later place has one of ours
     for finder in sys.meta_path:
-        if not hasattr(finder, "find_distributions"):
-            continue
-        if getattr(finder, "__name__", None) == "PathFinder" and isinstance(finder, type):
+        if isinstance(finder, type) and finder.__name__ == "PathFinder":
             for entry in dict.fromkeys([path for path in sys.path if isinstance(path, str)]):
-                _read_entry(finder, entry, found, folders, names)
-        else:
+                _read_entry(entry, found, folders, names)
+        elif hasattr(finder, "find_distributions"):
             from .claims import by_importlib_metadata
 
             found += _of_our_group(by_importlib_metadata(finder, None, folders, names))
     return found
 
 
-def _read_entry(
-    finder: type, entry: str, found: "list[tuple[Place, bytes]]", earlier: "list[str]", names: "set[str]"
-) -> None:
+def _read_entry(entry: str, found: "list[tuple[Place, bytes]]", earlier: "list[str]", names: "set[str]") -> None:
     """Read one entry of the path."""
     try:
         children = os.listdir(entry or ".")
@@ -143,7 +140,7 @@ def _read_entry(
     if children is None or entry.lower().rstrip("/\\").endswith(".egg"):
         from .claims import by_importlib_metadata
 
-        found += _of_our_group(by_importlib_metadata(finder, entry, earlier, names))
+        found += _of_our_group(by_importlib_metadata(None, entry, earlier, names))
         return
     folders = [child for child in children if child.lower().endswith((".dist-info", ".egg-info"))]
     prefix = os.path.join(entry, "")
@@ -226,7 +223,8 @@ def _import(alias: str, target: str) -> type:
             f"alias {alias!r} of {provider} could not be loaded: {type(error).__name__}: {error}. "
             "Mend or uninstall that distribution; the others are not concerned"
         ) from error
-    if not hooks_are_plain(found):
+    hooks_are_plain = getattr(found, "_hooks_are_plain", None)  # what a `Regularizer` knows of itself
+    if hooks_are_plain is None or not hooks_are_plain():
         from .signatures import implemented
 
         implemented(found)

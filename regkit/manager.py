@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pluggy
 
 from .errors import GraphError, NoMatchError, RegkitError
+from .hookspecs import HOOKS, Hooks
 from .matching import globs_of, matches
-from .regularizer import HOOKS, Regularizer
 from .signatures import implemented
 
 if TYPE_CHECKING:
@@ -92,12 +92,12 @@ class HookManager(pluggy.PluginManager):
 
     def __init__(self, adapters: Iterable[Adapter]) -> None:
         super().__init__("regkit")
-        self.add_hookspecs(Regularizer)
+        self.add_hookspecs(Hooks)
         for adapter in reversed(list(adapters)):  # pluggy calls the last registered first
             self.register(adapter)
 
     def parse_hookspec_opts(self, module_or_class: Any, name: str) -> Any:
-        """Take the hooks of `Regularizer` for specifications."""
+        """Take every method of `Hooks` for a specification."""
         if name not in HOOKS:
             return None
         return {"firstresult": False, "historic": False, "warn_on_impl": None, "warn_on_impl_args": None}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
+
 from .errors import GraphError, NoMatchError, OptionError
 from .options import checked_pattern
 
@@ -153,6 +155,4 @@ def globs_of(pattern: Globs | None) -> tuple[str, ...]:
 
 def matches(name: str, globs: tuple[str, ...]) -> bool:
     """Tell whether a name matches any of several globs."""
-    from fnmatch import fnmatchcase
-
     return any(fnmatchcase(name, glob) for glob in globs)

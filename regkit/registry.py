@@ -21,7 +21,8 @@ def available() -> dict[str, tuple[Claim, ...]]:
     -------
     dict of str to tuple of Claim
         A claim is ``(distribution, version, target)``. More than one target means that asking for the alias is an
-        `AliasConflictError`. An alias registered in this process has None for distribution and version.
+        `AliasConflictError`, unless one was registered in this process: that comes first and counts, and has None for
+        distribution and version.
 
     Examples
     --------

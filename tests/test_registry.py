@@ -288,3 +288,17 @@ def test_registering_needs_a_class_and_names(cls, names):
 def test_registering_checks_the_hooks():
     with pytest.raises(regkit.HookSignatureError, match="has no hook"):
         regkit.register(int, "integer")
+
+
+def test_a_constructor_that_takes_anything_is_not_given_a_misspelt_name():
+    class TakesAnything(regkit.Regularizer):
+        def __init__(self, pattern=None, weight=0.0, **ignored):
+            super().__init__(pattern, weight)
+
+        def loss(self):
+            return 1.0
+
+    regkit.register(TakesAnything, "takes_anything")
+    with pytest.raises(regkit.OptionError, match="patern='hid.', which is no argument of it. Did you mean 'pattern'"):
+        regkit.build(takes_anything=dict(weight=0.1, patern="hid*"))
+    assert regkit.build(takes_anything=0.1)[0].weight == 0.1

@@ -11,8 +11,7 @@ from ..discovery import class_of
 from ..errors import OptionError
 from ..manager import Adapter
 from ..registry import available
-from ..regularizer import Regularizer
-from ..regularizers import RegularizerSet
+from ..regularizers import Regularizer, RegularizerSet
 from ..signatures import has_hooks, implemented
 from .libraries import Arrays, Values
 from .network import Network
