@@ -410,9 +410,10 @@ def build(options: "Mapping[str, Any] | None" = None, /, **aliases: "Any") -> "R
 def _plainly_built(alias: str, arguments: "dict[str, Any]") -> "Any":
     """Return the regularizer of a constructor's arguments, or None where it has to be found out what is wrong."""
     cls: Any = class_of(alias)
-    code = getattr(cls.__init__, "__code__", None)
-    if code is None or code.co_flags & 0x08:  # with **kwargs it might take a misspelt name in silence
-        return None
+    if len(arguments) > 1:
+        code = getattr(cls.__init__, "__code__", None)
+        if code is None or code.co_flags & 0x08:  # with **kwargs it might take a misspelt name in silence
+            return None
     try:
         regularizer = cls(**arguments)
         regularizer.weight  # noqa: B018 - it is an error not to store it
