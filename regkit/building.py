@@ -8,6 +8,7 @@ from __future__ import annotations
 from .arguments import REQUIRED, constructor_arguments, is_mapping, weight_of
 from .discovery import class_of
 from .errors import OptionError, RegkitError
+from .graph.libraries import is_symbolic
 from .options import ACCEPTED_WEIGHT, checked_weight
 from .signatures import has_hooks, implemented
 from .wording import nearest, warn
@@ -41,7 +42,7 @@ def built(alias: str, value: Any) -> list[tuple[Any, bool]]:
         return [one for item in value for one in built(alias, item)]
     if value is None:
         return []
-    if type(value).__module__ != "builtins" and not isinstance(value, type) and has_hooks(type(value)):
+    if _may_be_a_regularizer(value) and has_hooks(type(value)):
         implemented(type(value))
         return [(value, False)]
     cls = class_of(alias)
@@ -52,6 +53,11 @@ def built(alias: str, value: Any) -> list[tuple[Any, bool]]:
             again = type(error)(f"alias {alias!r}: {error}").with_traceback(error.__traceback__)
             raise again from error.__cause__
         raise
+
+
+def _may_be_a_regularizer(value: Any) -> bool:
+    """Whether a closer look is worth its time: numbers and expressions are no regularizers."""
+    return not (type(value).__module__ in ("builtins", "numpy") or isinstance(value, type) or is_symbolic(value))
 
 
 def construct(alias: str, cls: type, value: Any) -> Any:
