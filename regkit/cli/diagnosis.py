@@ -23,10 +23,10 @@ BLAS = "set THEANO_FLAGS=blas__ldflags= in the environment"
 #: The pins that work, by library, for the Pythons from one version to another.
 PINS = {
     "theano": [
-        ((3, 9), (3, 9), "pip install theano-pymc==1.1.2 'numpy<1.22' 'scipy<1.8'"),
-        ((3, 10), (3, 11), "pip install theano-pymc==1.1.2 'numpy<1.24' 'scipy<1.13', and " + BLAS),
+        ((3, 9), (3, 9), "pip install theano-pymc==1.1.2 'numpy<1.22' 'scipy<1.8' 'setuptools<81'"),
+        ((3, 10), (3, 11), "pip install theano-pymc==1.1.2 'numpy<1.24' 'scipy<1.13' 'setuptools<81', and " + BLAS),
     ],
-    "aesara": [((3, 9), (3, 11), "pip install aesara==2.9.4 'numpy<2' 'scipy<1.13'")],
+    "aesara": [((3, 9), (3, 11), "pip install aesara==2.9.4 'numpy<2' 'scipy<1.13' 'setuptools<74'")],
     "pytensor": [((3, 11), (3, 13), "pip install 'pytensor>=3.0.7'")],
 }
 DISTRIBUTION_OF = {"theano": "theano-pymc"}
