@@ -153,9 +153,14 @@ def by_importlib_metadata(
             data = error.object  # said to be unreadable where its text is needed
         except Exception:  # as above
             continue
-        here.add(normalized(name))
-        if normalized(name) not in names:
-            found.append((Distribution(name or entry or "unknown", distribution.read_text), data))
+        folder = str(getattr(distribution, "_path", ""))  # which the library's own have, and its backport's
+        if not name and folder.lower().endswith((".dist-info", ".egg-info")):
+            place, known = folder, normalized(name_and_version(os.path.basename(folder))[0])
+        else:
+            place, known = name or entry or "unknown", normalized(name)
+        here.add(known)
+        if known not in names:
+            found.append((Distribution(place, distribution.read_text), data))
     names |= here - {""}
     return found
 

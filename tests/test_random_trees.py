@@ -11,7 +11,7 @@ import random
 import sys
 import zipfile
 from importlib.machinery import PathFinder
-from importlib.metadata import Distribution, DistributionFinder
+from importlib.metadata import Distribution, DistributionFinder, MetadataPathFinder
 
 import pytest
 
@@ -182,7 +182,9 @@ def as_importlib_metadata_reports(finders, path):
     contexts = [pair for finder in finders for pair in (contexts if finder is PathFinder else [(finder, None)])]
     for finder, context in contexts:
         here = set()
-        for distribution in finder.find_distributions(context):
+        # the standard finder has no such method once the library's backport is imported
+        reader = MetadataPathFinder if finder is PathFinder else finder
+        for distribution in reader.find_distributions(context):
             name = distribution.metadata["Name"]
             here.add(normalized(name))
             if normalized(name) in seen:
