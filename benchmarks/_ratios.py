@@ -1,4 +1,4 @@
-"""What the benchmarks share: contestants timed in turns, their ratios with the spread, the table."""
+"""What the benchmarks share: the library, contestants timed in turns, their ratios with the spread, the table."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ import os
 import platform
 import random
 import statistics
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+
+import regkit
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,14 @@ class Row:
     low: float
     high: float
     note: str = ""
+
+
+def installed_library() -> str:
+    """Return the name of the graph library that is installed."""
+    for name in regkit.graph.LIBRARIES:
+        if find_spec(name):
+            return name
+    sys.exit("no graph library is installed")
 
 
 def in_turns(contestants: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:

@@ -19,10 +19,10 @@ import sys
 import tempfile
 import threading
 import time
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+from _ratios import installed_library
 
 import regkit
 
@@ -71,14 +71,6 @@ def count_nodes(name: str, expression: object) -> int:
     """Return how many operations an expression is made of."""
     traversal = importlib.import_module(f"{name}.graph.{'traversal' if name == 'pytensor' else 'basic'}")
     return len(list(traversal.io_toposort([], [expression])))
-
-
-def installed_library() -> str:
-    """Return the name of the graph library that is installed."""
-    for name in regkit.graph.LIBRARIES:
-        if find_spec(name):
-            return name
-    sys.exit("no graph library is installed")
 
 
 class Worker:

@@ -5,8 +5,8 @@ python benchmarks/picture.py benchmarks/output
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from pathlib import Path
 
 import matplotlib as mpl
@@ -25,7 +25,9 @@ TITLES = {
 
 def main() -> None:
     """Draw."""
-    folder = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", type=Path, help="where the benchmarks left their rows, with --into")
+    folder = parser.parse_args().folder
     found: dict[str, dict[tuple[str, str], list[tuple[str, dict]]]] = {name: {} for name in TITLES}
     for file in sorted(folder.glob("*.json")):
         for row in json.loads(file.read_text())["rows"]:

@@ -10,14 +10,13 @@ from __future__ import annotations
 import importlib
 import os
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-from _ratios import Row, arguments, in_turns, ratios, show
+from _ratios import Row, arguments, in_turns, installed_library, ratios, show
 
 import regkit
 
@@ -26,14 +25,6 @@ BATCH = 128
 WEIGHT = 0.01
 STEPS = 20
 NONE, BY_HAND, OURS, THEANETS = "no regularizer", "the penalty by hand", "regkit's hidden_l1", "theanets' hidden_l1"
-
-
-def installed_library() -> str:
-    """Return the name of the graph library that is installed."""
-    for name in regkit.graph.LIBRARIES:
-        if find_spec(name):
-            return name
-    sys.exit("no graph library is installed")
 
 
 class Network:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import discovery
+from .arguments import is_mapping
 from .claims import Claim
 from .errors import AliasConflictError, OptionError
 from .signatures import implemented
@@ -104,12 +105,19 @@ def split(kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     options, rest : dict, dict
         In the order of `kwargs`. ``build(options)`` builds the first.
 
+    Raises
+    ------
+    OptionError
+        If `kwargs` is no mapping.
+
     Examples
     --------
     >>> import regkit
     >>> regkit.split(dict(hidden_l1=0.1, learning_rate=0.01))
     ({'hidden_l1': 0.1}, {'learning_rate': 0.01})
     """
+    if not is_mapping(kwargs):
+        raise OptionError(f"split got {kwargs!r}; accepted: a mapping of keywords to values")
     aliases = _aliases()
     options = {key: value for key, value in kwargs.items() if key in aliases}
     rest = {key: value for key, value in kwargs.items() if key not in aliases}

@@ -8,15 +8,12 @@ import os
 import random
 import shutil
 import sys
-import threading
-import time
 import zipfile
 from pathlib import Path
 
 import pytest
 
 import regkit
-from regkit import discovery
 
 INSTALLED = Path(__file__).parent / "installed"
 
@@ -226,50 +223,6 @@ def test_two_entry_points_of_one_distribution_are_not_called_two_distributions(i
         regkit.build(dup=1)
 
 
-def in_threads(ask):
-    """What eight threads get that ask at once."""
-    barrier = threading.Barrier(8)
-    found = []
-
-    def wait_and_ask():
-        barrier.wait()
-        found.append(ask())
-
-    threads = [threading.Thread(target=wait_and_ask) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(found) == 8
-    return found
-
-
-def test_threads_that_ask_at_once_read_once_and_get_one_class(installed, monkeypatch):
-    readings, read = [], discovery.read
-    monkeypatch.setattr(discovery, "read", lambda: readings.append(time.sleep(0.05)) or read())
-    installed("healthy")
-    assert len(set(in_threads(lambda: type(regkit.build(acme_healthy=0.1)[0])))) == 1
-    assert len(readings) == 1
-
-
-def test_of_1000_advertisers_only_the_one_that_is_asked_for_is_imported(installed, monkeypatch, tmp_path):
-    for number in range(1000):
-        folder = tmp_path / f"acme_of_many_{number}-1.0.dist-info"
-        folder.mkdir()
-        (folder / "entry_points.txt").write_text(f"[regkit.regularizers]\nmany_{number} = acme_of_many_{number}:One\n")
-        (tmp_path / f"acme_of_many_{number}.py").write_text(
-            "import time\nimport regkit\ntime.sleep(0.05)\n\n\n"
-            "class One(regkit.Regularizer):\n    def loss(self):\n        return 1.0\n"
-        )
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    installed()
-    classes = in_threads(lambda: type(regkit.build(many_77=0.1)[0]))
-    assert len(set(classes)) == 1
-    assert [name for name in sys.modules if name.startswith("acme_of_many_")] == ["acme_of_many_77"]
-    assert len(regkit.available()) >= 1000
-    assert [name for name in sys.modules if name.startswith("acme_of_many_")] == ["acme_of_many_77"]
-
-
 def test_a_relative_entry_is_read_from_where_the_process_was(installed, monkeypatch, tmp_path):
     monkeypatch.chdir(INSTALLED)
     monkeypatch.setattr(sys, "path", ["healthy", *sys.path])
@@ -277,20 +230,6 @@ def test_a_relative_entry_is_read_from_where_the_process_was(installed, monkeypa
     regkit.build(acme_healthy=0.1)
     monkeypatch.chdir(tmp_path)
     assert str(regkit.available()["acme_healthy"][0]) == "acme-healthy 1.0 (acme_healthy:Healthy)"
-
-
-def test_a_refresh_while_a_plugin_is_imported_is_not_undone(installed, monkeypatch, tmp_path):
-    installed("healthy")
-    load = discovery._import
-
-    def load_slowly(alias, target):
-        monkeypatch.setattr(discovery, "_import", load)
-        regkit.refresh()  # as another thread might do now
-        return load(alias, target)
-
-    monkeypatch.setattr(discovery, "_import", load_slowly)
-    regkit.build(acme_healthy=0.1)
-    assert "acme_healthy" not in discovery._loaded
 
 
 def test_the_backport_of_importlib_metadata_changes_nothing(installed, monkeypatch):

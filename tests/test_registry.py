@@ -302,3 +302,10 @@ def test_a_constructor_that_takes_anything_is_not_given_a_misspelt_name():
     with pytest.raises(regkit.OptionError, match="patern='hid.', which is no argument of it. Did you mean 'pattern'"):
         regkit.build(takes_anything=dict(weight=0.1, patern="hid*"))
     assert regkit.build(takes_anything=0.1)[0].weight == 0.1
+
+
+@pytest.mark.parametrize("given", ["hidden_l1", None, [("hidden_l1", 0.1)]])
+def test_split_of_what_is_no_mapping_is_refused(given):
+    with pytest.raises(regkit.OptionError) as error:
+        regkit.split(given)
+    assert str(error.value) == f"split got {given!r}; accepted: a mapping of keywords to values"
