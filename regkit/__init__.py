@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from .errors import PluginLoadError as PluginLoadError
     from .errors import RegkitError as RegkitError
     from .errors import UnknownAliasError as UnknownAliasError
-    from .manager import hookimpl as hookimpl
+    from .hooks.adapters import hookimpl as hookimpl
+    from .hooks.penalties import Term as Term
     from .matching import Layer as Layer
     from .matching import select_outputs as select_outputs
     from .matching import select_params as select_params
-    from .penalties import Term as Term
     from .registry import available as available
     from .registry import refresh as refresh
     from .registry import register as register
@@ -43,11 +43,11 @@ _HOME = {
     "register": "registry",
     "Regularizer": "regularizers",
     "RegularizerSet": "regularizers",
-    "Term": "penalties",
+    "Term": "hooks.penalties",
     "Layer": "matching",
     "select_outputs": "matching",
     "select_params": "matching",
-    "hookimpl": "manager",
+    "hookimpl": "hooks.adapters",
     "RegkitError": "errors",
     "UnknownAliasError": "errors",
     "AliasConflictError": "errors",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 
 from .errors import GraphError, NoMatchError, OptionError
-from .options import checked_pattern
+from .validation import checked_pattern
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from . import discovery
-from .arguments import is_mapping
-from .claims import Claim
+from .constructors import is_mapping
+from .discovery.claims import Claim
 from .errors import AliasConflictError, OptionError
-from .signatures import implemented
-from .wording import nearest, warn
+from .hooks.signatures import implemented
+from .messages import nearest, warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

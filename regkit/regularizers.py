@@ -1,6 +1,6 @@
 """Regularizer, which plugin authors subclass; RegularizerSet, which hosts call; and build, which users call.
 
-The hooks of `Regularizer` are the contract between the three. They are plain methods: :mod:`regkit.hookspecs` makes
+The hooks of `Regularizer` are the contract between the three. They are plain methods: :mod:`regkit.hooks.specs` makes
 specifications of them when the first one is called, since building must not cost the import of pluggy.
 
 One module, because a build needs all of it and each module more costs a tenth of a millisecond.
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
     from typing import Any
 
-    from .driver import Driver
-    from .options import Pattern
-    from .penalties import Term
-    from .writing import Member
+    from .hooks.driver import Driver
+    from .hooks.penalties import Term
+    from .serialization import Member
+    from .validation import Pattern
 
 LARGEST_FLOAT = sys.float_info.max
 
@@ -68,7 +68,7 @@ class Regularizer:
 
     def __init__(self, pattern: "Pattern" = None, weight: "Any" = 0.0) -> None:
         if not is_plain_number(weight) or not (pattern is None or type(pattern) is str):
-            from .options import checked_pattern, checked_weight
+            from .validation import checked_pattern, checked_weight
 
             pattern = checked_pattern(type(self).__name__, pattern)
             weight = checked_weight(type(self).__name__, weight)
@@ -145,7 +145,7 @@ class Regularizer:
         return value
 
     def __repr__(self) -> str:
-        from .arguments import changed_options
+        from .constructors import changed_options
 
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in changed_options(self).items())})"
 
@@ -153,7 +153,7 @@ class Regularizer:
     def _hooks_are_plain(cls) -> bool:
         """Tell whether a subclass overrides hooks, and all as methods with the arguments that are given, or fewer.
 
-        Nearly all do. Where not, :mod:`regkit.signatures` looks closer, and says what is wrong if anything is.
+        Nearly all do. Where not, :mod:`regkit.hooks.signatures` looks closer, and says what is wrong if anything is.
         """
         found = False
         for base in cls.__mro__[: cls.__mro__.index(Regularizer)]:
@@ -222,7 +222,7 @@ class RegularizerSet:
         GraphError
             If an output is no expression, a penalty no scalar, or libraries are mixed.
         """
-        from .penalties import weighted_total
+        from .hooks.penalties import weighted_total
 
         return weighted_total(self.terms(layers, outputs))
 
@@ -292,7 +292,7 @@ class RegularizerSet:
         >>> regkit.build(hidden_l1=0.1).config()
         {'hidden_l1': {'weight': 0.1, 'pattern': None, 'reduction': 'sum'}}
         """
-        from .writing import config_of
+        from .serialization import config_of
 
         return config_of(self._members)
 
@@ -320,7 +320,7 @@ class RegularizerSet:
         return key in self._names() if isinstance(key, str) else any(key is regularizer for regularizer in self)
 
     def __repr__(self) -> str:
-        from .writing import call_of
+        from .serialization import call_of
 
         return call_of(self._members)
 
@@ -344,7 +344,7 @@ class RegularizerSet:
     def _hooks(self) -> "Driver":
         """What calls the hooks, made at the first call: it needs pluggy, and registering costs more than building."""
         if self._driver is None:
-            from .driver import Driver
+            from .hooks.driver import Driver
 
             self._driver = Driver(list(zip(self._names(), self)))
         return self._driver
@@ -389,7 +389,7 @@ def build(options: "Mapping[str, Any] | None" = None, /, **aliases: "Any") -> "R
     3.0
     """
     if options is not None:
-        from .building import merged
+        from .value_forms import merged
 
         aliases = merged(options, aliases)
     members: list[Member] = []
@@ -399,7 +399,7 @@ def build(options: "Mapping[str, Any] | None" = None, /, **aliases: "Any") -> "R
         if regularizer is not None:
             members.append((alias, regularizer, True))
         else:
-            from .building import built
+            from .value_forms import built
 
             members += [(alias, one, from_alias) for one, from_alias in built(alias, value)]
     if len(aliases) > 1:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import regkit
-from regkit.hookspecs import HOOKS
+from regkit.hooks.specs import HOOKS
 
 LOSS = "Expected loss(self, layers, outputs), or fewer of these arguments"
 

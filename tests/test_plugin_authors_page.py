@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from regkit.hookspecs import HOOKS
+from regkit.hooks.specs import HOOKS
 
 PAGE = (Path(__file__).parent.parent / "docs" / "plugin-authors.md").read_text(encoding="utf-8")
 BLOCK = re.compile(

@@ -12,8 +12,8 @@ from importlib.util import find_spec
 import click
 
 from .. import __version__
-from ..claims import normalized
 from ..discovery import GROUP
+from ..discovery.claims import normalized
 from ..graph.libraries import LIBRARIES
 from .states import states
 from .terminal import console, print_table

@@ -9,7 +9,7 @@ import sys
 
 import click
 
-from ..arguments import REQUIRED, constructor_arguments
+from ..constructors import REQUIRED, constructor_arguments
 from ..discovery import class_of
 from ..errors import RegkitError
 from ..registry import available

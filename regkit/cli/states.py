@@ -10,8 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from ..claims import Claim
 from ..discovery import class_of, installed
+from ..discovery.claims import Claim
 from ..errors import RegkitError
 from ..registry import available
 

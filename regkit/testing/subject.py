@@ -6,13 +6,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..arguments import constructor_arguments
+from ..constructors import constructor_arguments
 from ..discovery import class_of
 from ..errors import OptionError
-from ..manager import Adapter
+from ..hooks.adapters import Adapter
+from ..hooks.signatures import has_hooks, implemented
 from ..registry import available
 from ..regularizers import Regularizer, RegularizerSet
-from ..signatures import has_hooks, implemented
 from .libraries import Arrays, Values
 from .network import Network
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import NoMatchError
-from ...signatures import implemented
+from ...hooks.signatures import implemented
 from ..running import EVERYWHERE, GRAPHS, check
 from ..subject import ONE_LAYER, NotApplicable, Subject
 

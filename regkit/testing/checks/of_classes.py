@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from ...arguments import REQUIRED, all_options, constructor_arguments, plain
-from ...building import construct
+from ...constructors import REQUIRED, all_options, constructor_arguments, plain
 from ...discovery import class_of
 from ...errors import OptionError
 from ...graph.libraries import LIBRARIES
-from ...signatures import implemented
+from ...hooks.signatures import implemented
+from ...value_forms import construct
 from ..running import CLASS, check
 from ..subject import NotApplicable, Subject
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pluggy
 
-from .errors import GraphError, NoMatchError, RegkitError
-from .hookspecs import HOOKS, Hooks
-from .matching import globs_of, matches
+from ..errors import GraphError, NoMatchError, RegkitError
+from ..matching import globs_of, matches
 from .signatures import implemented
+from .specs import HOOKS, Hooks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, MutableMapping, Sequence

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .errors import NoMatchError
-from .graph.rebuilding import rebuild
-from .manager import Adapter, HookManager, pattern_matches
+from ..errors import NoMatchError
+from ..graph.rebuilding import rebuild
+from .adapters import Adapter, HookManager, pattern_matches
 from .penalties import check_layers, check_outputs, weigh
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from .arguments import all_options, plain, value_as_written
+from .constructors import all_options, plain, value_as_written
 from .discovery import class_of
 from .errors import GraphError, OptionError, RegkitError
 from .graph.libraries import current_value

@@ -5,8 +5,8 @@ Read from code objects: `inspect` costs more than the rest of a build.
 
 from __future__ import annotations
 
-from .errors import HookSignatureError
-from .hookspecs import HOOKS, MARK
+from ..errors import HookSignatureError
+from .specs import HOOKS, MARK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

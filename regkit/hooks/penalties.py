@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .arguments import weight_of
-from .errors import GraphError
-from .graph.arithmetic import as_float, cast, total
-from .graph.libraries import common_library, current_value, float_x, is_symbolic, library
-from .options import checked_weight
+from ..constructors import weight_of
+from ..errors import GraphError
+from ..graph.arithmetic import as_float, cast, total
+from ..graph.libraries import common_library, current_value, float_x, is_symbolic, library
+from ..validation import checked_weight
 
 
 class Term(NamedTuple):

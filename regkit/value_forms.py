@@ -5,13 +5,13 @@ A plain number needs none of this: see :mod:`regkit.regularizers`.
 
 from __future__ import annotations
 
-from .arguments import REQUIRED, constructor_arguments, is_mapping, weight_of
+from .constructors import REQUIRED, constructor_arguments, is_mapping, weight_of
 from .discovery import class_of
 from .errors import OptionError, RegkitError
 from .graph.libraries import is_symbolic
-from .options import ACCEPTED_WEIGHT, checked_weight
-from .signatures import has_hooks, implemented
-from .wording import nearest, warn
+from .hooks.signatures import has_hooks, implemented
+from .messages import nearest, warn
+from .validation import ACCEPTED_WEIGHT, checked_weight
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

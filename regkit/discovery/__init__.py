@@ -7,7 +7,7 @@ A distribution claims an alias by an entry point::
 
 Plain directories on the path are read here, file by file, because importing `importlib.metadata` alone costs more than
 everything else that finding a regularizer takes. Zip files, eggs and finders of other kinds go to it, by way of
-:mod:`regkit.claims`, which also knows whose a claim is.
+:mod:`regkit.discovery.claims`, which also knows whose a claim is.
 """
 
 import os
@@ -57,7 +57,7 @@ def _load(alias: str) -> "tuple[type, str]":
     loaded = _loaded  # of this reading, should there be another meanwhile
     targets = targets_of(alias)
     if len(targets) != 1:
-        from .wording import not_one_target
+        from .messages import not_one_target
 
         raise not_one_target(alias, installed(), registered)
     (target,) = targets
@@ -225,7 +225,7 @@ def _import(alias: str, target: str) -> type:
         ) from error
     hooks_are_plain = getattr(found, "_hooks_are_plain", None)  # what a `Regularizer` knows of itself
     if hooks_are_plain is None or not hooks_are_plain():
-        from .signatures import implemented
+        from ..hooks.signatures import implemented
 
         implemented(found)
     return found
