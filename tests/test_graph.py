@@ -62,6 +62,21 @@ def test_what_has_no_gradient_is_refused(lib):
         graph.gradient(x.sum(), np.ones(2))
 
 
+def test_gradients_do_not_pass_through_what_is_held(lib):
+    x = lib.tensor("x")
+    cost = (graph.held(x**2) * x).sum()
+    at = {"x": np.array([[1.0, -3.0]])}
+    assert lib.evaluate(cost, **at) == -26
+    np.testing.assert_array_equal(lib.evaluate(graph.gradient(cost, x), **at), [[1, 9]])  # x^2 where x^3 has 3 x^2
+    with pytest.raises(regkit.GraphError, match="does not depend on x, so it has no gradient there"):
+        graph.gradient(graph.held(x).sum(), x)
+
+
+def test_what_is_held_of_an_array_is_the_array():
+    array = np.array([1.0, 2.0])
+    assert graph.held(array) is array
+
+
 # Random streams
 
 

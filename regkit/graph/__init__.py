@@ -11,11 +11,12 @@ What cannot be said so is here. Each function looks at the expression it is give
 | `total` | adds any number of terms |
 | `reduced_sum` | adds up an array: as it is, per element or per example |
 | `gradient`, `jacobian` | differentiate a scalar, a vector |
+| `held` | keeps gradients from passing through an expression |
 | `random_stream` | draws random numbers that differ from call to call of a compiled function |
 | `rebuild` | changes named expressions of a finished graph, and everything that depends on them |
 """
 
-from .arithmetic import REDUCTIONS, as_float, cast, gradient, jacobian, reduced_sum, total
+from .arithmetic import REDUCTIONS, as_float, cast, gradient, held, jacobian, reduced_sum, total
 from .libraries import LIBRARIES, functions, library
 from .random import RandomStream, random_stream
 from .rebuilding import rebuild
@@ -28,6 +29,7 @@ __all__ = [
     "cast",
     "functions",
     "gradient",
+    "held",
     "jacobian",
     "library",
     "random_stream",

@@ -246,3 +246,34 @@ def gradient(cost: Any, wrt: Any) -> Any:
         return module(made_by, "tensor").grad(cost, list(wrt) if several else wrt)
     except disconnected:
         raise GraphError(f"{cost!r} does not depend on {wrt!r}, so it has no gradient there") from None
+
+
+def held(expression: Any) -> Any:
+    """Return an expression with the same value that gradients do not pass through: they take it for a constant.
+
+    Parameters
+    ----------
+    expression : expression
+        An array, which has no gradient, comes back as it is.
+
+    Returns
+    -------
+    expression
+
+    Raises
+    ------
+    GraphError
+        If it is an expression of no supported library.
+
+    Examples
+    --------
+    A norm whose squares would overflow, scaled by its largest element. The derivative is that for a fixed scale:
+
+    >>> import numpy, regkit
+    >>> w = numpy.array([3e200, 4e200])
+    >>> largest = regkit.graph.held(abs(w).max())
+    >>> print(largest * numpy.sqrt(((w / largest) ** 2).sum()))
+    5e+200
+    """
+    made_by = library(expression)
+    return expression if made_by == "numpy" else module(made_by, "gradient").disconnected_grad(expression)
