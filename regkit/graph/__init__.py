@@ -8,6 +8,7 @@ What cannot be said so is here. Each function looks at the expression it is give
 | `library` | tells which library made an expression |
 | `functions` | gives the module that has its ``exp``, ``log``, ``sqrt`` and so on |
 | `cast`, `as_float` | keep dtypes as they are where a number meets an expression |
+| `widened` | makes room for squares and sums of float16 |
 | `total` | adds any number of terms |
 | `reduced_sum` | adds up an array: as it is, per element or per example |
 | `gradient`, `jacobian` | differentiate a scalar, a vector |
@@ -16,7 +17,7 @@ What cannot be said so is here. Each function looks at the expression it is give
 | `rebuild` | changes named expressions of a finished graph, and everything that depends on them |
 """
 
-from .arithmetic import REDUCTIONS, as_float, cast, gradient, held, jacobian, reduced_sum, total
+from .arithmetic import REDUCTIONS, as_float, cast, gradient, held, jacobian, reduced_sum, total, widened
 from .libraries import LIBRARIES, functions, library
 from .random import RandomStream, random_stream
 from .rebuilding import rebuild
@@ -36,4 +37,5 @@ __all__ = [
     "rebuild",
     "reduced_sum",
     "total",
+    "widened",
 ]

@@ -62,6 +62,30 @@ def as_float(expression: Any) -> Any:
     return expression
 
 
+def widened(expression: Any) -> Any:
+    """Return an expression with room for squares, sums and counts: float16, which ends at 65,504, as float32.
+
+    What is worked out of it is cast back at the end. Integers and bools become floatX, other dtypes stay.
+
+    Parameters
+    ----------
+    expression : expression
+
+    Returns
+    -------
+    expression
+
+    Examples
+    --------
+    >>> import numpy, regkit
+    >>> z = numpy.array([300, 400], "float16")
+    >>> print(numpy.sqrt((regkit.graph.widened(z) ** 2).sum()))
+    500.0
+    """
+    expression = as_float(expression)
+    return cast(expression, "float32") if str(expression.dtype) == "float16" else expression
+
+
 def total(terms: Sequence[Any]) -> Any:
     r"""Return the sum of any number of scalar terms: :math:`\sum_i t_i`.
 
@@ -147,10 +171,8 @@ def reduced_sum(elements: Any, reduction: str = "sum", name: str = "the array") 
     """
     if reduction not in REDUCTIONS:
         raise OptionError(f"reduced_sum got reduction={reduction!r}; accepted: {', '.join(map(repr, REDUCTIONS))}")
-    elements = as_float(elements)
-    dtype = str(elements.dtype)
-    if dtype == "float16":  # whose sums and counts end at 65,504
-        elements = cast(elements, "float32")
+    dtype = str(as_float(elements).dtype)
+    elements = widened(elements)
     result = elements.sum()
     if reduction != "sum":
         if reduction == "batch" and elements.ndim == 0:
@@ -272,7 +294,7 @@ def held(expression: Any) -> Any:
     >>> import numpy, regkit
     >>> w = numpy.array([3e200, 4e200])
     >>> largest = regkit.graph.held(abs(w).max())
-    >>> print(largest * numpy.sqrt(((w / largest) ** 2).sum()))
+    >>> print(f"{largest * numpy.sqrt(((w / largest) ** 2).sum()):.3g}")
     5e+200
     """
     made_by = library(expression)
