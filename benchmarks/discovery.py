@@ -109,7 +109,7 @@ def make_tree(folder: Path, size: int, advertisers: int, *, ours: bool) -> None:
                 raise SystemExit(f"{PLUGIN} has changed; bring WITHOUT_REGKIT of {__file__} up to date")
             text = text.replace(old, new)
         module.write_text(text)
-    add_distribution(folder, "regkit", "[console_scripts]\nregkit = regkit.cli:main\n")
+    add_distribution(folder, "regkit_core", "[console_scripts]\nregkit = regkit.cli:main\n")
     add_distribution(folder, PLUGIN, f"[{GROUP}]\n{ALIAS} = {PLUGIN}:HiddenL1\n")  # pluggy refuses a second alias
     for number in range(size - 2):
         name, entry_points = f"acme_{number}", None

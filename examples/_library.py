@@ -18,4 +18,4 @@ def graph_library() -> tuple[Any, Any]:
         except ModuleNotFoundError as missing:
             if missing.name != name:
                 raise
-    sys.exit('No graph library is installed. Install one: pip install "regkit[theano]", or aesara, or pytensor')
+    sys.exit('No graph library is installed. Install one: pip install "regkit-core[theano]", or aesara, or pytensor')

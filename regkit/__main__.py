@@ -11,7 +11,7 @@ def main() -> None:
         import click  # noqa: F401 - its absence is what matters
         import rich  # noqa: F401
     except ImportError as error:
-        sys.exit(f"regkit: the command line needs {error.name}. Install it with: pip install 'regkit[cli]'")
+        sys.exit(f"regkit: the command line needs {error.name}. Install it with: pip install 'regkit-core[cli]'")
     from .cli import regkit
 
     for stream in (sys.stdout, sys.stderr):

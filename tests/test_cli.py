@@ -316,4 +316,4 @@ def test_without_the_extra_one_line_says_what_to_install(run, missing):
     program = f"import sys; sys.modules[{missing!r}] = None; import regkit.__main__ as m; m.main()"
     done = run(program=("-c", program))
     assert done.returncode == 1
-    assert done.stderr == f"regkit: the command line needs {missing}. Install it with: pip install 'regkit[cli]'\n"
+    assert done.stderr == f"regkit: the command line needs {missing}. Install it with: pip install 'regkit-core[cli]'\n"
