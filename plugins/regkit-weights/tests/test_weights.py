@@ -103,6 +103,8 @@ def test_a_pattern_that_matches_nothing_names_the_parameters():
         (lambda: WeightL1(reduction="max"), "WeightL1 got reduction='max'; accepted: 'sum', 'mean', 'batch'"),
         (lambda: GroupLasso(reduction="batch"), "GroupLasso got reduction='batch'; accepted: 'sum', 'mean'"),
         (lambda: GroupLasso(axis=2), "GroupLasso got axis=2; accepted: 0, 1"),
+        (lambda: GroupLasso(axis=1.0), "GroupLasso got axis=1.0; accepted: 0, 1"),
+        (lambda: GroupLasso(axis=True), "GroupLasso got axis=True; accepted: 0, 1"),
         (lambda: ElasticNet(l1_ratio=1.5), "ElasticNet got l1_ratio=1.5; accepted: from 0 to 1"),
     ],
 )
@@ -112,6 +114,90 @@ def test_an_option_that_is_none_is_refused(make, message):
     assert str(error.value) == message
 
 
+def test_an_axis_of_numpys_integers_is_one_of_pythons_so_that_a_config_can_hold_it():
+    assert type(GroupLasso(axis=np.int64(1)).axis) is int
+
+
 def test_a_tensor_of_four_dimensions_counts_like_a_matrix():
     filters = param("conv.w", np.arange(16.0).reshape(2, 2, 2, 2))
     assert WeightL1().loss([regkit.Layer("conv:out", [filters])]) == 120
+
+
+#: What a norm is tried on beside 1: squares underflow, overflow; the smallest and largest that have a norm.
+SIZES = {"float64": (1e-300, 1e-200, 1e200, 1e307), "float32": (1e-38, 1e-30, 1e30, 1e37), "float16": (1e-4, 1e3)}
+#: How near a value of a dtype is to that in arithmetic of more bits.
+NEAR = {"float64": 1e-6, "float32": 1e-5, "float16": 2e-3}
+GROUPS = np.array([[1.0, 2.0, -2.0], [0.0, 0.0, 0.0], [-3.0, 0.0, 4.0]])
+
+
+@pytest.mark.parametrize("dtype", SIZES)
+def test_groups_of_any_size_have_their_norm_and_gradient(lib, dtype):
+    w = lib.tensor("hid1.w", dtype)
+    penalty = GroupLasso().loss([regkit.Layer("hid1:out", [w])])
+    function = lib.function([w], [penalty, lib.grad(penalty, w)])
+    for size in SIZES[dtype]:
+        found, gradient = function((GROUPS * size).astype(dtype))
+        assert found == pytest.approx(np.sqrt(3) * 8 * size, rel=NEAR[dtype], abs=0)
+        expected = np.sqrt(3) * GROUPS / [[3], [1], [5]]
+        np.testing.assert_allclose(gradient, expected, rtol=NEAR[dtype], atol=0)
+
+
+def test_groups_of_any_size_have_their_norm_and_gradient_in_the_default_mode(lib):
+    w = lib.tensor("hid1.w")
+    penalty = GroupLasso().loss([regkit.Layer("hid1:out", [w])])
+    function = lib.function([w], [penalty, lib.grad(penalty, w)], default_mode=True)
+    for size in SIZES["float64"]:
+        found, gradient = function(GROUPS * size)
+        assert found == pytest.approx(np.sqrt(3) * 8 * size, rel=1e-6, abs=0)
+        np.testing.assert_allclose(gradient, np.sqrt(3) * GROUPS / [[3], [1], [5]], rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("dtype", SIZES)
+def test_groups_of_any_size_have_their_norm_in_arrays(dtype):
+    for size in SIZES[dtype]:
+        found = GroupLasso().loss([regkit.Layer("hid1:out", [param("hid1.w", (GROUPS * size).astype(dtype))])])
+        assert found.dtype == dtype
+        assert found == pytest.approx(np.sqrt(3) * 8 * size, rel=NEAR[dtype], abs=0)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0)])
+def test_a_parameter_without_elements_counts_nothing(lib, axis, shape):
+    w = lib.tensor("hid1.w")
+    for reduction in ("sum", "mean"):
+        regularizer = GroupLasso(axis=axis, reduction=reduction)
+        assert regularizer.loss([regkit.Layer("hid1:out", [param("hid1.w", np.zeros(shape))])]) == 0
+        penalty = regularizer.loss([regkit.Layer("hid1:out", [w])])
+        assert lib.evaluate(penalty, **{"hid1.w": np.zeros(shape)}) == 0
+
+
+@pytest.mark.parametrize(
+    "regularizer",
+    [WeightL1(), WeightL2(), ElasticNet(), WeightL2(reduction="mean"), ElasticNet(reduction="batch"), GroupLasso()],
+)
+def test_float16_gives_what_float64_gives(regularizer):
+    rng = np.random.default_rng(4)
+    halves = [param(name, rng.normal(size=(30, 40)).astype("float16")) for name in ("hid1.w", "hid2.w")]
+    layers, wide = ([regkit.Layer("hid1:out", params)] for params in (halves, [twice(w) for w in halves]))
+    found = regularizer.loss(layers)
+    assert found.dtype == "float16"
+    assert found == pytest.approx(regularizer.loss(wide), rel=NEAR["float16"])
+
+
+def twice(w):
+    """A parameter in float64."""
+    return param(w.name, w.astype("float64"))
+
+
+@pytest.mark.parametrize(
+    ("regularizer", "value", "expected"),
+    [
+        (GroupLasso(reduction="mean"), 0.01, 3),  # sqrt(300) * sqrt(300 * 0.01^2)
+        (WeightL2(reduction="mean"), 250, 62500),  # 300 * 300 squares of 62,500
+        (ElasticNet(l1_ratio=0.0, reduction="mean"), 300, 45000),  # half of squares of 90,000
+        (WeightL1(reduction="batch"), 1, 300),
+    ],
+)
+def test_float16_counts_and_sums_beyond_its_largest_number(regularizer, value, expected):
+    twins = [param(name, np.full((300, 300), value, "float16")) for name in ("hid1.w", "hid2.w")]
+    assert regularizer.loss([regkit.Layer("hid1:out", twins)]) == pytest.approx(expected, rel=NEAR["float16"])

@@ -37,14 +37,38 @@ class WeightPenalty(regkit.Regularizer):
             raise regkit.NoMatchError(
                 f"pattern {self.pattern!r} matches only parameters without two dimensions: {there}"
             )
-        total = regkit.graph.total([self._penalty(name, w) for name, w in matrices])
-        return total / regkit.graph.cast(len(matrices), str(total.dtype))
+        total = regkit.graph.total([self._penalty(name, regkit.graph.widened(w)) for name, w in matrices])
+        mean = total / regkit.graph.cast(len(matrices), str(total.dtype))
+        return regkit.graph.cast(mean, "float16") if {str(w.dtype) for _, w in matrices} == {"float16"} else mean
 
     def _penalty(self, name: str, w: Any) -> Any:
+        """Return the penalty of one parameter, which is of float32 or wider."""
         raise NotImplementedError
 
     def _reduced(self, name: str, elements: Any) -> Any:
         return regkit.graph.reduced_sum(elements, self.reduction, f"parameter {name!r}")
+
+
+def checked_axis(owner: str, axis: Any) -> int:
+    """Return an axis as a Python int; OptionError if it is none of the first two."""
+    if isinstance(axis, bool) or not hasattr(axis, "__index__") or axis not in (0, 1):
+        raise regkit.OptionError(f"{owner} got axis={axis!r}; accepted: 0, 1")
+    return int(axis)
+
+
+def norms_of_slices(w: Any, axis: int) -> Any:
+    """Return the L2 norm of each slice along an axis, with a gradient of zero for slices of zeros.
+
+    Each is scaled by the sum of its absolute values, so that no square underflows or overflows. That sum is at most the
+    norm times the root of the slice's size and, unlike the largest element, there for empty slices too.
+    """
+    others = tuple(other for other in range(w.ndim) if other != axis)
+    scale = abs(w).sum(axis=others, keepdims=True)
+    zero = regkit.graph.cast(scale <= 0, str(w.dtype))  # 1 there, for neither 0 / 0 nor the gradient of a root of 0
+    scale = regkit.graph.held(scale + zero)  # one expression below, which rewriters cancel before they multiply by it
+    scaled = w / scale
+    norms = scale * (regkit.graph.functions(w).sqrt((scaled * scaled).sum(axis=others, keepdims=True) + zero) - zero)
+    return norms.sum(axis=others)
 
 
 class WeightL1(WeightPenalty):
@@ -216,8 +240,10 @@ class GroupLasso(WeightPenalty):
     ``reduction="sum"``, and the number of groups for ``"mean"``.
 
     Where weights multiply inputs from the right, as in :math:`XW`, a slice along axis 0 is all that leaves one input,
-    and along axis 1 all that enters one unit. The gradient of a group of zeros is taken to be zero. The penalty does
-    not depend on the data: where a batch is split over workers, each computes the same, to be averaged.
+    and along axis 1 all that enters one unit. The gradient of a group is :math:`\sqrt{p_g} \, W_{i,g} / \|W_{i,g}\|_2`
+    over :math:`|\Omega| \, n_i`, and that of a group of zeros is taken to be zero. Groups of any size are right whose
+    norm the dtype can represent: none is lost because its squares underflow or overflow. The penalty does not depend
+    on the data: where a batch is split over workers, each computes the same, to be averaged.
 
     Parameters
     ----------
@@ -247,22 +273,18 @@ class GroupLasso(WeightPenalty):
     >>> import numpy, regkit
     >>> class Param(numpy.ndarray): name = "hid1.w"
     >>> layers = [regkit.Layer("hid1:out", [numpy.array([[3.0, 4.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]).view(Param)])]
-    >>> print(GroupLasso().loss(layers))  # sqrt(4) * 5 + sqrt(4) * 0
-    10.0
+    >>> print(f"{GroupLasso().loss(layers):.6g}")  # sqrt(4) * 5 + sqrt(4) * 0
+    10
     """
 
     def __init__(
         self, pattern: str | Sequence[str] | None = None, weight: Any = 0.0, axis: int = 0, reduction: str = "sum"
     ) -> None:
         super().__init__(pattern, weight, self.checked_choice("reduction", reduction, ("sum", "mean")))
-        if isinstance(axis, bool) or axis not in (0, 1):
-            raise regkit.OptionError(f"{type(self).__name__} got axis={axis!r}; accepted: 0, 1")
-        self.axis = axis
+        self.axis = checked_axis(type(self).__name__, axis)
 
     def _penalty(self, name: str, w: Any) -> Any:
         sqrt = regkit.graph.functions(w).sqrt
-        squares = (w * w).sum(axis=tuple(axis for axis in range(w.ndim) if axis != self.axis))
-        empty = regkit.graph.cast(squares <= 0, str(squares.dtype))  # the square root of 0 has no gradient
-        norms = sqrt(squares + empty) - empty
-        size = regkit.graph.cast(w.size, str(w.dtype)) / regkit.graph.cast(w.shape[self.axis], str(w.dtype))
-        return self._reduced(name, sqrt(size) * norms)
+        groups = w.shape[self.axis]
+        size = regkit.graph.cast(w.size, str(w.dtype)) / regkit.graph.cast(groups + (groups < 1), str(w.dtype))
+        return self._reduced(name, sqrt(size) * norms_of_slices(w, self.axis))
