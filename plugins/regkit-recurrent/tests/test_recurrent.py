@@ -53,7 +53,7 @@ def test_what_does_not_change_costs_nothing_and_one_step_has_no_change(lib, cls)
     assert lib.evaluate(penalty, z=np.full((2, 1, 3), 7.0)) == 0
 
 
-def test_the_norm_penalty_is_no_difference_of_ends():
+def test_the_norm_penalty_is_not_a_difference_of_ends():
     rising_and_falling = np.array([[[0.0], [1.0], [0.0]]])
     assert RecurrentNorm("z").loss([], {"z": rising_and_falling}) == 1  # ((1 - 0)^2 + (0 - 1)^2) / 2
 
@@ -71,3 +71,32 @@ def test_an_output_without_time_is_an_error_that_names_it(cls):
 def test_without_a_pattern_the_hidden_outputs_that_have_time_count():
     outputs = {"in": np.ones((2, 3)), "hid1": np.array([[[0.0], [2.0]]]), "hid2": np.ones((2, 3)), "out": np.ones(2)}
     assert RecurrentState().loss([regkit.Layer(name) for name in outputs], outputs) == 4
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean", "batch"])
+@pytest.mark.parametrize("cls", [RecurrentNorm, RecurrentState])
+def test_float16_gives_what_float64_gives(lib, cls, reduction):
+    rng = np.random.default_rng(5)
+    array = rng.normal(size=(4, 6, 20)).astype("float16")  # squared norms near 20, whose fourth powers sum to 30,000
+    regularizer = cls("hid*", reduction=reduction)
+    expected = regularizer.loss([], {"hid1": array.astype("float64"), "hid2": 2 * array[:2, :3].astype("float64")})
+    halves = {"hid1": array, "hid2": 2 * array[:2, :3]}
+    eager = regularizer.loss([], halves)
+    inputs = [lib.tensor(name, "float16", 3) for name in halves]
+    compiled = lib.function(inputs, regularizer.loss([], dict(zip(halves, inputs))))(*halves.values())
+    for found in (eager, compiled):
+        assert found.dtype == "float16"
+        assert found == pytest.approx(expected, rel=2e-3)
+
+
+def test_float16_norms_beyond_its_largest_number_have_their_difference():
+    z = np.full((1, 2, 500), 16.0, "float16")
+    z[0, 1, 0] = 17.0  # squared norms of 128,000, and then 33 more
+    assert RecurrentNorm("z").loss([], {"z": z}) == 33**2
+
+
+def test_more_steps_and_examples_than_float16_can_count_have_a_mean():
+    z = np.zeros((2, 70_000, 1), "float16")
+    z[:, ::2] = 1
+    assert RecurrentState("z", reduction="batch").loss([], {"z": z}) == 1
+    assert RecurrentState("z", reduction="mean").loss([], {"z": z}) == 1
