@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import random
 import shutil
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -14,8 +15,33 @@ from pathlib import Path
 import pytest
 
 import regkit
+from regkit import discovery
+from regkit.discovery.claims import Claim
 
 INSTALLED = Path(__file__).parent / "installed"
+
+
+@pytest.fixture
+def site(installed, monkeypatch, tmp_path):
+    """A folder on the path, before all others, into which `distribute` installs."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
+    installed()
+    return folder
+
+
+def distribute(site, name, entry_points, *, version="1.0", source=None):
+    """Install a distribution with entry points of our group, and its module where there is a source."""
+    info = site / f"{name}-1.0.dist-info"
+    info.mkdir()
+    header = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    (info / "METADATA").write_bytes(header.encode("utf-8", "surrogateescape"))
+    (info / "entry_points.txt").write_text(f"[regkit.regularizers]\n{entry_points}\n", encoding="utf-8")
+    if source is not None:
+        (site / f"{name}.py").write_text(source)
+    regkit.refresh()
+    return info
 
 
 def test_the_plugins_of_the_environment_are_those_that_importlib_metadata_reports():
@@ -102,7 +128,7 @@ def test_metadata_that_cannot_be_read_is_told_to_who_misses_an_alias_and_to_nobo
 
 def test_the_good_lines_of_a_file_with_bad_ones_count(installed):
     installed("bad_syntax", "healthy")
-    regkit.build(acme_syntax_good=0.1)
+    assert type(regkit.build(acme_syntax_good=0.1)[0]).__name__ == "Healthy"
 
 
 def test_an_empty_file_is_a_distribution_without_plugins(installed):
@@ -179,6 +205,19 @@ def test_the_order_of_the_file_system_changes_nothing(installed, monkeypatch):
     assert found[0] == found[1]
 
 
+def test_files_of_one_folder_that_cannot_be_read_are_told_in_the_order_of_their_names(site, monkeypatch):
+    for name in ("acme_b", "acme_a", "acme_c"):
+        distribute(site, name, "no entry")
+    listdir = os.listdir
+    for reverse in (False, True):
+        monkeypatch.setattr(os, "listdir", lambda path, reverse=reverse: sorted(listdir(path), reverse=reverse))
+        regkit.refresh()
+        with pytest.raises(regkit.UnknownAliasError) as error:
+            regkit.build(acme_absent=1)
+        told = [line.partition("acme_")[2][0] for line in str(error.value).splitlines() if "is not alias" in line]
+        assert told == ["a", "b", "c"]
+
+
 def test_names_that_differ_only_by_normalization_are_one_distribution(installed, monkeypatch, tmp_path):
     shutil.copytree(INSTALLED / "older" / "acme_healthy-0.9.dist-info", tmp_path / "Acme.Healthy-0.9.dist-info")
     installed("healthy")
@@ -245,3 +284,150 @@ def test_the_backport_of_importlib_metadata_changes_nothing(installed, monkeypat
     installed("older", "healthy")
     assert "acme_old_alias" in regkit.available()
     assert "acme_healthy" not in regkit.available()
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("import pytest\npytest.importorskip('a_module_that_nobody_has')\n", "Skipped: could not import"),
+        (
+            "class PanicException(BaseException):\n    pass\nraise PanicException('called unwrap')\n",
+            "PanicException: called",
+        ),
+        ("class Mute(Exception):\n    def __str__(self):\n        return 1 / 0\nraise Mute\n", "Mute: (its message"),
+    ],
+)
+def test_whatever_an_import_raises_is_told_of_that_plugin_alone(site, source, reason):
+    distribute(site, "acme_panics", "panics = acme_panics:Panics", source=source)
+    with pytest.raises(regkit.PluginLoadError) as error:
+        regkit.build(panics=0.1, hidden_l1=0.1)
+    assert f"alias 'panics' of acme_panics 1.0 (acme_panics:Panics) could not be loaded: {reason}" in str(error.value)
+    assert str(error.value).endswith(". Fix or uninstall it; other plugins are unaffected")
+
+
+def test_an_interrupted_import_is_interrupted(site):
+    distribute(site, "acme_slow", "slow = acme_slow:Slow", source="raise KeyboardInterrupt\n")
+    with pytest.raises(KeyboardInterrupt):
+        regkit.build(slow=0.1)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+def test_pipes_and_links_to_themselves_keep_nobody_waiting(site, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    for name in ("acme_pipe", "acme_loop", "acme_header"):
+        distribute(site, name, f"{name} = acme_healthy:Healthy")
+    for file in ("acme_pipe-1.0.dist-info/entry_points.txt", "acme_header-1.0.dist-info/METADATA"):
+        (site / file).unlink()
+        os.mkfifo(site / file)
+    (site / "acme_loop-1.0.dist-info" / "entry_points.txt").unlink()
+    (site / "acme_loop-1.0.dist-info" / "entry_points.txt").symlink_to("entry_points.txt")
+    (site / "self.dist-info").symlink_to("self.dist-info")
+    program = "import regkit; print(regkit.available()['acme_header'][0]); regkit.build(hidden_l1=0.1)"
+    path = os.pathsep.join(map(str, [tmp_path / "pipe", tmp_path / "loop", site]))
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("acme_header 1.0 (acme_healthy:Healthy)\n", "")
+
+
+def test_an_entry_points_txt_that_cannot_be_read_is_told_to_who_misses_an_alias(site):
+    for name in ("acme_folder", "acme_nowhere"):
+        (distribute(site, name, "mine = acme:Mine") / "entry_points.txt").unlink()
+    (site / "acme_folder-1.0.dist-info" / "entry_points.txt").mkdir()
+    (site / "acme_nowhere-1.0.dist-info" / "entry_points.txt").symlink_to("nowhere")
+    with pytest.raises(regkit.UnknownAliasError) as error:
+        regkit.build(mine=0.1)
+    assert f"{site}/acme_folder-1.0.dist-info: entry_points.txt cannot be read: it is not a file" in str(error.value)
+    assert "acme_nowhere-1.0.dist-info: entry_points.txt cannot be read: No such file" in str(error.value)
+
+
+HOSTILE = "\x1b[2J\x1b]0;owned\x07\u202e\x00"
+HARMLESS = r"\x1b[2J\x1b]0;owned\x07\u202e\x00"
+
+
+def test_what_metadata_says_is_written_so_that_no_terminal_obeys_it(site):
+    entry_points = f"evil{HOSTILE} = acme:Evil\u202e\nöké = acme:Ä\nöké = acme:B\u202e\nno entry"
+    info = distribute(site, "acme_evil", entry_points, version=f"1{HOSTILE}")
+    info.rename(site / f"acme{HOSTILE[:-1]}-1.0.dist-info")  # no name of a file has a NUL
+    regkit.refresh()
+    assert str(regkit.available()[f"evil{HOSTILE}"][0]) == rf"acme_evil 1{HARMLESS} (acme:Evil\u202e)"
+    said = []
+    for wanted in ("absent", f"evil{HOSTILE}", "öké"):
+        with pytest.raises(regkit.RegkitError) as error:
+            regkit.build({wanted: 0.1})
+        said.append(str(error.value))
+    assert all(line.isprintable() for text in said for line in text.splitlines()), said
+    assert f", evil{HARMLESS}, " in said[0]
+    assert f"acme{HARMLESS[:-4]}-1.0.dist-info: entry_points.txt, line 5 is not alias = target" in said[0]
+    assert "(acme:Ä). " in said[2]
+
+
+def test_a_stray_byte_in_metadata_is_written_as_a_repr_has_it():
+    assert str(Claim("acme", "1\udcff", "acme:É")) == r"acme 1\udcff (acme:É)"
+
+
+def calls(work):
+    """How many Python functions some work calls, iterations of generators among them."""
+    counted = [0]
+
+    def count(_frame, event, _argument):
+        counted[0] += event == "call"
+
+    sys.setprofile(count)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return counted[0]
+
+
+def test_finding_many_aliases_of_one_distribution_parses_its_file_once(site):
+    names = [f"many_{number}" for number in range(1000)]
+    lines = "\n".join(f"{name} = acme_many:Many" for name in names)
+    source = "import regkit\n\n\nclass Many(regkit.Regularizer):\n    def loss(self):\n        return 1.0\n"
+    distribute(site, "acme_many", lines, source=source)
+    assert calls(lambda: [discovery.class_of(name) for name in names]) < 100 * len(names)
+
+
+def test_a_misspelt_alias_among_very_many_is_compared_with_few(site):
+    names = [f"acme_{number * 7919 % 100_000:05}" for number in range(20_000)]
+    distribute(site, "acme_many", "\n".join(f"{name} = acme_many:Many" for name in [*names, "hidden_entropy"]))
+    said = []
+
+    def ask():
+        for wanted in ("hiden_entropy", "hidden_entorpy", "acme_0791x9", "quite_another_thing"):
+            try:
+                discovery.class_of(wanted)
+            except regkit.UnknownAliasError as error:
+                said.append(str(error).partition("?")[0].partition("Installed")[0])
+
+    assert calls(ask) < 20 * len(names)
+    assert said[:2] == [
+        "no installed plugin provides 'hiden_entropy'. Did you mean 'hidden_entropy'",
+        "no installed plugin provides 'hidden_entorpy'. Did you mean 'hidden_entropy'",
+    ]
+    assert said[2].endswith("Did you mean 'acme_07919'")
+    assert said[3] == "no installed plugin provides 'quite_another_thing'. "
+
+
+@pytest.mark.parametrize(
+    ("wanted", "suggested"),
+    [
+        ("l1", "'acme_l1' or 'hidden_l1' or 'weight_l1'"),
+        ("entropy", "'hidden_entropy'"),
+        ("entr", "'hidden_entropy'"),
+        ("hiden_l1", "'hidden_l1'"),
+    ],
+)
+def test_an_alias_that_is_part_of_others_suggests_them(site, wanted, suggested):
+    lines = ["acme_l1", "weight_l1", "hidden_entropy", "acme_l10"]
+    distribute(site, "acme_names", "\n".join(f"{name} = acme:A" for name in lines))
+    with pytest.raises(regkit.UnknownAliasError) as error:
+        regkit.build({wanted: 0.1})
+    assert f"Did you mean {suggested}?" in str(error.value)

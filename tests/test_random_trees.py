@@ -221,7 +221,7 @@ def test_random_trees_are_read_as_importlib_metadata_reports_them(tmp_path, monk
         monkeypatch.setattr(sys, "path", path)
         monkeypatch.setattr(sys, "meta_path", finders)
         regkit.refresh()
-        targets_found = {alias: discovery.targets_of(alias) for alias in ALIASES}
+        targets_found = {alias: discovery.reading().targets_of(alias) for alias in ALIASES}
         claims_found = {alias: {tuple(claim) for claim in claims} for alias, claims in regkit.available().items()}
         monkeypatch.undo()
         assert claims_found == expected, f"tree {number}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pytest
 from regkit_hidden_l1 import HiddenL1
@@ -193,15 +191,14 @@ def test_an_alias_of_two_distributions_is_refused_when_asked_for_and_only_then(i
         ("names_missing", "acme_moduleless", "acme-missing 1.0 (acme_missing)",
          "ImportError: the entry point names no class, which is written module:Class"),
         ("no_regularizer", "acme_function", "acme-function 1.0 (acme_function:penalty)",
-         "ImportError: it is <function penalty at 0x..., not a class"),
+         "ImportError: penalty is of type function, not a class"),
     ],
 )  # fmt: skip
 def test_a_plugin_that_cannot_be_loaded_is_named_and_the_others_go_on(installed, case, alias, provider, reason):
     installed(case, "healthy")
-    text = re.sub(r"0x[0-9a-f]+>", "0x...", message(regkit.PluginLoadError, **{alias: 0.1}))
-    assert text == (
+    assert message(regkit.PluginLoadError, **{alias: 0.1}) == (
         f"alias {alias!r} of {provider} could not be loaded: {reason}. "
-        "Mend or uninstall that distribution; the others are not concerned"
+        "Fix or uninstall it; other plugins are unaffected"
     )
     regkit.build(acme_healthy=0.1, hidden_l1=0.1)
 

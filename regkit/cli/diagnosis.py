@@ -13,7 +13,7 @@ import click
 
 from .. import __version__
 from ..discovery import GROUP
-from ..discovery.claims import normalized
+from ..discovery.names import normalized
 from ..graph.libraries import LIBRARIES
 from .states import states
 from .terminal import console, print_table

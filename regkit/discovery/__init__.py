@@ -14,25 +14,30 @@ import os
 import sys
 from _thread import allocate_lock  # threading.Lock, without the cost of importing threading
 
-import regkit
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from .claims import Installed, Place
+    from .claims import Everything, File, Installed
 
 GROUP = "regkit.regularizers"
 _GROUP = GROUP.encode()
-_READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0)
+_READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe gives nothing at once
 
 #: Classes that were registered in this process, by alias; they come before what is installed.
 registered: "dict[str, type]" = {}
 
 _lock = allocate_lock()
-_files: "list[tuple[Place, bytes]] | None" = None
-_parsed: "Installed | None" = None
-_loaded: "dict[str, tuple[type, str]]" = {}
+_reading: "Reading | None" = None
+
+
+def _renew_lock() -> None:
+    global _lock
+    _lock = allocate_lock()
+
+
+if hasattr(os, "register_at_fork"):  # another thread may hold the lock, which would never give it back in the child
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def class_of(alias: str) -> type:
@@ -43,120 +48,152 @@ def class_of(alias: str) -> type:
     UnknownAliasError, AliasConflictError, PluginLoadError, HookSignatureError
     """
     cls = registered.get(alias)
-    return (_loaded.get(alias) or _load(alias))[0] if cls is None else cls
+    return reading().loaded(alias)[0] if cls is None else cls
 
 
 def identity_of(alias: str) -> object:
     """Return what is equal for two aliases of one regularizer: the registered class, or the target in the metadata."""
     cls = registered.get(alias)
-    return (_loaded.get(alias) or _load(alias))[1] if cls is None else cls
+    return reading().loaded(alias)[1] if cls is None else cls
 
 
-def _load(alias: str) -> "tuple[type, str]":
-    """Load the class of an installed alias; return it with its target."""
-    loaded = _loaded  # of this reading, should there be another meanwhile
-    targets = targets_of(alias)
-    if len(targets) != 1:
-        from .messages import not_one_target
-
-        raise not_one_target(alias, installed(), registered)
-    (target,) = targets
-    found = loaded[alias] = _import(alias, target), target
-    return found
-
-
-def targets_of(alias: str) -> "set[str]":
-    """Return the targets that an alias has: none, the one it should have, or several in conflict.
-
-    Only the files in which the alias's bytes occur are parsed for it.
-    """
-    name = alias.encode("utf-8", "surrogatepass")
-    found: set[str] = set()
-    for _, data in files():
-        if name in data:
-            try:
-                found.update(target for _, claimed, target in entries(data) if claimed == alias)
-            except UnicodeDecodeError:
-                continue
-    return found
-
-
-def files() -> "list[tuple[Place, bytes]]":
-    """Return where files of entry points with our group are, and what they hold; read once and then remembered."""
-    global _files
-    found = _files
+def reading() -> "Reading":
+    """Return what is installed, read on first need and then remembered."""
+    global _reading
+    found = _reading
     if found is None:
         with _lock:
-            found = _files = read() if _files is None else _files
+            found = _reading = Reading() if _reading is None else _reading
     return found
 
 
 def installed() -> "Installed":
-    """Return what is installed with all that is known of it, parsed once for each reading."""
-    global _parsed
-    found, parsed = files(), _parsed
-    if parsed is None or parsed.files is not found:
-        from .claims import Installed
-
-        parsed = _parsed = Installed(found, entries)
-    return parsed
+    """Return what is installed with all that is known of it, parsed when that is asked for."""
+    return reading().installed()
 
 
 def forget() -> None:
     """Forget what was read and loaded; what was registered stays."""
-    global _files, _loaded
+    global _reading
     with _lock:
-        _files = None
-        _loaded = {}
+        _reading = None
 
 
-def read() -> "list[tuple[Place, bytes]]":
-    """Read what is installed on `sys.path` and in what other finders offer.
+class Reading:
+    """What is installed, as it was read once, and what was loaded of it."""
 
-    Of one distribution, what an earlier place has is what an import would find.
+    def __init__(self) -> None:
+        #: Of each place, the files of entry points with our group, and everything that is installed there.
+        self.places = [place for place in _places() if place[1]]
+        self._files = _visible(self.places)
+        self._loaded: dict[str, tuple[type, str]] = {}
+        self._targets: dict[int, dict[str | None, set[str]]] = {}  # by the number of a file: of each alias in it
+        self._installed: Installed | None = None
+
+    def loaded(self, alias: str) -> "tuple[type, str]":
+        """Return the class of an installed alias and its target, imported if nobody has asked for it before."""
+        found = self._loaded.get(alias)
+        if found is None:
+            targets = self.targets_of(alias)
+            if len(targets) != 1:
+                from .messages import not_one_target
+
+                raise not_one_target(alias, self.installed(), registered)
+            (target,) = targets
+            found = self._loaded[alias] = self._import(alias, target), target
+        return found
+
+    def targets_of(self, alias: str) -> "set[str]":
+        """Return the targets that an alias has: none, the one it should have, or several in conflict.
+
+        A file is parsed when it is the first time that the bytes of an alias occur in it.
+        """
+        name = alias.encode("utf-8", "surrogatepass")
+        found: set[str] = set()
+        for number, (_, data) in enumerate(self._files):
+            targets = self._targets.get(number)
+            if targets is None:
+                if name not in data:
+                    continue
+                targets = self._targets[number] = _targets(data)
+            found |= targets.get(alias, set())
+        return found
+
+    def installed(self) -> "Installed":
+        """Return who claims which alias."""
+        if self._installed is None:
+            from .claims import Installed
+
+            distributions = [distribution for _, here in self.places for distribution in here]
+            self._installed = Installed(self._files, distributions, entries)
+        return self._installed
+
+    def _import(self, alias: str, target: str) -> type:
+        try:
+            found = _named(target)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever a plugin does while it is imported; some of it is no Exception
+            from .messages import not_loaded
+
+            raise not_loaded(alias, self.installed().claims(alias), error) from error
+        hooks_are_plain = getattr(found, "_hooks_are_plain", None)  # what a `Regularizer` knows of itself
+        if hooks_are_plain is None or not hooks_are_plain():
+            from ..hooks.signatures import implemented
+
+            implemented(found)
+        return found
+
+
+def _places() -> "Iterator[Everything]":
+    """Yield of each place the files of entry points with our group, and everything that is installed there.
+
+    The places are the entries of `sys.path` and what finders of other kinds have.
     """
-    found: list[tuple[Place, bytes]] = []
-    folders: list[str] = []  # the names of all metadata folders so far
-    names: set[str] = set()  # of the distributions in them, worked out where a later place has one of ours
     for finder in sys.meta_path:
         if isinstance(finder, type) and finder.__name__ == "PathFinder":
             for entry in dict.fromkeys([path for path in sys.path if isinstance(path, str)]):
-                _read_entry(entry, found, folders, names)
+                yield _entry(entry)
         elif hasattr(finder, "find_distributions"):
-            from .claims import by_importlib_metadata
+            from .finders import of_finder
 
-            found += _of_our_group(by_importlib_metadata(finder, None, folders, names))
-    return found
+            yield _of_our_group(of_finder(finder))
 
 
-def _read_entry(entry: str, found: "list[tuple[Place, bytes]]", earlier: "list[str]", names: "set[str]") -> None:
+def _entry(entry: str) -> "Everything":
     """Read one entry of the path."""
     try:
         children = os.listdir(entry or ".")
     except NotADirectoryError:
+        if not os.path.isfile(entry):  # a pipe, of which a reading would not end
+            return [], []
         children = None
     except (OSError, ValueError):  # no such folder, or no path at all: nothing can be imported from it either
-        return
+        return [], []
     if children is None or entry.lower().rstrip("/\\").endswith(".egg"):
-        from .claims import by_importlib_metadata
+        from .finders import in_entry
 
-        found += _of_our_group(by_importlib_metadata(None, entry, earlier, names))
-        return
-    folders = [child for child in children if child.lower().endswith((".dist-info", ".egg-info"))]
+        return _of_our_group(in_entry(entry))
+    names = [child for child in children if child.lower().endswith((".dist-info", ".egg-info"))]
+    if names and not os.path.isabs(entry):  # its metadata may be wanted when the process has gone elsewhere
+        entry = os.path.abspath(entry)
     prefix = os.path.join(entry, "")
-    ours = [(folder, data) for folder in folders if _GROUP in (data := _bytes(f"{prefix}{folder}/entry_points.txt"))]
-    if ours and (earlier or names):
-        from .claims import not_hidden
-
-        ours = not_hidden(ours, earlier, names)
-    if ours and not os.path.isabs(entry):  # its metadata may be wanted when the process has gone elsewhere
-        prefix = os.path.join(os.path.abspath(entry), "")
-    found += sorted([(prefix + folder, data) for folder, data in ours])  # in no order of the file system's
-    earlier += folders
+    folders = [prefix + name for name in names]
+    files = [(folder, data) for folder in folders if _GROUP in (data := _bytes(f"{folder}/entry_points.txt"))]
+    return sorted(files), folders  # in no order of the file system's
 
 
-def _of_our_group(files: "list[tuple[Place, bytes]]") -> "list[tuple[Place, bytes]]":
-    return [(place, data) for place, data in files if _GROUP in data]
+def _of_our_group(distributions: "Sequence[File]") -> "Everything":
+    return [file for file in distributions if _GROUP in file[1]], [distribution for distribution, _ in distributions]
+
+
+def _visible(places: "list[Everything]") -> "Sequence[File]":
+    """Return the files of all places; of one distribution, what an earlier place has is what an import would find."""
+    if len(places) > 1 and any(files for files, _ in places[1:]):
+        from .names import visible
+
+        return visible(places)
+    return places[0][0] if places else []
 
 
 def _bytes(path: str) -> bytes:
@@ -206,26 +243,26 @@ def _target(value: str) -> str:
     return f"{module.strip()}{colon}{attribute.strip()}"
 
 
-def _import(alias: str, target: str) -> type:
-    module, _, attribute = target.partition(":")
+def _targets(data: bytes) -> "dict[str | None, set[str]]":
+    """Return the targets of each alias in a file; nothing of one that is not UTF-8, which is told elsewhere."""
+    found: dict[str | None, set[str]] = {}
     try:
-        if not module or not attribute:
-            raise ImportError("the entry point names no class, which is written module:Class")
-        __import__(module)
-        found: object = sys.modules[module]
-        for part in attribute.split("."):
-            found = getattr(found, part)
-        if not isinstance(found, type):
-            raise ImportError(f"it is {found!r}, not a class")
-    except (Exception, SystemExit) as error:  # whatever a plugin does while it is imported
-        provider = ", ".join(map(str, installed().claims(alias)))
-        raise regkit.PluginLoadError(
-            f"alias {alias!r} of {provider} could not be loaded: {type(error).__name__}: {error}. "
-            "Mend or uninstall that distribution; the others are not concerned"
-        ) from error
-    hooks_are_plain = getattr(found, "_hooks_are_plain", None)  # what a `Regularizer` knows of itself
-    if hooks_are_plain is None or not hooks_are_plain():
-        from ..hooks.signatures import implemented
+        for _, alias, target in entries(data):
+            found.setdefault(alias, set()).add(target)
+    except UnicodeDecodeError:
+        pass
+    return found
 
-        implemented(found)
+
+def _named(target: str) -> type:
+    """Import the class that a target names."""
+    module, _, attribute = target.partition(":")
+    if not module or not attribute:
+        raise ImportError("the entry point names no class, which is written module:Class")
+    __import__(module)
+    found: object = sys.modules[module]
+    for part in attribute.split("."):
+        found = getattr(found, part)
+    if not isinstance(found, type):
+        raise ImportError(f"{attribute} is of type {type(found).__name__}, not a class")
     return found

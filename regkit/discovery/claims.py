@@ -1,4 +1,4 @@
-"""Who claims which alias: distributions with their names and versions, and what only `importlib.metadata` can read.
+"""Who claims which alias: distributions with their names and versions.
 
 Apart from :mod:`regkit.discovery`, because finding a regularizer in a plain folder needs none of it.
 """
@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import os
 
+from ..messages import escaped
+from .names import known, name_and_version
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from typing import Any, Union
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Union
 
     Place = Union[str, "Distribution"]  # a metadata folder, or what another finder has
+    File = tuple[Place, bytes]  # what an entry_points.txt holds, and whose it is
+    Everything = tuple[Sequence[File], Sequence[Place]]  # of one place: the files of our group, and all that is there
     Entries = Callable[[bytes], Iterable[tuple[int, Union[str, None], str]]]
 
     _Triple = tuple[str | None, str | None, str]
@@ -55,29 +60,37 @@ class Claim(_Triple):  # a named tuple, without the cost of importing collection
 
     def __str__(self) -> str:
         if self.distribution is None:
-            return f"{self.target} (registered in this process)"
-        return f"{self.distribution} {self.version} ({self.target})"
+            return escaped(f"{self.target} (registered in this process)")
+        return escaped(f"{self.distribution} {self.version} ({self.target})")
 
 
 class Installed:
-    """What one reading found, parsed by a function for the entries of a file: every alias, and who claims it."""
+    """What one reading found, parsed by a function for the entries of a file: every alias, and who claims it.
 
-    def __init__(self, files: list[tuple[Place, bytes]], entries: Entries) -> None:
-        self.files = files
-        #: What could not be read.
-        self.problems: list[str] = []
+    `files` are those of our group; `distributions` is everything that was found, which may hide one of ours.
+    """
+
+    def __init__(self, files: Iterable[File], distributions: Iterable[Place], entries: Entries) -> None:
+        self._problems: list[str] = []
+        self._distributions = distributions
         self._sources: dict[str, list[tuple[Distribution, str]]] = {}
         for place, data in files:
-            distribution = _in_folder(place) if isinstance(place, str) else place
+            distribution = in_folder(place) if isinstance(place, str) else place
             try:
                 self._add(distribution, entries(data))
             except UnicodeDecodeError as error:
-                self.problems.append(f"{distribution.folder}: entry_points.txt is not UTF-8 ({error.reason})")
+                self._problems.append(_problem(distribution.folder, f" is not UTF-8 ({error.reason})"))
+
+    @property
+    def problems(self) -> list[str]:
+        """What could not be read, whether it has plugins or not."""
+        unreadable = [(place, _unreadable(place)) for place in self._distributions if isinstance(place, str)]
+        return [*self._problems, *(_problem(place, why) for place, why in unreadable if why)]
 
     def _add(self, distribution: Distribution, entries: Iterable[tuple[int, str | None, str]]) -> None:
         for line, alias, target in entries:
             if alias is None:
-                self.problems.append(f"{distribution.folder}: entry_points.txt, line {line} is not alias = target")
+                self._problems.append(_problem(distribution.folder, f", line {line} is not alias = target"))
             else:
                 self._sources.setdefault(alias, []).append((distribution, target))
 
@@ -98,102 +111,74 @@ class Installed:
 
 
 class Distribution:
-    """An installed distribution that has entry points of our group. Its name and version are read when asked for."""
+    """An installed distribution. Its name and version are read when asked for."""
 
-    __slots__ = ("_header", "_read", "folder")
+    __slots__ = ("_header", "_read", "folder", "known")
 
-    def __init__(self, folder: str, read: Callable[[str], str | None]) -> None:
+    def __init__(self, folder: str, known: str, read: Callable[[str], str | None]) -> None:
         self.folder = folder
+        #: The name that it is told by, which an earlier one may hide; empty where it has none.
+        self.known = known
         self._read = read
         self._header: dict[str, str] | None = None
 
+    @property
+    def name(self) -> str:
+        """Its name, from the metadata's header or that of the folder."""
+        return self._said("name") or name_and_version(os.path.basename(self.folder))[0]
+
+    @property
+    def version(self) -> str:
+        """Its version, from the metadata's header or the name of the folder."""
+        return self._said("version") or name_and_version(os.path.basename(self.folder))[1] or "unknown"
+
     def claim(self, target: str) -> Claim:
         """Return this distribution's claim of a target."""
+        return Claim(self.name, self.version, target)
+
+    def _said(self, field: str) -> str | None:
         if self._header is None:
             self._header = _header(self._read("METADATA") or self._read("PKG-INFO") or "")
-        stem, version = name_and_version(os.path.basename(self.folder))
-        return Claim(self._header.get("name") or stem, self._header.get("version") or version or "unknown", target)
+        return self._header.get(field)
 
 
-def _in_folder(folder: str) -> Distribution:
+def in_folder(folder: str) -> Distribution:
+    """Return the distribution of a metadata folder."""
+
     def read(name: str) -> str | None:
+        path = os.path.join(folder, name)
+        if not os.path.isfile(path):  # a pipe, of which a reading would not end
+            return None
         try:
-            with open(os.path.join(folder, name), encoding="utf-8", errors="replace") as file:
+            with open(path, encoding="utf-8", errors="replace") as file:
                 return file.read()
         except OSError:
             return None
 
-    return Distribution(folder, read)
+    return Distribution(folder, known(folder), read)
 
 
-def by_importlib_metadata(
-    finder: Any, entry: str | None, earlier: list[str], names: set[str]
-) -> list[tuple[Place, bytes]]:
-    """Return the files of entry points that `importlib.metadata` knows of a finder, or of an entry of the path.
-
-    A distribution that cannot be read is as if it were not there. `earlier` and `names` are those of `not_hidden`, and
-    get the names of what was found.
-    """
-    from importlib.metadata import DistributionFinder, MetadataPathFinder
-
-    context = DistributionFinder.Context() if entry is None else DistributionFinder.Context(path=[entry])
+def _unreadable(folder: str) -> str | None:
+    """Return why a metadata folder's entry_points.txt cannot be read; None if it can, or if there is none."""
+    path = os.path.join(folder, "entry_points.txt")
     try:
-        distributions = list((finder or MetadataPathFinder).find_distributions(context))
-    except Exception:  # a finder of somebody else's; theirs must not harm ours
-        return []
-    _name_folders(earlier, names)
-    found: list[tuple[Place, bytes]] = []
-    here = set()
-    for distribution in distributions:
-        name = ""
-        try:
-            name = distribution.metadata.get("Name") or ""
-            data = (distribution.read_text("entry_points.txt") or "").encode()
-        except UnicodeDecodeError as error:
-            data = error.object  # said to be unreadable where its text is needed
-        except Exception:  # as above
-            continue
-        folder = str(getattr(distribution, "_path", ""))  # which the library's own have, and its backport's
-        if not name and folder.lower().endswith((".dist-info", ".egg-info")):
-            place, known = folder, normalized(name_and_version(os.path.basename(folder))[0])
-        else:
-            place, known = name or entry or "unknown", normalized(name)
-        here.add(known)
-        if known not in names:
-            found.append((Distribution(place, distribution.read_text), data))
-    names |= here - {""}
-    return found
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):  # older metadata is one file
+        return None
+    except OSError as error:
+        return f" cannot be read: {error.strerror}"
+    try:
+        os.stat(path)
+        if not os.path.isfile(path):
+            return " cannot be read: it is not a file"
+        with open(path, "rb"):
+            return None
+    except OSError as error:
+        return f" cannot be read: {error.strerror}"
 
 
-def not_hidden(ours: list[tuple[str, bytes]], earlier: list[str], names: set[str]) -> list[tuple[str, bytes]]:
-    """Return those metadata folders, with what they hold, whose distributions no earlier place has.
-
-    `earlier` are the metadata folders of those places; their names are moved to `names`, and the list is empty then.
-    """
-    _name_folders(earlier, names)
-    return [(folder, data) for folder, data in ours if normalized(name_and_version(folder)[0]) not in names]
-
-
-def _name_folders(earlier: list[str], names: set[str]) -> None:
-    """Move from folders to names. Without a name there is nothing to tell a distribution by, and it hides none."""
-    names.update(filter(None, (normalized(name_and_version(folder)[0]) for folder in earlier)))
-    earlier.clear()
-
-
-def name_and_version(folder: str) -> tuple[str, str]:
-    """Return name and version as the name of a metadata folder has them: ``acme_l1-2.1.dist-info``."""
-    stem, suffix = os.path.splitext(folder)
-    if suffix.lower() == ".egg-info":
-        parts = stem.split("-")
-        return parts[0], parts[1] if len(parts) > 1 else ""
-    name, dash, version = stem.rpartition("-")
-    return (name, version) if dash else (stem, "")
-
-
-def normalized(name: str) -> str:
-    """Return the name as distributions are compared: acme-l1, Acme_L1 and acme.l1 are one."""
-    parts = name.lower().replace("_", "-").replace(".", "-").split("-")
-    return "-".join(part for part in parts if part)
+def _problem(folder: str, what: str) -> str:
+    return f"{escaped(folder)}: entry_points.txt{what}"
 
 
 def _header(text: str) -> dict[str, str]:

@@ -1,9 +1,9 @@
-"""What is said of an alias that has no class, or several."""
+"""What is said of an alias that has no class, or several, or one that cannot be imported."""
 
 from __future__ import annotations
 
-from ..errors import AliasConflictError, RegkitError, UnknownAliasError
-from ..messages import nearest
+from ..errors import AliasConflictError, PluginLoadError, RegkitError, UnknownAliasError
+from ..messages import escaped, nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     from .claims import Claim, Installed
 
-#: How many aliases an error lists.
-_LISTED = 20
+#: How many aliases an error lists, and how many it suggests.
+_LISTED, _SUGGESTED = 20, 4
 
 
 def not_one_target(alias: str, installed: Installed, registered: Iterable[str]) -> RegkitError:
@@ -23,19 +23,40 @@ def not_one_target(alias: str, installed: Installed, registered: Iterable[str]) 
     return UnknownAliasError(_unknown(alias, sorted({*installed.aliases, *registered}), installed.problems))
 
 
+def not_loaded(alias: str, claims: Iterable[Claim], error: BaseException) -> PluginLoadError:
+    """Return the error of an alias whose plugin does not import."""
+    try:
+        said = escaped(str(error), keep="\n\t")
+    except Exception:  # it is a plugin's own
+        said = "(its message cannot be shown)"
+    return PluginLoadError(
+        f"alias {alias!r} of {', '.join(map(str, claims))} could not be loaded: {type(error).__name__}: {said}. "
+        "Fix or uninstall it; other plugins are unaffected"
+    )
+
+
 def _unknown(alias: str, aliases: list[str], problems: list[str]) -> str:
-    suggestion = nearest(alias, aliases, cutoff=0.6)
-    listed = ", ".join(aliases[:_LISTED]) or "none; regkit-hidden-l1 brings the first"
+    meant = " or ".join(map(repr, _meant(alias, aliases)))
+    listed = ", ".join(map(escaped, aliases[:_LISTED])) or "none; regkit-hidden-l1 brings the first"
     more = f" and {len(aliases) - _LISTED} more" if len(aliases) > _LISTED else ""
     unreadable = "".join(f"\nNot readable: {problem}" for problem in problems)
     return (
         f"no installed plugin provides {alias!r}."
-        f"{f' Did you mean {suggestion!r}?' if suggestion else ''} Installed aliases: {listed}{more}{unreadable}"
+        f"{f' Did you mean {meant}?' if meant else ''} Installed aliases: {listed}{more}{unreadable}"
     )
 
 
+def _meant(alias: str, aliases: list[str]) -> list[str]:
+    """Return the alias that was probably meant; where none is near, those that one is part of."""
+    suggestion = nearest(alias, aliases, cutoff=0.6)
+    if suggestion is not None:
+        return [suggestion]
+    words = [name for name in aliases if alias in name.split("_")]
+    return (words or [name for name in aliases if len(alias) > 1 and alias in name])[:_SUGGESTED]
+
+
 def _conflict(alias: str, claims: tuple[Claim, ...]) -> str:
-    instance = f"{claims[0].target.rpartition(':')[2]}(...)"
+    instance = escaped(f"{claims[0].target.rpartition(':')[2]}(...)")
     written = f"{alias}={instance}" if alias.isidentifier() else f"{{{alias!r}: {instance}}}"
     claimants = "distributions" if len({claim[:2] for claim in claims}) > 1 else "entry points of one distribution"
     return (
