@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
-from numbers import Real
-from typing import Any
-
-import numpy as np
-
 from ..errors import GraphError, OptionError
 from .arithmetic import cast
 from .libraries import is_symbolic, library, module
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class RandomStream:
@@ -27,6 +25,8 @@ class RandomStream:
     """
 
     def __init__(self, made_by: str, seed: Any) -> None:
+        import numpy as np
+
         self.library = made_by
         self.seed = seed
         try:
@@ -70,6 +70,8 @@ class RandomStream:
         -------
         expression
         """
+        from numbers import Real
+
         if not is_symbolic(probability) and not (isinstance(probability, Real) and 0 <= float(probability) <= 1):
             raise OptionError(f"bernoulli got probability={probability!r}; accepted: from 0 to 1")
         uniform = self._draw("uniform", (0.0, 1.0), like)
@@ -86,6 +88,10 @@ class RandomStream:
         return list(self._updates)
 
     def _draw(self, distribution: str, parameters: tuple[float, float], like: Any) -> Any:
+        import warnings
+
+        import numpy as np
+
         made_by = library(like)
         if made_by != self.library:
             raise GraphError(f"a random stream of {self.library} cannot draw for an expression of {made_by}")
@@ -96,22 +102,44 @@ class RandomStream:
         # pytensor's newer releases want to be told that the generator's next state is known to be there
         hidden = {"return_next_rng": True} if made_by == "pytensor" else {}
         draws = getattr(module(made_by, "tensor.random.basic"), distribution)(
-            *parameters, size=like.shape, rng=generator, **hidden
+            *parameters, size=_size_of_the_type(made_by, like), rng=generator, **hidden
         )
-        next_state, values = draws if hidden else draws.owner.outputs
-        with (
-            warnings.catch_warnings()
-        ):  # pytensor would rather have every host pass updates; then hosts must know of us
+        next_state, values = _with_size(draws[1] if hidden else draws, like)
+        with warnings.catch_warnings():
+            # pytensor would rather have every host pass updates; then hosts must know of us
             warnings.simplefilter("ignore", DeprecationWarning)
             generator.default_update = next_state
         self._updates.append((generator, next_state))
         return values
 
-    def _shared_generator(self, seed: np.random.SeedSequence) -> Any:
+    def _shared_generator(self, seed: Any) -> Any:
+        import numpy as np
+
         if self.library == "theano":  # knows NumPy's older generators only
             module("theano", "tensor.random.var")  # teaches `shared` about them
             return module("theano", "compile").shared(np.random.RandomState(np.random.MT19937(seed)))
         return module(self.library, "compile").shared(np.random.default_rng(seed))
+
+
+def _size_of_the_type(made_by: str, like: Any) -> Any:
+    """A size for draws that says no more of an expression's shape than its type does.
+
+    aesara and pytensor work out what they can of the size when a draw is made. Given the shape itself they go through
+    the whole graph below it, which for a network with noise at every layer takes the square of its depth.
+    """
+    if made_by == "theano" or not like.ndim:
+        return like.shape
+    tensor = module(made_by, "tensor")
+    unknown = tensor.TensorType("int64", ())
+    return tensor.stack([unknown() if length is None else tensor.constant(length, dtype="int64") for length in like.type.shape])
+
+
+def _with_size(draws: Any, like: Any) -> list[Any]:
+    """The outputs of a draw, the next state and the values, with the size that it is really to have."""
+    node = draws.owner
+    size = node.op.size_param(node) if hasattr(node.op, "size_param") else node.inputs[1]
+    inputs = [like.shape if variable is size else variable for variable in node.inputs]
+    return list(node.clone_with_new_inputs(inputs).outputs)
 
 
 def random_stream(expression: Any, seed: Any = None) -> RandomStream:
