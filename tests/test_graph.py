@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import subprocess
+import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,6 +33,12 @@ def test_what_is_no_expression_is_named_with_its_type_and_the_libraries_there_ar
         f"{value!r} of type {kind.__module__}.{kind.__qualname__} is no expression of a supported library: "
         "theano, aesara, pytensor, numpy"
     )
+
+
+def test_the_rooms_of_the_graph_are_imported_without_numpy():
+    rooms = [path.stem for path in Path(graph.__file__).parent.glob("[!_]*.py")]
+    imports = "".join(f"import regkit.graph.{room}; " for room in rooms)
+    subprocess.run([sys.executable, "-c", f"{imports}import sys; assert 'numpy' not in sys.modules"], check=True)
 
 
 def test_classes_and_types_of_a_library_are_no_expressions_of_it(lib):
@@ -75,6 +85,47 @@ def test_gradients_do_not_pass_through_what_is_held(lib):
 def test_what_is_held_of_an_array_is_the_array():
     array = np.array([1.0, 2.0])
     assert graph.held(array) is array
+
+
+def generator(lib):
+    """A generator that nothing moves on, as those of PyMC's random variables."""
+    made = np.random.RandomState(1) if lib.name == "theano" else np.random.default_rng(1)  # theano knows no others
+    importlib.import_module(f"{lib.name}.tensor.random.var" if lib.name == "theano" else f"{lib.name}.tensor.random")
+    return lib.shared(made)
+
+
+@pytest.mark.parametrize("moved_on", [True, False])
+def test_a_jacobian_is_that_of_the_draws_of_the_graph(lib, moved_on):
+    x = lib.tensor("x", ndim=1)
+    if moved_on:
+        draws = graph.random_stream(x, 3).normal(x)
+    else:
+        hidden = {"return_next_rng": True} if lib.name == "pytensor" else {}
+        draws = importlib.import_module(f"{lib.name}.tensor.random.basic").normal(
+            0, 1, size=x.shape, rng=generator(lib), **hidden
+        )
+        draws = draws[1] if hidden else draws
+    rows = graph.jacobian(draws * x**2, x)
+    found, drawn = lib.function([x], [rows, draws], rewrites=False)(np.array([1.0, -3.0, 0.5]))
+    np.testing.assert_allclose(found, np.diag(2 * drawn * [1.0, -3.0, 0.5]))
+    assert np.abs(drawn).min() > 0
+
+
+def test_a_jacobian_by_what_was_drawn_holds_it_and_nothing_before_it(lib):
+    x = lib.tensor("x", ndim=1)
+    noisy = x + graph.random_stream(x, 3).normal(x)
+    rows = graph.jacobian(noisy * graph.random_stream(x, 4).bernoulli(x, 0.5), noisy)
+    again = graph.gradient((rows**2 * noisy).sum(), x)  # rows do not depend on x
+    found, gradient = lib.function([x], [rows, again], rewrites=False)(np.ones(20))
+    assert 0 < np.diag(found).sum() < 20
+    np.testing.assert_array_equal(found, np.diag(np.diag(found)))
+    np.testing.assert_array_equal(gradient, np.diag(found))
+
+
+def test_a_jacobian_of_one_element_has_its_axis_too(lib):
+    x = lib.tensor("x", ndim=1)
+    rows = graph.jacobian(lib.tensor_module.stack([(x**2).sum()]), x)
+    np.testing.assert_array_equal(lib.evaluate(rows, x=np.array([1.0, 2.0])), [[2, 4]])
 
 
 # Random streams

@@ -106,3 +106,27 @@ def test_the_penalty_does_not_lower_the_depth_at_which_the_library_ends(lib):
         middle = (works + fails) // 2
         works, fails = (middle, fails) if differentiates(middle, regkit.build()) else (works, middle)
     assert differentiates(works, regkit.build(hidden_l1=0.1))
+
+
+def test_a_draw_costs_the_same_however_deep_in_the_network_it_is(lib):
+    def calls(depth):
+        """How many Python functions are called to build a network with noise at every layer."""
+        z, count = lib.tensor("z"), 0
+        weights = lib.shared(np.eye(2))
+
+        def seen(frame, event, argument):
+            nonlocal count
+            count += event == "call"
+
+        before = sys.getprofile()
+        sys.setprofile(seen)
+        try:
+            for seed in range(depth):
+                z = lib.tensor_module.tanh(z.dot(weights))
+                z = z + regkit.graph.random_stream(z, seed).normal(z)
+        finally:
+            sys.setprofile(before)
+        return count
+
+    calls(1)  # imports
+    assert calls(40) < 1.5 * 4 * calls(10)

@@ -208,31 +208,35 @@ def jacobian(expression: Any, wrt: Any) -> Any:
     if expression.ndim != 1:
         raise GraphError(f"a jacobian is that of a vector, not of {expression!r} of type {expression.type}")
     gradient(expression.sum(), wrt)  # says what is wrong with wrt
-    if made_by != "theano":
-        return module(made_by, "gradient").jacobian(expression, wrt)
-    # theano copies the whole graph into the loop, random draws and all, which it then refuses. What is passed to the
-    # loop is taken from outside, so that the draws there are those of the graph.
+    # A loop takes the graph between what is passed to it inside, and there random draws would be others, or refused.
+    # Passed as well, they are those of the graph.
     tensor = module(made_by, "tensor")
-    rows, _ = module(made_by, "scan").scan(
+    rows = module(made_by, "scan").scan(
         lambda i, vector, x, *draws: tensor.grad(vector[i], x),
         sequences=tensor.arange(expression.shape[0]),
-        non_sequences=[expression, wrt, *_random_draws(expression)],
+        non_sequences=[expression, wrt, *_random_draws(made_by, expression, wrt)],
+        # updates beside the states are on their way out in pytensor
+        **({"return_updates": False} if made_by == "pytensor" else {}),
     )
-    return rows
+    return rows if made_by == "pytensor" else rows[0]
 
 
-def _random_draws(expression: Any) -> list[Any]:
-    """What the random operations of a graph give: those whose generators, when a function is called, move on."""
-    draws, seen, waiting = [], set(), [expression]
+def _random_draws(made_by: str, expression: Any, wrt: Any) -> list[Any]:
+    """What is drawn at random between two expressions: what operations make that take a generator, or move one on."""
+    types = module(made_by, "tensor.random.type")
+    generator = getattr(types, "RandomType", None) or types.RandomStateType  # theano has the second alone
+    draws, seen, waiting = [], {wrt}, [expression]
     while waiting:
-        owner = waiting.pop().owner
-        if owner is None or owner in seen:
+        variable = waiting.pop()
+        owner = variable.owner
+        if owner is None or variable in seen:
             continue
-        seen.add(owner)
-        nexts = [variable.default_update for variable in owner.inputs if getattr(variable, "default_update", None)]
-        if nexts:
-            draws += [output for output in owner.outputs if all(output is not following for following in nexts)]
-        waiting += owner.inputs
+        seen.add(variable)
+        moved_on = [v.default_update for v in owner.inputs if getattr(v, "default_update", None) is not None]
+        if (moved_on or any(isinstance(v.type, generator) for v in owner.inputs)) and not hasattr(owner.op, "fgraph"):
+            draws += [] if variable in moved_on else [variable]
+        else:
+            waiting += owner.inputs
     return draws
 
 

@@ -88,8 +88,6 @@ class RandomStream:
         return list(self._updates)
 
     def _draw(self, distribution: str, parameters: tuple[float, float], like: Any) -> Any:
-        import warnings
-
         import numpy as np
 
         made_by = library(like)
@@ -105,10 +103,9 @@ class RandomStream:
             *parameters, size=_size_of_the_type(made_by, like), rng=generator, **hidden
         )
         next_state, values = _with_size(draws[1] if hidden else draws, like)
-        with warnings.catch_warnings():
-            # pytensor would rather have every host pass updates; then hosts must know of us
-            warnings.simplefilter("ignore", DeprecationWarning)
-            generator.default_update = next_state
+        # pytensor's setter warns: it would rather have every host pass updates, but then hosts must know of us.
+        # Silencing warnings for a moment is not safe where several threads draw
+        setattr(generator, "_default_update" if hasattr(generator, "_default_update") else "default_update", next_state)
         self._updates.append((generator, next_state))
         return values
 
@@ -131,7 +128,9 @@ def _size_of_the_type(made_by: str, like: Any) -> Any:
         return like.shape
     tensor = module(made_by, "tensor")
     unknown = tensor.TensorType("int64", ())
-    return tensor.stack([unknown() if length is None else tensor.constant(length, dtype="int64") for length in like.type.shape])
+    return tensor.stack(
+        [unknown() if length is None else tensor.constant(length, dtype="int64") for length in like.type.shape]
+    )
 
 
 def _with_size(draws: Any, like: Any) -> list[Any]:

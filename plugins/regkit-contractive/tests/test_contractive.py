@@ -10,6 +10,7 @@ from regkit_contractive import Contractive
 
 import regkit
 import regkit.testing
+from regkit.graph.interiors import roots
 
 NETWORK = regkit.testing.Network("tanh")
 
@@ -94,6 +95,41 @@ def test_the_jacobian_of_a_random_layer_is_that_of_the_draws_of_the_graph(lib):
     found, mask = lib.function([x], [penalty, kept])(np.ones((6, 5)))
     assert 0 < mask.sum() < 30
     assert found == 4 * mask.sum()
+
+
+@pytest.mark.parametrize("alias", ["noise", "dropout"])
+def test_beside_random_changes_the_gradient_is_that_of_finite_differences_with_the_draws_held(lib, alias):
+    pytest.importorskip("regkit_noise")
+    rng = np.random.default_rng(0)
+    at, w_at, v_at = (rng.normal(size=size) for size in ((5, 3), (3, 4), (4, 2)))
+    x, w, v = lib.tensor("x"), lib.tensor("w"), lib.tensor("v")
+    regs = regkit.build({alias: dict(weight=0.3, pattern="hid")}, contractive=dict(weight=2, pattern="out", wrt="in"))
+    hidden = {"hid": lib.tensor_module.tanh(x.dot(w))}
+    regs.modify_graph(hidden)
+    out = lib.tensor_module.tanh(hidden["hid"].dot(v))
+    regs.modify_graph({"out": out})
+    loss = regs.loss([], {"in": x, **hidden, "out": out})
+    generators = [root for root in roots([loss]) if getattr(root, "default_update", None) is not None]
+    assert generators
+    results, as_they_are = [loss, hidden["hid"], *lib.grad(loss, [w, v])], [(one, one) for one in generators]
+    held = lib.function([x, w, v], results, updates=as_they_are, rewrites=False)
+    value, activations, by_w, by_v = held(at, w_at, v_at)
+
+    clean = np.tanh(at @ w_at)
+    factors = activations / clean if alias == "dropout" else np.ones_like(clean)
+    rows = (1 - np.tanh(activations @ v_at) ** 2)[:, :, None] * (
+        (v_at.T * ((1 - clean**2) * factors)[:, None, :]) @ w_at.T
+    )
+    assert value == pytest.approx(2 * np.sum(rows**2), rel=1e-10)
+    assert (activations != clean).any()
+    step = 1e-6
+    for parameter, gradient in ((w_at, by_w), (v_at, by_v)):
+        parameter[1, 1] += step
+        above = held(at, w_at, v_at)[0]
+        parameter[1, 1] -= 2 * step
+        below = held(at, w_at, v_at)[0]
+        parameter[1, 1] += step
+        assert gradient[1, 1] == pytest.approx((above - below) / (2 * step), rel=1e-6)
 
 
 def test_without_layers_or_wrt_there_is_no_input(lib):
