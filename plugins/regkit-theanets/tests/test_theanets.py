@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import collections
+import gc
 import logging
 import subprocess
 import sys
 import warnings
+import weakref
 
 import numpy as np
 import pytest
@@ -180,6 +182,21 @@ def test_noise_by_pattern_has_the_strength_given_for_each(net):
         assert noise.std() == pytest.approx(sigma, rel=0.03)
 
 
+PATTERNS = {
+    "mapping": {"hid1:out": 0.1, "hid2:out": 3.0},
+    "mappings": [{"hid1:out": 0.1}, {"hid2:out": 3.0}],
+    "pairs": [("hid1:out", 0.1), ("hid2:out", 3.0)],
+    "mixed": [{"hid1:out": 0.1}, dict(pattern="hid2:out", weight=3.0)],
+}
+
+
+@pytest.mark.parametrize("form", PATTERNS)
+def test_patterns_with_their_strengths_come_in_every_form(net, form):
+    outputs = net.feed_forward(np.zeros((5000, 4), FLOAT), noise=PATTERNS[form])
+    for name, sigma in (("hid1:out", 0.1), ("hid2:out", 3)):
+        assert (outputs[name] - outputs[name + "-prenoise"]).std() == pytest.approx(sigma, rel=0.03)
+
+
 def test_regularizers_that_differ_in_any_option_do_not_share_a_graph(net):
     first = net.feed_forward(X, hidden_noise=dict(weight=0.5, seed=1))["hid1:out"]
     second = net.feed_forward(X, hidden_noise=dict(weight=0.5, seed=2))["hid1:out"]
@@ -198,6 +215,16 @@ def test_two_live_weights_do_not_share_a_graph_and_each_stays_live(net):
     weak.set_value(np.asarray(5.0, FLOAT))
     changed = net.feed_forward(X, hidden_noise=weak)
     assert abs(changed["hid1:out"] - changed["hid1:out-prenoise"]).mean() > 1
+
+
+def test_a_network_that_is_gone_does_not_keep_its_live_weights(installed):
+    weight = theano.shared(np.asarray(0.5, FLOAT))
+    alive = weakref.ref(weight)
+    net = theanets.Regressor([4, 3, 3], rng=13)
+    net.loss(hidden_l1=weight)
+    del net, weight
+    gc.collect()
+    assert alive() is None
 
 
 def test_monitors_see_the_regularized_graph(net):
@@ -307,6 +334,12 @@ def test_keywords_count_beside_regularizers_given_as_objects(net):
     given = regkit.build(hidden_l1=1)
     both = loss_value(net, regularizers=[given], weight_l2=0.5) - loss_value(net, regularizers=[given])
     assert both == pytest.approx(loss_value(net, weight_l2=0.5) - loss_value(net), rel=1e-3)
+
+
+def test_a_name_in_regularizers_and_in_the_keywords_is_an_error_as_in_build(net):
+    with pytest.raises(regkit.OptionError) as error:
+        net.loss(regularizers={"hidden_l1": 0.1}, hidden_l1=0.2)
+    assert str(error.value) == "'hidden_l1' is in regularizers and in the keywords. Give it once"
 
 
 @pytest.mark.parametrize("given", [["hidden_l1"], [{"hidden_l1": 1}], 3])

@@ -7,6 +7,7 @@ import operator
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import regkit
 import regkit.graph
@@ -32,6 +33,9 @@ class Keywords:
         """Return the regularizers that keywords of ``train`` and the others ask for, for a network."""
         given = kwargs.pop("regularizers", None)
         if isinstance(given, Mapping):
+            for name in given:
+                if name in kwargs:
+                    raise regkit.OptionError(f"{name!r} is in regularizers and in the keywords. Give it once")
             kwargs.update(given)
             given = None
         options, rest = regkit.split(kwargs)
@@ -65,12 +69,16 @@ class Keywords:
 
     def _value(self, graph: Any, alias: str, value: Any, seed: Any) -> Any:
         """A value as theanets' manual has it, in regkit's form and with theanets' defaults."""
-        if isinstance(value, (list, tuple)):
-            return [self._value(graph, alias, item, seed) for item in value]
         arguments = _arguments(alias)
-        if alias in BY_PATTERN and isinstance(value, Mapping) and not set(value) & set(arguments):
-            by_pattern = [dict(pattern=pattern, weight=weight) for pattern, weight in value.items()]
-            return [self._value(graph, alias, item, seed) for item in by_pattern]
+        several = isinstance(value, (list, tuple))
+        items = value if several else [value]
+        if alias in BY_PATTERN:
+            items = [part for item in items for part in _by_pattern(item, arguments)]
+        values = [self._options(graph, alias, item, seed, arguments) for item in items]
+        return values if several or len(values) != 1 else values[0]
+
+    def _options(self, graph: Any, alias: str, value: Any, seed: Any, arguments: list[str]) -> Any:
+        """The constructor's arguments that one value stands for, or the value if build is to look at it."""
         if not isinstance(value, Mapping) and not _is_weight(value):
             return value  # a regularizer, None, or what build refuses
         options = dict(value) if isinstance(value, Mapping) else {"weight": value}
@@ -129,7 +137,7 @@ class Driven:
         self._layers = [regkit.Layer(_output_name(layer), layer.params) for layer in graph.layers]
         self._network = graph
         self.regularizers = regularizers
-        self.pattern = _key(regularizers)
+        self.pattern = _key(regularizers, _alive.setdefault(graph, {}))
         self._outputs: dict[str, Any] = {}
 
     def log(self) -> None:
@@ -161,28 +169,39 @@ class Driven:
         return total
 
 
-#: Live weights, and classes, are told apart by identity, for which they have to stay alive.
-_alive: dict[int, Any] = {}
+#: By network: what tells its graphs apart by identity, live weights and classes, and so has to live as long as it.
+_alive: WeakKeyDictionary[Any, dict[int, Any]] = WeakKeyDictionary()
 
 
-def _key(regularizers: regkit.RegularizerSet) -> str:
+def _key(regularizers: regkit.RegularizerSet, alive: dict[int, Any]) -> str:
     """A text that is the same for sets that build the same graph, and only for those."""
-    return json.dumps([_description(regularizer) for regularizer in regularizers])
+    return json.dumps([_description(regularizer, alive) for regularizer in regularizers])
 
 
-def _description(regularizer: Any) -> list[Any]:
-    options = {name: _constant(value) for name, value in sorted(getattr(regularizer, "__dict__", {}).items())}
-    same = None if hasattr(regularizer, "__dict__") else _constant(regularizer)
-    return [type(regularizer).__qualname__, _constant(type(regularizer)), options, same]
+def _description(regularizer: Any, alive: dict[int, Any]) -> list[Any]:
+    options = {name: _constant(value, alive) for name, value in sorted(getattr(regularizer, "__dict__", {}).items())}
+    same = None if hasattr(regularizer, "__dict__") else _constant(regularizer, alive)
+    return [type(regularizer).__qualname__, _constant(type(regularizer), alive), options, same]
 
 
-def _constant(value: Any) -> Any:
+def _constant(value: Any, alive: dict[int, Any]) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (list, tuple)):
-        return [_constant(item) for item in value]
-    _alive[id(value)] = value
+        return [_constant(item, alive) for item in value]
+    alive[id(value)] = value
     return f"{type(value).__name__} {id(value)}"
+
+
+def _by_pattern(value: Any, arguments: list[str]) -> list[Any]:
+    """The parts of a mapping of patterns to weights, or of a pair of the two, as theanets has them; others alone."""
+    if isinstance(value, Mapping) and not set(value) & set(arguments):
+        pairs = list(value.items())
+    elif isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], (str, tuple)):
+        pairs = [value]
+    else:
+        return [value]
+    return [dict(pattern=pattern, weight=weight) for pattern, weight in pairs]
 
 
 def _arguments(alias: str) -> list[str]:
