@@ -2,13 +2,54 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
+from itertools import count
+
 from ..errors import GraphError, OptionError
 from .arithmetic import cast
 from .libraries import is_symbolic, library, module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
+
+#: Ends a name in a key; the bytes of the name are below it.
+END = 256
+
+
+class Drawing:
+    """What tells the draws of one member of a set from all others: its name there, and how often it has drawn before.
+
+    While its hooks run within it, `random_stream` mixes both into the seed. So members that are equal in all draw
+    different numbers, and so does one member for a second graph, for a second output of one name, and at every step of
+    a loop over arrays. Sets that were built alike draw alike.
+    """
+
+    #: The members whose hooks are running here, from the outermost set to the innermost.
+    _running: ContextVar[tuple[Drawing, ...]] = ContextVar("running", default=())
+
+    def __init__(self, name: str) -> None:
+        self._name = (*name.encode("utf-8", "surrogatepass"), END)
+        self._times: dict[object, count[int]] = {}  # by the seed: how often there was a stream of it
+
+    def run(self, hook: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a hook of the member."""
+        token = self._running.set((*self._running.get(), self))
+        try:
+            return hook(*arguments)
+        finally:
+            self._running.reset(token)
+
+    @classmethod
+    def key(cls, seed: bytes) -> tuple[int, ...]:
+        """What is to be mixed into a seed here and now; nothing outside of hooks."""
+        running = cls._running.get()
+        if not running:
+            return ()
+        names = tuple(letter for member in running for letter in member._name)
+        times = running[0]._times.setdefault((seed, names), count())  # of the outermost: an inner set may be a new one
+        return (next(times), *names)
 
 
 class RandomStream:
@@ -33,6 +74,9 @@ class RandomStream:
             self._sequence = np.random.SeedSequence(seed)
         except (TypeError, ValueError):
             raise OptionError(f"random_stream got seed={seed!r}; accepted: integers of at least 0, or None") from None
+        if seed is not None:
+            key = Drawing.key(self._sequence.generate_state(4).tobytes())
+            self._sequence = np.random.SeedSequence(seed, spawn_key=key)
         self._updates: list[tuple[Any, Any]] = []
 
     def normal(self, like: Any) -> Any:
@@ -150,6 +194,7 @@ def random_stream(expression: Any, seed: Any = None) -> RandomStream:
         Any of the graph: it tells the library.
     seed : int or sequence of int, optional
         The same seed gives the same draws, in the same order, on the same library. None takes one from the system.
+        Within a hook that a set calls, it is the seed of that member of the set and of this time: see Notes.
 
     Returns
     -------
@@ -161,6 +206,14 @@ def random_stream(expression: Any, seed: Any = None) -> RandomStream:
         If the seed is not accepted.
     GraphError
         If `expression` is of no known library.
+
+    Notes
+    -----
+    While a set runs a hook, two things are mixed into the seed: the member's name in the set, such as ``noise[1]``, and
+    how many streams of this seed the member has had before. So equal members of a set are independent of each other,
+    and so are the draws of one member for two graphs, for two outputs of one name, and for each step of a loop over
+    arrays. A set that is built, copied or unpickled begins anew: on the same network it draws the same. A hook that is
+    called without a set has its seed alone, and draws the same every time.
 
     Examples
     --------

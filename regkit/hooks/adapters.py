@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pluggy
 
 from ..errors import GraphError, NoMatchError, RegkitError
+from ..graph.random import Drawing
 from ..matching import globs_of, matches
 from .signatures import implemented
 from .specs import HOOKS, Hooks
@@ -29,6 +30,7 @@ class Adapter:
         self.name = name
         self.regularizer = regularizer
         self.hooks = implemented(type(regularizer))
+        self._drawing = Drawing(name)
 
     def modify_graph(self, outputs: MutableMapping[str, Any], layers: Sequence[Any]) -> tuple[Adapter, Modified]:
         """Run the hook on one layer.
@@ -63,7 +65,8 @@ class Adapter:
     def _call(self, hook: str, **arguments: Any) -> Any:
         """Call a hook with the arguments it takes, and put the regularizer's name before what regkit says of it."""
         try:
-            return getattr(self.regularizer, hook)(*[arguments[name] for name in self.hooks[hook]])
+            taken = [arguments[name] for name in self.hooks[hook]]
+            return self._drawing.run(getattr(self.regularizer, hook), *taken)
         except RegkitError as error:
             if type(error).__module__ == RegkitError.__module__:  # ours: made from one message, and so made again
                 again = type(error)(f"{self.name}: {error}").with_traceback(error.__traceback__)

@@ -91,6 +91,30 @@ def test_several_at_once_have_each_their_own_strength_and_stream(lib):
     assert abs(correlations).max() < 0.05
 
 
+def test_equal_noises_are_independent_in_every_output_however_many_there_are():
+    regs = regkit.build(noise=[dict(weight=1.0, pattern="*"), dict(weight=1.0, pattern="*")])
+    outputs = {f"hid{i}:out": np.zeros(100) for i in range(1001)}
+    regs.modify_graph(outputs)
+    noise = [outputs[f"hid{i}:out"].std() for i in range(1001)]
+    assert np.mean(noise) == pytest.approx(np.sqrt(2), rel=0.01)  # of two that draw the same it would be 2
+    assert max(noise) < 1.9
+
+
+class Double(regkit.Regularizer):
+    """Doubles the outputs."""
+
+    def modify_graph(self, outputs):
+        for name in list(outputs):
+            outputs[name] = 2 * outputs[name]
+
+
+def test_equal_dropouts_are_independent_whatever_stands_between_them():
+    outputs = {"h": np.ones((200, 200))}
+    regkit.build({"a": Dropout("h", 0.5), "double": Double(), "b": Dropout("h", 0.5)}).modify_graph(outputs)
+    assert (outputs["h"] != 0).mean() == pytest.approx(0.25, abs=0.01)
+    assert outputs["h"].mean() == pytest.approx(2, abs=0.1)
+
+
 def test_noise_and_dropout_of_one_seed_are_independent():
     z = np.ones((100, 100))
     outputs = {"z": z}

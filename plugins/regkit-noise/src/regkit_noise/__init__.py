@@ -28,8 +28,8 @@ class RandomChange(regkit.Regularizer):
     #: The name under which the clean output stays is that of the output with this behind it.
     suffix = ""
 
-    #: The layers whose main outputs are changed where there is no pattern.
-    _default = slice(None)
+    #: The role of the layers whose main outputs are changed where there is no pattern; None means all.
+    _role: str | None = None
 
     def __init__(self, pattern: str | Sequence[str] | None = None, weight: Any = 0.0, seed: int = 13) -> None:
         super().__init__(pattern, weight)
@@ -53,13 +53,11 @@ class RandomChange(regkit.Regularizer):
             if isinstance(self.weight, (int, float)) and self.weight == 0:
                 continue
             # what tells two regularizers apart tells their streams apart, also where their seeds are the same; two that
-            # are the same in all are told apart by their order
+            # are the same in all are told apart by the set
             label = f"{type(self).__name__} {self.pattern} {name}"
-            before = _labels(z)
-            stream = regkit.graph.random_stream(z, [self.seed, before.count(label), *label.encode()])
+            stream = regkit.graph.random_stream(z, [self.seed, *label.encode("utf-8", "surrogatepass")])
             outputs[name + self.suffix] = z
             outputs[name] = self._changed(z, stream)
-            _remember(outputs[name], (*before, label))
 
     def _selected(self, outputs: MutableMapping[str, Any], layers: Sequence[Any]) -> list[tuple[str, Any]]:
         if self.pattern is not None:
@@ -68,7 +66,7 @@ class RandomChange(regkit.Regularizer):
             raise regkit.GraphError(
                 f"{type(self).__name__} has no pattern, and no layers were given to tell which outputs are meant"
             )
-        meant = [layer.output_name for layer in layers[self._default]]
+        meant = [layer.output_name for layer in _layers_of(self._role, layers)]
         selected = [(name, z) for name, z in outputs.items() if name in meant]
         if not selected:
             if not meant:
@@ -78,6 +76,12 @@ class RandomChange(regkit.Regularizer):
 
     def _changed(self, z: Any, stream: Any) -> Any:
         raise NotImplementedError
+
+
+def _layers_of(role: str | None, layers: Sequence[Any]) -> Sequence[Any]:
+    """The layers of a role by their position."""
+    places = {None: slice(None), "input": slice(None, 1), "hidden": slice(1, -1), "output": slice(-1, None)}
+    return layers[places[role]]
 
 
 class GaussianNoise(RandomChange):
@@ -97,8 +101,9 @@ class GaussianNoise(RandomChange):
     weight : real number or scalar of a graph library, default 0
         Standard deviation of the noise, in units of the output. At 0 nothing is changed.
     seed : int, default 13
-        Of the draws. Two outputs, and two regularizers that differ in class or pattern, draw different numbers from
-        one seed.
+        Of the draws. Two outputs, two members of a set, and two graphs, or steps of a loop over arrays, that one set
+        changes have different draws of one seed. A new set with the same seed repeats them: see Notes of
+        `regkit.graph.random_stream`.
 
     Raises
     ------
@@ -146,8 +151,9 @@ class Dropout(RandomChange):
     weight : real number or scalar of a graph library, default 0
         Probability of dropping an element, from 0 to below 1, dimensionless. At 0 nothing is changed.
     seed : int, default 13
-        Of the draws. Two outputs, and two regularizers that differ in class or pattern, draw different numbers from
-        one seed.
+        Of the draws. Two outputs, two members of a set, and two graphs, or steps of a loop over arrays, that one set
+        changes have different draws of one seed. A new set with the same seed repeats them: see Notes of
+        `regkit.graph.random_stream`.
 
     Raises
     ------
@@ -183,41 +189,211 @@ class Dropout(RandomChange):
         return z * stream.bernoulli(z, 1 - self.weight) / keep
 
 
-#: What was changed here last: by the identity of the result, a reference to it and the labels of all changes so far.
-_made: dict[int, tuple[Any, tuple[str, ...]]] = {}
+class InputNoise(GaussianNoise):
+    r"""Add Gaussian noise to the main output of the first layer: `GaussianNoise` with another default.
 
-#: How many of them are remembered; a list of regularizers on one layer needs as many as it is long.
-_REMEMBERED = 1000
+    Parameters
+    ----------
+    pattern : str or sequence of str, optional
+        Case-sensitive glob, or several, for names of outputs. By default the main output of the first layer.
+    weight : real number or scalar of a graph library, default 0
+        Standard deviation of the noise. At 0 nothing is changed.
+    seed : int, default 13
+        Of the draws, as that of `GaussianNoise`.
+
+    Raises
+    ------
+    regkit.OptionError
+        If an argument is not accepted.
+
+    References
+    ----------
+    .. [1] P. Vincent, H. Larochelle, Y. Bengio & P.-A. Manzagol (2008). "Extracting and Composing Robust Features with
+       Denoising Autoencoders." ICML.
+
+    Examples
+    --------
+    >>> import numpy, regkit
+    >>> layers = [regkit.Layer("in:out"), regkit.Layer("hid1:out"), regkit.Layer("out:out")]
+    >>> outputs = {"in:out": numpy.ones((2, 3))}
+    >>> regkit.build(input_noise=0.5).modify_graph(outputs, layers)
+    >>> list(outputs)
+    ['in:out', 'in:out-prenoise']
+    """
+
+    _role = "input"
 
 
-def _remember(result: Any, labels: tuple[str, ...]) -> None:
-    import weakref
+class HiddenNoise(GaussianNoise):
+    r"""Add Gaussian noise to the main output of every hidden layer: `GaussianNoise` with another default.
 
-    while len(_made) >= _REMEMBERED:
-        del _made[next(iter(_made))]
-    if type(result).__weakrefoffset__:  # NumPy's scalars have none
-        _made[id(result)] = (weakref.ref(result), labels)
+    Parameters
+    ----------
+    pattern : str or sequence of str, optional
+        Case-sensitive glob, or several, for names of outputs. By default the main output of every hidden layer.
+    weight : real number or scalar of a graph library, default 0
+        Standard deviation of the noise. At 0 nothing is changed.
+    seed : int, default 13
+        Of the draws, as that of `GaussianNoise`.
+
+    Raises
+    ------
+    regkit.OptionError
+        If an argument is not accepted.
+
+    References
+    ----------
+    .. [1] P. Vincent, H. Larochelle, Y. Bengio & P.-A. Manzagol (2008). "Extracting and Composing Robust Features with
+       Denoising Autoencoders." ICML.
+
+    Examples
+    --------
+    >>> import numpy, regkit
+    >>> layers = [regkit.Layer("in:out"), regkit.Layer("hid1:out"), regkit.Layer("out:out")]
+    >>> outputs = {"hid1:out": numpy.ones((2, 3))}
+    >>> regkit.build(hidden_noise=0.5).modify_graph(outputs, layers)
+    >>> list(outputs)
+    ['hid1:out', 'hid1:out-prenoise']
+    """
+
+    _role = "hidden"
 
 
-def _labels(z: Any) -> tuple[str, ...]:
-    """The labels of the changes that made an expression what it is."""
-    reference, labels = _made.get(id(z), (None, ()))
-    return labels if reference is not None and reference() is z else ()
+class OutputNoise(GaussianNoise):
+    r"""Add Gaussian noise to the main output of the last layer: `GaussianNoise` with another default.
+
+    Parameters
+    ----------
+    pattern : str or sequence of str, optional
+        Case-sensitive glob, or several, for names of outputs. By default the main output of the last layer.
+    weight : real number or scalar of a graph library, default 0
+        Standard deviation of the noise. At 0 nothing is changed.
+    seed : int, default 13
+        Of the draws, as that of `GaussianNoise`.
+
+    Raises
+    ------
+    regkit.OptionError
+        If an argument is not accepted.
+
+    References
+    ----------
+    .. [1] P. Vincent, H. Larochelle, Y. Bengio & P.-A. Manzagol (2008). "Extracting and Composing Robust Features with
+       Denoising Autoencoders." ICML.
+
+    Examples
+    --------
+    >>> import numpy, regkit
+    >>> layers = [regkit.Layer("in:out"), regkit.Layer("hid1:out"), regkit.Layer("out:out")]
+    >>> outputs = {"out:out": numpy.ones((2, 3))}
+    >>> regkit.build(output_noise=0.5).modify_graph(outputs, layers)
+    >>> list(outputs)
+    ['out:out', 'out:out-prenoise']
+    """
+
+    _role = "output"
 
 
-def _at(base: type, name: str, default: slice, where: str) -> type:
-    """Make the variant of a class whose default pattern is another."""
-    document = (
-        (base.__doc__ or "").replace("the main output of every layer", where).replace(f"{base.__name__}(", f"{name}(")
-    )
-    return type(name, (base,), {"_default": default, "__doc__": document, "__module__": __name__})
+class InputDropout(Dropout):
+    r"""Set to zero at random elements of the main output of the first layer: `Dropout` with another default.
+
+    Parameters
+    ----------
+    pattern : str or sequence of str, optional
+        Case-sensitive glob, or several, for names of outputs. By default the main output of the first layer.
+    weight : real number or scalar of a graph library, default 0
+        Probability of dropping an element, below 1. At 0 nothing is changed.
+    seed : int, default 13
+        Of the draws, as that of `Dropout`.
+
+    Raises
+    ------
+    regkit.OptionError
+        If an argument is not accepted.
+
+    References
+    ----------
+    .. [1] G. Hinton, N. Srivastava, A. Krizhevsky, I. Sutskever & R. Salakhutdinov (2012). "Improving Neural Networks
+       by Preventing Co-adaptation of Feature Detectors." arXiv:1207.0580.
+
+    Examples
+    --------
+    >>> import numpy, regkit
+    >>> layers = [regkit.Layer("in:out"), regkit.Layer("hid1:out"), regkit.Layer("out:out")]
+    >>> outputs = {"in:out": numpy.ones((2, 3))}
+    >>> regkit.build(input_dropout=0.5).modify_graph(outputs, layers)
+    >>> list(outputs)
+    ['in:out', 'in:out-predrop']
+    """
+
+    _role = "input"
 
 
-INPUT, HIDDEN, OUTPUT = slice(None, 1), slice(1, -1), slice(-1, None)
+class HiddenDropout(Dropout):
+    r"""Set to zero at random elements of the main output of every hidden layer: `Dropout` with another default.
 
-InputNoise = _at(GaussianNoise, "InputNoise", INPUT, "the main output of the first layer")
-HiddenNoise = _at(GaussianNoise, "HiddenNoise", HIDDEN, "the main output of every hidden layer")
-OutputNoise = _at(GaussianNoise, "OutputNoise", OUTPUT, "the main output of the last layer")
-InputDropout = _at(Dropout, "InputDropout", INPUT, "the main output of the first layer")
-HiddenDropout = _at(Dropout, "HiddenDropout", HIDDEN, "the main output of every hidden layer")
-OutputDropout = _at(Dropout, "OutputDropout", OUTPUT, "the main output of the last layer")
+    Parameters
+    ----------
+    pattern : str or sequence of str, optional
+        Case-sensitive glob, or several, for names of outputs. By default the main output of every hidden layer.
+    weight : real number or scalar of a graph library, default 0
+        Probability of dropping an element, below 1. At 0 nothing is changed.
+    seed : int, default 13
+        Of the draws, as that of `Dropout`.
+
+    Raises
+    ------
+    regkit.OptionError
+        If an argument is not accepted.
+
+    References
+    ----------
+    .. [1] G. Hinton, N. Srivastava, A. Krizhevsky, I. Sutskever & R. Salakhutdinov (2012). "Improving Neural Networks
+       by Preventing Co-adaptation of Feature Detectors." arXiv:1207.0580.
+
+    Examples
+    --------
+    >>> import numpy, regkit
+    >>> layers = [regkit.Layer("in:out"), regkit.Layer("hid1:out"), regkit.Layer("out:out")]
+    >>> outputs = {"hid1:out": numpy.ones((2, 3))}
+    >>> regkit.build(hidden_dropout=0.5).modify_graph(outputs, layers)
+    >>> list(outputs)
+    ['hid1:out', 'hid1:out-predrop']
+    """
+
+    _role = "hidden"
+
+
+class OutputDropout(Dropout):
+    r"""Set to zero at random elements of the main output of the last layer: `Dropout` with another default.
+
+    Parameters
+    ----------
+    pattern : str or sequence of str, optional
+        Case-sensitive glob, or several, for names of outputs. By default the main output of the last layer.
+    weight : real number or scalar of a graph library, default 0
+        Probability of dropping an element, below 1. At 0 nothing is changed.
+    seed : int, default 13
+        Of the draws, as that of `Dropout`.
+
+    Raises
+    ------
+    regkit.OptionError
+        If an argument is not accepted.
+
+    References
+    ----------
+    .. [1] G. Hinton, N. Srivastava, A. Krizhevsky, I. Sutskever & R. Salakhutdinov (2012). "Improving Neural Networks
+       by Preventing Co-adaptation of Feature Detectors." arXiv:1207.0580.
+
+    Examples
+    --------
+    >>> import numpy, regkit
+    >>> layers = [regkit.Layer("in:out"), regkit.Layer("hid1:out"), regkit.Layer("out:out")]
+    >>> outputs = {"out:out": numpy.ones((2, 3))}
+    >>> regkit.build(output_dropout=0.5).modify_graph(outputs, layers)
+    >>> list(outputs)
+    ['out:out', 'out:out-predrop']
+    """
+
+    _role = "output"
