@@ -9,7 +9,7 @@ What cannot be said so is here. Each function looks at the expression it is give
 | `functions` | gives the module that has its ``exp``, ``log``, ``sqrt`` and so on |
 | `cast`, `as_float` | keep dtypes as they are where a number meets an expression |
 | `widened` | makes room for squares and sums of float16 |
-| `total` | adds any number of terms |
+| `total`, `mean` | add any number of terms, and divide by how many there are |
 | `reduced_sum` | adds up an array: as it is, per element or per example |
 | `gradient`, `jacobian` | differentiate a scalar, a vector |
 | `held` | keeps gradients from passing through an expression |
@@ -17,7 +17,7 @@ What cannot be said so is here. Each function looks at the expression it is give
 | `rebuild` | changes named expressions of a finished graph, and everything that depends on them |
 """
 
-from .arithmetic import REDUCTIONS, as_float, cast, gradient, held, jacobian, reduced_sum, total, widened
+from .arithmetic import REDUCTIONS, as_float, cast, gradient, held, jacobian, mean, reduced_sum, total, widened
 from .libraries import LIBRARIES, functions, library
 from .random import RandomStream, random_stream
 from .rebuilding import rebuild
@@ -33,6 +33,7 @@ __all__ = [
     "held",
     "jacobian",
     "library",
+    "mean",
     "random_stream",
     "rebuild",
     "reduced_sum",

@@ -130,6 +130,37 @@ def total(terms: Sequence[Any]) -> Any:
     return result
 
 
+def mean(terms: Sequence[Any]) -> Any:
+    r"""Return the mean of any number of scalar terms: :math:`\frac{1}{n} \sum_i t_i`.
+
+    Parameters
+    ----------
+    terms : sequence of scalar expressions
+        At least one, all of one library.
+
+    Returns
+    -------
+    scalar expression
+        Its dtype is that of the terms, the widest where they differ; float16 is summed up as float32.
+
+    Raises
+    ------
+    GraphError
+        If there are no terms, or they are of different libraries.
+
+    Examples
+    --------
+    >>> import numpy, regkit
+    >>> print(regkit.graph.mean([numpy.float32(1.5), numpy.float32(2)]))
+    1.75
+    """
+    terms = list(terms)
+    halves = {str(getattr(term, "dtype", None)) for term in terms} == {"float16"}
+    result = total([widened(term) for term in terms] if halves else terms)
+    result = result / cast(len(terms), str(result.dtype))
+    return cast(result, "float16") if halves else result
+
+
 def _chunked(made_by: str, terms: list[Any]) -> Any:
     import numpy as np
 

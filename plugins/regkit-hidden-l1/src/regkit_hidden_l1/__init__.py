@@ -100,5 +100,4 @@ class HiddenL1(regkit.Regularizer):
             regkit.graph.reduced_sum(abs(regkit.graph.as_float(z)), self.reduction, f"output {name!r}")
             for name, z in selected
         ]
-        total = regkit.graph.total(norms)
-        return total / regkit.graph.cast(len(norms), str(total.dtype))
+        return regkit.graph.mean(norms)

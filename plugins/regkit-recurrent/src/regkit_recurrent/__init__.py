@@ -39,8 +39,7 @@ class RecurrentPenalty(regkit.Regularizer):
             raise regkit.GraphError(
                 f"{', '.join(without)} has no time axis; {type(self).__name__} expects (examples, time, units)"
             )
-        total = regkit.graph.total([self._reduced(name, regkit.graph.widened(z)) for name, z in recurrent])
-        mean = total / regkit.graph.cast(len(recurrent), str(total.dtype))
+        mean = regkit.graph.mean([self._reduced(name, regkit.graph.widened(z)) for name, z in recurrent])
         return regkit.graph.cast(mean, "float16") if {str(z.dtype) for _, z in recurrent} == {"float16"} else mean
 
     def _reduced(self, name: str, z: Any) -> Any:
