@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import click
+
+#: Exit status of what cannot be done.
+FAILURE = 2
 
 
 def main() -> None:
@@ -12,12 +21,48 @@ def main() -> None:
         import rich  # noqa: F401
     except ImportError as error:
         sys.exit(f"regkit: the command line needs {error.name}. Install it with: pip install 'regkit-core[cli]'")
-    from .cli import regkit
-
+    command = _command()
+    if sys.stdout is None:
+        _fail("standard output is closed")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # docstrings have signs that not every terminal has
-    regkit()
+    if hasattr(signal, "SIGPIPE"):  # who reads no further, such as `head`, ends us without a word
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    try:
+        try:
+            command()
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if error.filename is not None:  # not of our output
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes what is left as it ends
+        _fail(f"standard output cannot be written: {error.strerror}")
+
+
+def _command() -> click.Command:
+    """The command line, unless another library that is imported as regkit was installed over this one."""
+    import regkit
+
+    try:
+        if "RegularizerSet" not in getattr(regkit, "__all__", ()):
+            raise ImportError(f"{regkit.__file__} is not its own", name="regkit")
+        from .cli import regkit as command
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] != "regkit":
+            raise
+        sys.exit(
+            f"regkit: {error}. Another distribution, called regkit, is installed over regkit-core. "
+            "Fix it with: pip uninstall regkit regkit-core, then pip install 'regkit-core[cli]'"
+        )
+    return command
+
+
+def _fail(why: str) -> None:
+    if sys.stderr is not None:
+        print(f"regkit: {why}", file=sys.stderr)
+    sys.exit(FAILURE)
 
 
 if __name__ == "__main__":

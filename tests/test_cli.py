@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,18 +21,43 @@ INSTALLED = Path(__file__).parent / "installed"
 def run(tmp_path):
     """Run regkit with cases of tests/installed on the path."""
 
-    def run(*arguments, cases=(), program=("-m", "regkit"), **environment):
+    def run(*arguments, cases=(), program=("-m", "regkit"), stdout=subprocess.PIPE, **environment):
         path = os.pathsep.join([*(str(INSTALLED / case) for case in cases), *environment.pop("path", ())])
         return subprocess.run(
             [sys.executable, *program, *arguments],
-            capture_output=True,
-            text=True,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            timeout=120,
             check=False,
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": path, **environment},
+            env={**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8", **environment},
         )
 
     return run
+
+
+def distribute(site, name, entry_points="", *, source=None, version="1.0", files=()):
+    """Install a distribution: its metadata, and its module where there is a source."""
+    info = site / f"{name}-{version}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    (info / "RECORD").write_text("".join(f"{file},,\n" for file in files))
+    if entry_points:
+        (info / "entry_points.txt").write_text(entry_points)
+    if source is not None:
+        (site / f"{name}.py").write_text(source)
+    return info
+
+
+def regularizers(*names):
+    """The text of an entry_points.txt with aliases of classes that are called after them."""
+    return "\n".join(["[regkit.regularizers]", *(f"{name} = acme_{name}:{name.capitalize()}" for name in names)]) + "\n"
+
+
+def regularizer(name, before=""):
+    """The source of a module with a regularizer."""
+    return f"import regkit\n{before}\n\n\nclass {name}(regkit.Regularizer):\n    def loss(self):\n        return 1.0\n"
 
 
 HIDDEN_L1 = "regkit-hidden-l1"
@@ -113,6 +140,7 @@ def test_list_fits_a_narrow_terminal_with_and_without_colour(tmp_path, environme
         plain = plain.replace(code, "")
     assert "hidden_l1" in plain
     assert max(len(line) for line in plain.splitlines()) <= 60
+    assert [line.split()[0] for line in plain.splitlines()] == ["alias", *sorted(regkit.available())]
 
 
 def test_show_gives_signature_equation_distribution_and_docstring(run):
@@ -121,7 +149,7 @@ def test_show_gives_signature_equation_distribution_and_docstring(run):
     assert done.stdout.startswith("HiddenL1(pattern=None, weight=0.0, reduction='sum')\n")
     assert f"from         regkit-hidden-l1 {regkit.__version__} (regkit_hidden_l1:HiddenL1)\n" in done.stdout
     assert "aliases      hidden_l1, hidden_sparsity\n" in done.stdout
-    assert r"equation     \frac{1}{|\Omega|} \sum_{i \in \Omega} \frac{\|Z_i\|_1}{n_i}" in done.stdout
+    assert done.stdout.count(r"\frac{1}{|\Omega|} \sum_{i \in \Omega} \frac{\|Z_i\|_1}{n_i}") == 1
     assert "Penalize the activation of hidden layers under an L1 norm." in done.stdout
 
 
@@ -212,25 +240,137 @@ def test_new_where_nothing_can_be_written_says_so(run, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def test_new_that_cannot_write_all_of_it_leaves_nothing(run, tmp_path):
+    pytest.importorskip("resource")
+    program = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))\n"  # less than the license has
+        "from regkit.__main__ import main; main()"
+    )
+    done = run("new", "acme-tv", "--into", "made", program=("-c", program), PYTHONDONTWRITEBYTECODE="1")
+    assert done.returncode == 2
+    assert "acme-tv cannot be written: [Errno 27] File too large" in done.stderr
+    assert list((tmp_path / "made").iterdir()) == []
+
+
+def test_new_refuses_an_author_that_cannot_be_written_and_leaves_nothing(run, tmp_path):
+    done = run("new", "acme-tv", "--author", "Ada\udcff")
+    assert done.returncode == 2
+    assert r"--author 'Ada\udcff' has signs that cannot be printed; accepted: text in one line" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_terminal_that_lacks_a_sign_gets_another(run):
     done = run("show", "hidden_l1", PYTHONIOENCODING="ascii")
     assert done.returncode == 0, done.stderr
 
 
 def test_what_a_plugin_prints_is_no_part_of_the_list(run, tmp_path):
-    info = tmp_path / "acme_talks-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-talks\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(
-        "[regkit.regularizers]\ntalks = acme_talks:Talks\nmisspelt = acme_talks:Tolks\n"
-    )
-    source = "import regkit\nprint('hello')\n\n\nclass Talks(regkit.Regularizer):\n    def loss(self):\n        pass\n"
-    (tmp_path / "acme_talks.py").write_text(source)
+    source = regularizer("Talks", "print('hello')")
+    distribute(tmp_path, "acme_talks", regularizers("talks") + "misspelt = acme_talks:Tolks\n", source=source)
     done = run("list", "--check", "--json", path=[str(tmp_path)])
     states = {row["alias"]: row["state"] for row in json.loads(done.stdout)}
     assert (states["talks"], states["misspelt"]) == ("ok", "broken")
     checked = run("check", "talks", "--library", "numpy", path=[str(tmp_path)])
     assert "failed: class-aliases_resolve_to_the_class: PluginLoadError: alias 'misspelt'" in checked.stdout
+
+
+def test_what_a_plugin_writes_to_the_descriptor_is_no_part_of_the_list(run, tmp_path):
+    talk = "import os, sys\nos.write(1, b'one ')\nos.system('echo two')\nprint('three', file=sys.__stdout__)"
+    distribute(tmp_path, "acme_talks", regularizers("talks"), source=regularizer("Talks", talk))
+    done = run("list", "--check", "--json", path=[str(tmp_path)])
+    assert {row["state"] for row in json.loads(done.stdout)} == {"ok"}
+    assert all(word in done.stderr for word in ("one", "two", "three"))
+
+
+def test_a_plugin_that_panics_is_broken_and_the_others_are_told(run, tmp_path):
+    source = "import regkit\n\n\nclass Panics(BaseException):\n    pass\n\n\nraise Panics('called unwrap')\n"
+    distribute(tmp_path, "acme_panics", regularizers("panics"), source=source)
+    done = run("list", "--check", "--json", path=[str(tmp_path)])
+    rows = {row["alias"]: row for row in json.loads(done.stdout)}
+    assert "could not be loaded: Panics: called unwrap" in rows["panics"]["why"]
+    assert (rows["panics"]["state"], rows["hidden_l1"]["state"]) == ("broken", "ok")
+
+
+def test_a_plugin_that_is_in_a_zip_file_is_sound(run, tmp_path):
+    distribute(
+        tmp_path / "flat", "acme_zipped", regularizers("zipped"), source=regularizer("Zipped", "import acme_other")
+    )
+    (tmp_path / "flat" / "acme_other.py").write_text("")
+    archive = shutil.make_archive(str(tmp_path / "plugins"), "zip", tmp_path / "flat")
+    done = run("list", "--json", path=[archive])
+    assert {row["alias"]: row["state"] for row in json.loads(done.stdout)}["zipped"] == "ok"
+
+
+def test_a_plugin_that_imports_main_is_listed_by_the_console_script(run, tmp_path):
+    distribute(tmp_path, "acme_asks", regularizers("asks"), source=regularizer("Asks", "import __main__"))
+    script = tmp_path / "script"
+    script.write_text("from regkit.__main__ import main\nmain()\n")
+    done = run("list", "--json", program=[str(script)], path=[str(tmp_path)])
+    assert done.stderr == ""
+    assert {row["alias"]: row["state"] for row in json.loads(done.stdout)}["asks"] == "ok"
+
+
+def test_a_class_that_is_registered_settles_a_conflict(run):
+    program = (
+        "import sys, regkit, regkit.cli\n\n\n"
+        "class Mine(regkit.Regularizer):\n    def loss(self):\n        return 1.0\n\n\n"
+        "regkit.register(Mine, 'hidden_l1', replace=True)\nregkit.cli.regkit(sys.argv[1:])"
+    )
+    done = run("list", "--json", cases=["conflict"], program=("-c", program))
+    states = [(row["distribution"], row["state"]) for row in json.loads(done.stdout) if row["alias"] == "hidden_l1"]
+    assert states == [(None, "registered here"), ("acme-l1", "hidden"), ("regkit-hidden-l1", "hidden")]
+    assert done.returncode == 0
+
+
+EVIL, HARMLESS = "\x1b[2J\x1b]0;owned\x07\u202e", r"\x1b[2J\x1b]0;owned\x07\u202e"
+
+
+@pytest.mark.parametrize("command", [["list"], ["show", "öké"], ["doctor"]])
+def test_what_metadata_says_is_shown_so_that_no_terminal_obeys_it(run, tmp_path, command):
+    lines = f"[regkit.regularizers]\nöké = acme_evil:Evil\nevil{EVIL} = acme_evil:Evil\nno entry\n"
+    source = regularizer("Evil") + f'    __doc__ = "Looks harmless{EVIL.encode("unicode_escape").decode()}"\n'
+    info = distribute(tmp_path, "acme_evil", lines, source=source)
+    (info / "METADATA").write_text(f"Name: acme-evil\nVersion: 1{EVIL}\n")
+    info.rename(tmp_path / f"acme{EVIL}-1.0.dist-info")
+    done = run(*command, path=[str(tmp_path)])
+    assert all(line.isprintable() for line in (done.stdout + done.stderr).splitlines()), done
+    assert f"acme-evil 1{HARMLESS}" in done.stdout
+    assert f"evil{HARMLESS}" in done.stdout
+    assert "öké" in done.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+def test_a_list_into_a_full_output_exits_with_2_and_says_so(run):
+    with Path("/dev/full").open("w") as full:
+        done = run("list", stdout=full)
+    assert (done.returncode, done.stderr) == (2, "regkit: standard output cannot be written: No space left on device\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="descriptors are not closed like that")
+def test_a_list_into_a_closed_output_exits_with_2_and_says_so(run):
+    program = "import os, sys; os.close(1); os.execv(sys.executable, [sys.executable, '-m', 'regkit', 'list'])"
+    done = run(program=("-c", program))
+    assert (done.returncode, done.stderr) == (2, "regkit: standard output is closed\n")
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGPIPE"), reason="there are no signals of pipes")
+def test_a_list_that_nobody_reads_further_ends_without_a_word(run):
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = run("list", stdout=writer)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (-signal.SIGPIPE, "")
+
+
+def test_the_summaries_of_the_commands_are_shown_in_full(run):
+    done = run("--help", COLUMNS="80")
+    assert [line.partition("  ")[2].strip() for line in done.stdout.partition("Commands:\n")[2].splitlines()] == [
+        "check   Check that a regularizer keeps every promise.",
+        "doctor  Say what does not work here, and what to do about it.",
+        "list    List the aliases, and whether they work.",
+        "new     Make a distribution NAME with a regularizer and its tests.",
+        "show    Show an alias: its constructor, what it computes, its origin.",
+    ]
 
 
 @pytest.mark.parametrize("where", ["module", "hook"])
@@ -264,6 +404,7 @@ def test_new_over_what_exists_changes_nothing(run, tmp_path):
         ("json", "there is a module 'json' already"),
         ("true", "'true' makes no name for a module"),
         ("none", "'none' makes no name for a module"),
+        ("a" * 300, "'aaaaaaaaaaaaaaaaaaaa'... has 300 letters; accepted: up to 100"),
     ],
 )
 def test_new_refuses_a_name_that_is_none_or_is_taken(run, tmp_path, name, said):
@@ -280,13 +421,13 @@ def test_doctor_tells_a_healthy_a_broken_and_two_conflicting_plugins_apart(run):
     assert "acme_healthy acme-healthy 1.0 ok" in lines
     assert "acme_broken acme-broken 1.0 broken" in lines
     assert "hidden_l1 acme-l1 2.1 conflict" in lines
-    remedies = [line for line in done.stdout.splitlines() if line.startswith("- ")]
-    assert len(remedies) == 4, remedies
-    assert any("ModuleNotFoundError: No module named 'a_module_that_nobody_has'" in line for line in remedies)
-    assert any("Uninstall one, or pass an instance" in line for line in remedies)
-    assert any("entry_points.txt is not UTF-8" in line for line in remedies)
+    told = remedies(done)
+    assert len(told) == 4, told
+    assert any("ModuleNotFoundError: No module named 'a_module_that_nobody_has'" in line for line in told)
+    assert any("Uninstall one, or pass an instance" in line for line in told)
+    assert any("entry_points.txt is not UTF-8" in line for line in told)
     older = INSTALLED / "older" / "acme_healthy-0.9.dist-info"
-    assert any("acme-healthy is installed 2 times" in line and line.endswith(f"remove {older}") for line in remedies)
+    assert any("acme-healthy is installed 2 times" in line and line.endswith(f"remove {older}") for line in told)
 
 
 def test_doctor_finds_nothing_wrong_where_nothing_is(run):
@@ -309,6 +450,95 @@ def test_doctor_says_why_a_library_does_not_import_and_what_works(run, tmp_path)
     assert "cannot be imported: AttributeError: module 'numpy' has no attribute 'no_such_name'" in done.stdout
     works = "pip install aesara==2.9.4" if sys.version_info < (3, 12) else "It does not run on Python 3."
     assert works in done.stdout
+
+
+def remedies(done):
+    """What a doctor says is to be done."""
+    return [line for line in done.stdout.splitlines() if line.startswith("- ")]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+def test_doctor_ends_with_pipes_and_looping_links_on_the_path_and_names_them(run, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    site = tmp_path / "site"
+    for name in ("acme_pipe", "acme_header"):
+        distribute(site, name, regularizers("one"))
+    for file in ("acme_pipe-1.0.dist-info/entry_points.txt", "acme_header-1.0.dist-info/METADATA"):
+        (site / file).unlink()
+        os.mkfifo(site / file)
+    (site / "self.dist-info").symlink_to("self.dist-info")
+    (site / "around").symlink_to(".")
+    done = run("doctor", path=map(str, [tmp_path / "pipe", tmp_path / "loop", site]))
+    assert done.returncode == 1, done.stderr
+    told = remedies(done)
+    assert any(f"{tmp_path}/pipe on the path is neither a folder nor a file" in line for line in told), told
+    assert any(f"{tmp_path}/loop on the path is neither a folder nor a file" in line for line in told), told
+    assert any("acme_pipe-1.0.dist-info: entry_points.txt cannot be read" in line for line in told), told
+
+
+def test_doctor_tells_of_an_entry_points_txt_that_cannot_be_read(run, tmp_path):
+    (distribute(tmp_path, "acme_folder") / "entry_points.txt").mkdir()
+    done = run("doctor", path=[str(tmp_path)])
+    assert done.returncode == 1
+    said = f"- {tmp_path}/acme_folder-1.0.dist-info: entry_points.txt cannot be read: it is not a file"
+    assert remedies(done) == [said]
+
+
+def theano_of(site, version):
+    """A package that is imported as theano."""
+    (site / "theano").mkdir(parents=True)
+    (site / "theano" / "__init__.py").write_text(f"__version__ = {version!r}\n")
+    (site / "theano" / "tensor.py").write_text("")
+
+
+def test_doctor_tells_of_theano_over_theano_pymc(run, tmp_path):
+    theano_of(tmp_path, "1.0.5")
+    distribute(tmp_path, "Theano_PyMC", version="1.1.2", files=["theano/__init__.py"])
+    distribute(tmp_path, "Theano", version="1.0.5", files=["theano/__init__.py"])
+    done = run("doctor", path=[str(tmp_path)])
+    assert done.returncode == 1
+    assert "theano-pymc 1.0.5 conflict" in {" ".join(line.split()) for line in done.stdout.splitlines()}
+    (said,) = remedies(done)
+    assert said.startswith(
+        f"- Theano 1.0.5 ({tmp_path}/Theano-1.0.5.dist-info) and theano-pymc 1.1.2 both have the package theano; "
+        f"the module theano is 1.0.5 ({tmp_path}/theano/__init__.py). pip uninstall Theano theano-pymc. "
+    )
+
+
+def test_doctor_tells_of_a_module_that_is_not_the_version_of_its_metadata(run, tmp_path):
+    theano_of(tmp_path, "1.0.5")
+    distribute(tmp_path, "Theano_PyMC", version="1.1.2", files=["theano/__init__.py"])
+    (said,) = remedies(run("doctor", path=[str(tmp_path)]))
+    assert said.startswith("- theano-pymc is 1.1.2 by its metadata; the module theano is 1.0.5 (")
+
+
+def test_doctor_tells_of_somebody_elses_regkit_beside_ours(run, tmp_path):
+    distribute(tmp_path, "regkit", version="0.3.0", files=["regkit/__init__.py"])
+    (said,) = remedies(run("doctor", path=[str(tmp_path)]))
+    assert said == (
+        f"- regkit 0.3.0 ({tmp_path}/regkit-0.3.0.dist-info) is somebody else's library, imported as regkit too; "
+        "both write into one package. pip uninstall regkit, then pip install --force-reinstall --no-deps regkit-core"
+    )
+
+
+def test_doctor_tells_of_regkit_core_under_its_old_name(run, tmp_path):
+    distribute(tmp_path, "regkit", "[console_scripts]\nregkit = regkit.__main__:main\n", version="0.1.0")
+    distribute(tmp_path, "regkit_core")
+    (said,) = remedies(run("doctor", path=[str(tmp_path)]))
+    assert f"- regkit 0.1.0 ({tmp_path}/regkit-0.1.0.dist-info) is regkit-core under its old name; " in said
+
+
+def test_doctor_tells_of_somebody_elses_regkit_over_ours(run, tmp_path):
+    package = Path(regkit.__file__).parent
+    shutil.copytree(package, tmp_path / "regkit", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "regkit" / "__init__.py").write_text('__version__ = "0.3.0"\n')
+    done = run("doctor", path=[str(tmp_path)])
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"regkit: {tmp_path}/regkit/__init__.py is not its own. Another distribution, called regkit, is installed over "
+        "regkit-core. Fix it with: pip uninstall regkit regkit-core, then pip install 'regkit-core[cli]'\n"
+    )
 
 
 @pytest.mark.parametrize("missing", ["click", "rich"])

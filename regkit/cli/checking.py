@@ -28,9 +28,10 @@ ON_THESE = "Run on these libraries only, and on NumPy. Repeatable."
 def check(
     regularizer: str, options: str, activation: str, axes: str, expect: tuple[str, ...], libraries: tuple[str, ...]
 ) -> None:
-    """Check that a regularizer keeps every promise, on every graph library that is installed and on NumPy.
+    """Check that a regularizer keeps every promise.
 
-    Exits with 1 if it breaks any, with 2 if there is no such regularizer.
+    It is tried on every graph library that is installed, and on NumPy. Exits with 1 if it breaks any, with 2 if there
+    is no such regularizer.
     """
     from ..testing import Conformance, Network, Subject, installed_libraries
 

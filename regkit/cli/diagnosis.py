@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, distributions, version
-from importlib.util import find_spec
 
 import click
 
 from .. import __version__
-from ..discovery import GROUP
-from ..discovery.names import normalized
+from ..discovery import installed, reading
+from ..discovery.names import known
 from ..graph.libraries import LIBRARIES
-from .states import states
-from .terminal import console, print_table
+from .states import WRONG, is_there, states
+from .terminal import print_table, say
 
 BLAS = "set THEANO_FLAGS=blas__ldflags= in the environment"
 
@@ -32,56 +31,91 @@ PINS = {
 DISTRIBUTION_OF = {"theano": "theano-pymc"}
 SECONDS = 300
 
+#: The entry point of the command line, by which a distribution is ours.
+OUR_COMMAND = "regkit.__main__:main"
+
 
 @click.command()
 def doctor() -> None:
-    """Say what is installed here, what does not work, and what to do about it.
+    """Say what does not work here, and what to do about it.
 
     Imports every plugin and, in processes of their own, every graph library. Exits with 1 if anything is wrong.
     """
-    out = console()
-    versions = ", ".join(f"{name} {version(name)}" for name in ("pluggy", "numpy"))
-    out.print(f"regkit {__version__}, Python {platform.python_version()} ({sys.executable}), {versions}\n")
+    versions = ", ".join(f"{name} {_version(name)}" for name in ("pluggy", "numpy"))
+    say(f"regkit {__version__}, Python {platform.python_version()} ({sys.executable}), {versions}\n")
     libraries = [_library(name) for name in LIBRARIES]
     print_table(["graph library", "version", "state"], [row for row, _ in libraries])
     remedies = [remedy for _, remedy in libraries if remedy]
     if all(row[2] == "not installed" for row, _ in libraries):
-        out.print(f"No graph library: regularizers work on NumPy arrays alone. {_remedy(_newest())}")
-    out.print()
+        say(f"No graph library: regularizers work on NumPy arrays alone. {_remedy(_newest())}")
+    say()
     found = states(importing=True)
-    rows = [[s.alias or "?", f"{s.claim.distribution} {s.claim.version}" if s.claim else "", s.state] for s in found]
-    print_table(["alias", "distribution", "state"], rows)
-    remedies += dict.fromkeys(s.why for s in found if s.why)
-    remedies += _metadata_problems()
-    out.print()
-    out.print("\n".join(f"- {remedy}" for remedy in remedies) or "Nothing is wrong.")
+    print_table(["alias", "distribution", "state"], [[s.alias or "?", s.whose, s.state] for s in found])
+    remedies += dict.fromkeys(s.why for s in found if s.state in WRONG)
+    remedies += [*_path_problems(), *_twice_installed(), *_namesakes()]
+    say()
+    say("\n".join(f"- {remedy}" for remedy in remedies) or "Nothing is wrong.")
     sys.exit(bool(remedies))
 
 
+def _version(distribution: str) -> str:
+    """The version in a distribution's metadata. `importlib.metadata` would wait for a pipe on the path."""
+    return next((one.version for one in installed().called(distribution)), "")
+
+
 def _library(name: str) -> tuple[list[str], str]:
-    """The row of one graph library, and what to do if it does not import."""
+    """The row of one graph library, and what to do if it does not import, or is not what its metadata says."""
     distribution = DISTRIBUTION_OF.get(name, name)
-    if find_spec(name) is None:
+    if not is_there(name):
         return [distribution, "", "not installed"], ""
-    try:
-        installed = version(distribution)
-    except PackageNotFoundError:
-        installed = "unknown"
-    program = f"import sys; sys.path[:] = {sys.path!r}; import {name}.tensor"
+    version = _version(distribution)
+    actual, file, problem = _imported(name)
+    if problem:
+        version = version or "unknown"
+        problem = f"{distribution} {version} cannot be imported: {problem}. {_remedy(name)}"
+        return [distribution, version, "broken"], problem
+    problem, concerned = _another(name, distribution, version, actual)
+    if problem:
+        module = f"the module {name} is {actual or 'of an unknown version'} ({file})"
+        problem = f"{problem}; {module}. pip uninstall {' '.join(concerned)}. {_remedy(name)}"
+    return [distribution, actual or version or "unknown", "conflict" if problem else "ok"], problem
+
+
+def _imported(name: str) -> tuple[str, str, str]:
+    """The version that a library gives itself, its file, and why it does not import: in a process of its own."""
+    path = [entry for entry in sys.path if not _holds_nothing(entry)]
+    program = (
+        f"import sys; sys.path[:] = {path!r}; import {name}.tensor\n"
+        f"print(); print(getattr({name}, '__version__', '')); print({name}.__file__)"
+    )
     try:
         done = subprocess.run(
             [sys.executable, "-c", program], capture_output=True, text=True, timeout=SECONDS, check=False
         )
-        problem = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1] if done.returncode else ""
     except subprocess.TimeoutExpired:
-        problem = f"its import did not end within {SECONDS} seconds"
-    if not problem:
-        return [distribution, installed, "ok"], ""
-    return [
-        distribution,
-        installed,
-        "broken",
-    ], f"{distribution} {installed} cannot be imported: {problem}. {_remedy(name)}"
+        return "", "", f"its import did not end within {SECONDS} seconds"
+    if done.returncode:
+        return "", "", (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
+    *_, version, file = done.stdout.splitlines()
+    return version, file, ""
+
+
+def _another(name: str, distribution: str, version: str, actual: str) -> tuple[str, list[str]]:
+    """What is wrong if the module of a library is not, or not only, that of its distribution; whose it is."""
+    others = [one for one in installed().called(name) if name != distribution and one.has_file(f"{name}/__init__.py")]
+    if others:
+        named = ", ".join(f"{one.name} {one.version} ({one.folder})" for one in others)
+        if not version:
+            return f"{named} is not {distribution}, which regkit runs on", [others[0].name]
+        return f"{named} and {distribution} {version} both have the package {name}", [others[0].name, distribution]
+    if version and actual and _release(version) != _release(actual):
+        return f"{distribution} is {version} by its metadata", [distribution]
+    return "", []
+
+
+def _release(version: str) -> str:
+    """A version without what a build adds to it."""
+    return version.partition("+")[0]
 
 
 def _remedy(library: str) -> str:
@@ -99,25 +133,42 @@ def _newest() -> str:
     return "pytensor" if sys.version_info[:2] >= (3, 11) else "theano"
 
 
-def _metadata_problems() -> Iterator[str]:
-    """Distributions with our entry points that are there twice, or whose files are gone."""
-    places: dict[str, list[str]] = {}
-    for distribution in distributions():
-        try:
-            entry_points = distribution.read_text("entry_points.txt") or ""
-            name = distribution.metadata["Name"] or ""
-        except (OSError, UnicodeDecodeError, KeyError):
-            continue  # told among the aliases
-        if GROUP not in entry_points or not name:
-            continue
-        place = str(getattr(distribution, "_path", "unknown"))
-        places.setdefault(normalized(name), [])
-        if place not in places[normalized(name)]:
-            places[normalized(name)].append(place)
-    for name, found in sorted(places.items()):
-        if len(found) > 1:
-            first, *others = found
+def _path_problems() -> Iterator[str]:
+    """Entries of the path of which a reading would not end."""
+    for entry in dict.fromkeys(filter(_holds_nothing, sys.path)):
+        yield f"{entry} on the path is neither a folder nor a file; remove it from there (PYTHONPATH, a .pth file)"
+
+
+def _holds_nothing(entry: object) -> bool:
+    """Tell whether an entry is neither a folder nor a file, but something else, such as a pipe or a link to itself."""
+    if not isinstance(entry, str):
+        return False
+    return os.path.lexists(entry) and not os.path.isdir(entry) and not os.path.isfile(entry)  # noqa: PTH112, PTH113
+
+
+def _twice_installed() -> Iterator[str]:
+    """Distributions with our entry points that are there twice."""
+    folders: dict[str, dict[str, None]] = {}
+    for files, _ in reading().places:
+        for place, _ in files:
+            folder = place if isinstance(place, str) else place.folder
+            folders.setdefault(known(place), {})[folder] = None
+    for name, (first, *others) in sorted(folders.items()):
+        if name and others:
             yield (
-                f"{name} is installed {len(found)} times. {first} counts, as the first on the path; "
+                f"{name} is installed {len(others) + 1} times. {first} counts, as the first on the path; "
                 f"remove {', '.join(others)}"
             )
+
+
+def _namesakes() -> Iterator[str]:
+    """Distributions that are called regkit, as ours is imported: somebody else's, or ours of old beside the new one."""
+    for other in installed().called("regkit"):
+        ours = OUR_COMMAND in (other.read("entry_points.txt") or "")
+        if ours and not installed().called("regkit-core"):
+            continue
+        what = "regkit-core under its old name" if ours else "somebody else's library, imported as regkit too"
+        yield (
+            f"regkit {other.version} ({other.folder}) is {what}; both write into one package. "
+            "pip uninstall regkit, then pip install --force-reinstall --no-deps regkit-core"
+        )

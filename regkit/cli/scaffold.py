@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import keyword
+import os
 import re
-from importlib.util import find_spec
+import tempfile
 from pathlib import Path
 
 import click
 
 from ..registry import available
-from .terminal import Failure, console
+from .states import is_there
+from .terminal import Failure, say
 
 #: The names that the template has, from which those of a new distribution are made.
 DISTRIBUTION, MODULE, CLASS = "my-regularizer", "my_regularizer", "MyRegularizer"
@@ -20,6 +22,9 @@ AUTHOR = f"The {DISTRIBUTION} developers"
 
 #: What no module and no class can be called.
 NO_NAMES = frozenset(keyword.kwlist)
+
+#: How long a name may be: files are called after it, and a few letters more.
+LONGEST = 100
 
 #: What running the template leaves behind.
 LEFTOVERS = {"__pycache__", ".pytest_cache", "dist", "build"}
@@ -30,10 +35,14 @@ LEFTOVERS = {"__pycache__", ".pytest_cache", "dist", "build"}
 @click.option("--into", type=click.Path(path_type=Path), default=Path(), help="The folder to make it in.")
 @click.option("--author", help="For the license and the metadata.")
 def new(name: str, into: Path, author: str | None) -> None:
-    """Make a distribution NAME with a regularizer, tests and an entry point, ready to be installed.
+    """Make a distribution NAME with a regularizer and its tests.
 
     NAME is the distribution's, such as acme-tv; the module and the alias are acme_tv, the class AcmeTv.
     """
+    if len(name) > LONGEST:
+        raise Failure(f"{name[:20]!r}... has {len(name)} letters; accepted: up to {LONGEST}")
+    if author and not author.isprintable():
+        raise Failure(f"--author {author!r} has signs that cannot be printed; accepted: text in one line")
     module = re.sub(r"[-_.]+", "_", name).lower()
     class_name = "".join(part.capitalize() for part in module.split("_"))
     folder = into / name
@@ -41,32 +50,38 @@ def new(name: str, into: Path, author: str | None) -> None:
         raise Failure(
             f"{name!r} makes no name for a module: letters, digits and dashes, first a letter, such as acme-tv"
         )
-    if folder.exists() or folder.is_symlink():
+    if os.path.lexists(folder):
         raise Failure(f"{folder} is there already. Nothing was changed")
     if module in available():
         raise Failure(
             f"the alias {module!r} is taken by {', '.join(map(str, available()[module]))}. Choose another name"
         )
-    if find_spec(module) is not None:
+    if is_there(module):
         raise Failure(f"there is a module {module!r} already. Choose another name")
+    try:
+        into.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".regkit-new-", dir=into) as scratch:
+            made = Path(scratch) / name
+            _write(made, {DISTRIBUTION: name, MODULE: module, CLASS: class_name}, author or f"The {name} developers")
+            made.rename(folder)  # all of it, or nothing
+    except OSError as error:
+        raise Failure(f"{folder} cannot be written: {error}") from error
+    say(f"{folder} is ready. Next:")
+    say(f"  pip install {_as_path(folder)}\n  pytest {folder}\n  regkit check {module}")
+
+
+def _write(folder: Path, names: dict[str, str], author: str) -> None:
+    """Write the template into a folder, under other names."""
     template = _template()
-    names = {DISTRIBUTION: name, MODULE: module, CLASS: class_name}
-    author = author or f"The {name} developers"
     for source in sorted(template.rglob("*")):
         relative = source.relative_to(template)
         if source.is_file() and not LEFTOVERS & set(relative.parts):
             # in TOML strings are written as in JSON
             written = json.dumps(author, ensure_ascii=False)[1:-1] if source.suffix == ".toml" else author
-            text = _renamed(source.read_text(encoding="utf-8"), {AUTHOR: written, **names})
             target = folder / _renamed(str(relative), names)
-            try:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_text(text, encoding="utf-8")
-            except OSError as error:
-                raise Failure(f"{target} cannot be written: {error}") from error
-    out = console()
-    out.print(f"{folder} is ready. Next:")
-    out.print(f"  pip install {_as_path(folder)}\n  pytest {folder}\n  regkit check {module}")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            text = _renamed(source.read_text(encoding="utf-8"), {AUTHOR: written, **names})
+            target.write_text(text, encoding="utf-8")
 
 
 def _template() -> Path:

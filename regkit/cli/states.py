@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import ast
-import sys
-from contextlib import redirect_stdout
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
-from pathlib import Path
 from typing import NamedTuple
 
-from ..discovery import class_of, installed
+from ..discovery import class_of, installed, registered
 from ..discovery.claims import Claim
 from ..errors import RegkitError
 from ..registry import available
+from .terminal import plugins_print_elsewhere
+
+#: The states in which something is wrong.
+WRONG = ("conflict", "broken")
 
 
 class State(NamedTuple):
@@ -22,29 +23,38 @@ class State(NamedTuple):
     alias: str | None  # None where the metadata could not be read
     claim: Claim | None
     places: list[str]
-    state: str  # ok, conflict, broken
+    state: str  # ok, registered here, hidden by what is registered here, conflict, broken
     why: str
+
+    @property
+    def whose(self) -> str:
+        """Name and version of the distribution."""
+        return "" if self.claim is None or self.claim.distribution is None else " ".join(map(str, self.claim[:2]))
 
 
 def states(importing: bool) -> list[State]:
     """Return the state of each claim of each alias, then what could not be read at all."""
+    problems = {alias: _problem(alias) for alias in available()} if importing else {}
     found = []
-    for alias, claims in available().items():
+    for alias, claims in available().items():  # which may be others by now: plugins may register classes
         conflict = len({claim.target for claim in claims}) > 1
         for claim in claims:
-            if conflict:
+            why = ""
+            if alias in registered:
+                state = "registered here" if claim.distribution is None else "hidden"
+            elif conflict:
                 state, why = "conflict", _problem(alias)  # known without importing any of them
             else:
-                why = _problem(alias) if importing else problem_without_import(claim.target)
+                why = problems.get(alias, "") if importing else problem_without_import(claim.target)
                 state = "broken" if why else "ok"
             found.append(State(alias, claim, installed().places(claim, alias), state, why))
     return found + [State(None, None, [], "broken", problem) for problem in installed().problems]
 
 
 def _problem(alias: str) -> str:
-    """What regkit says of an alias when it is asked for. What a plugin prints is no part of our output."""
+    """What regkit says of an alias when it is asked for."""
     try:
-        with redirect_stdout(sys.stderr):
+        with plugins_print_elsewhere():
             class_of(alias)
     except RegkitError as error:
         return str(error)
@@ -63,18 +73,29 @@ def problem_without_import(target: str) -> str:
     spec = _find(module)
     if spec is None:
         return f"there is no module {module!r}"
-    if not spec.origin or not spec.origin.endswith(".py"):
-        return ""  # an extension module, or a module of an archive: nothing to read
+    read = getattr(spec.loader, "get_data", None)  # which folders and zip files have
+    if read is None or not spec.origin or not spec.origin.endswith(".py"):
+        return ""  # an extension module, for example: nothing to read
     try:
-        tree = ast.parse(Path(spec.origin).read_bytes())
+        tree = ast.parse(read(spec.origin))
     except (OSError, SyntaxError, ValueError) as error:
         return f"{type(error).__name__} in {spec.origin}: {error}"
     for name in _imported(tree):
-        if find_spec(name) is None:
+        if not is_there(name):
             return f"{module} imports {name!r}, which is not installed"
     if attribute.partition(".")[0] not in _bound(tree) and not {"*", "__getattr__"} & _bound(tree):
         return f"{module} defines no {attribute!r}"
     return ""
+
+
+def is_there(module: str) -> bool:
+    """Tell whether a module could be imported, without importing it."""
+    try:
+        return find_spec(module) is not None
+    except ValueError:  # it is imported and does not say from where, as `__main__` of a script
+        return True
+    except ImportError:  # a finder of somebody else's
+        return False
 
 
 def _find(module: str) -> ModuleSpec | None:

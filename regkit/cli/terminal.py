@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 
 import click
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..messages import escaped
+
 #: Where output is piped nothing is cut off or wrapped.
 PIPED_WIDTH = 10_000
 
-STYLES = {"ok": "green", "conflict": "yellow", "broken": "red", "hidden": "yellow", "not installed": "dim"}
+STYLES = {
+    "ok": "green",
+    "registered here": "green",
+    "conflict": "yellow",
+    "hidden": "yellow",
+    "broken": "red",
+    "not installed": "dim",
+}
 
 
 def console() -> Console:
@@ -21,17 +33,57 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, highlight=False, emoji=False, markup=False)
 
 
-def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows under headers; a state in its colour."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for header in headers:
-        table.add_column(header, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
+def say(text: str = "", style: str = "") -> None:
+    """Print lines in which others may have had a say."""
+    console().print(escaped(text, keep="\n"), style=style)
+
+
+def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], less: Sequence[str] = ()) -> None:
+    """Print rows under headers; a state in its colour.
+
+    Columns of `less` are left out, the last first, where the terminal is too narrow for all.
+    """
     out = console()
+    cells = [[escaped(cell) for cell in row] for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(headers, *cells)]
+    kept = dict(zip(headers, widths))
+    for header in reversed(less):
+        if sum(kept.values()) + len(kept) - 1 > out.width:
+            del kept[header]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for header in kept:
+        table.add_column(header, overflow="fold")
+    for row in cells:
+        table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for header, cell in zip(headers, row) if header in kept))
     with out.capture() as capture:
         out.print(table)
     click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))
+
+
+@contextmanager
+def plugins_print_elsewhere() -> Iterator[None]:
+    """Send to standard error what plugins print meanwhile, or write to descriptor 1: it is not our output."""
+    try:
+        ours = os.dup(1)
+    except OSError:  # closed: there is nothing to keep clean
+        ours = None
+    try:
+        if ours is not None:
+            _flush()
+            os.dup2(2, 1)
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        if ours is not None:
+            _flush()  # what was printed to the stream itself
+            os.dup2(ours, 1)
+            os.close(ours)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.__stdout__):
+        if stream is not None and not stream.closed:
+            stream.flush()
 
 
 class Failure(click.ClickException):
@@ -40,4 +92,4 @@ class Failure(click.ClickException):
     exit_code = 2
 
     def __init__(self, error: object) -> None:
-        super().__init__(str(error))
+        super().__init__(escaped(str(error), keep="\n"))

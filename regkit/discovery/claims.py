@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from ..messages import escaped
-from .names import known, name_and_version
+from .names import known, name_and_version, normalized
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,6 +94,11 @@ class Installed:
             else:
                 self._sources.setdefault(alias, []).append((distribution, target))
 
+    def called(self, name: str) -> list[Distribution]:
+        """Return the distributions of a name, with plugins or without, in the order of the path."""
+        found = [distribution for distribution in self._distributions if known(distribution) == normalized(name)]
+        return [in_folder(place) if isinstance(place, str) else place for place in found]
+
     @property
     def aliases(self) -> list[str]:
         """Every alias that anything claims."""
@@ -113,13 +118,14 @@ class Installed:
 class Distribution:
     """An installed distribution. Its name and version are read when asked for."""
 
-    __slots__ = ("_header", "_read", "folder", "known")
+    __slots__ = ("_header", "folder", "known", "read")
 
     def __init__(self, folder: str, known: str, read: Callable[[str], str | None]) -> None:
         self.folder = folder
         #: The name that it is told by, which an earlier one may hide; empty where it has none.
         self.known = known
-        self._read = read
+        #: The text of one of its files of metadata, None where there is none.
+        self.read = read
         self._header: dict[str, str] | None = None
 
     @property
@@ -136,9 +142,14 @@ class Distribution:
         """Return this distribution's claim of a target."""
         return Claim(self.name, self.version, target)
 
+    def has_file(self, path: str) -> bool:
+        """Tell whether a file is installed by it, as far as it keeps a list of them."""
+        record = self.read("RECORD") or self.read("installed-files.txt")
+        return record is None or path in record
+
     def _said(self, field: str) -> str | None:
         if self._header is None:
-            self._header = _header(self._read("METADATA") or self._read("PKG-INFO") or "")
+            self._header = _header(self.read("METADATA") or self.read("PKG-INFO") or "")
         return self._header.get(field)
 
 
