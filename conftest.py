@@ -9,6 +9,7 @@ import importlib
 import os
 import sys
 from pathlib import Path
+from typing import Optional
 
 import numpy as np
 import pytest
@@ -31,10 +32,20 @@ def pytest_configure() -> None:
         raise pytest.UsageError(f"lane {LANE} tests installed wheels, but regkit comes from {regkit.__file__}")
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+#: Where the conformance kit's own tests keep what caught each wrong regularizer first, and what was to.
+CAUGHT = pytest.StashKey[dict[str, tuple[Optional[str], str]]]()
+
+
+@pytest.fixture
+def caught(pytestconfig: pytest.Config) -> dict[str, tuple[str | None, str]]:
+    """Wrong regularizer -> the check that caught it first, and the one that was to; counted at the end."""
+    return pytestconfig.stash.setdefault(CAUGHT, {})
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say how many wrong regularizers the conformance kit caught, where its own tests ran."""
-    modules = [module for name, module in sys.modules.items() if name.endswith("test_conformance")]
-    for caught in [module.caught for module in modules if module.caught]:
+    caught = config.stash.get(CAUGHT, {})
+    if caught:
         first = sum(found == expected for found, expected in caught.values())
         terminalreporter.write_line(
             f"conformance kit: {sum(found is not None for found, _ in caught.values())} of {len(caught)} wrong "

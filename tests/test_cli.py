@@ -186,9 +186,9 @@ def test_check_takes_an_expected_failure(run):
         (["json:JSONDecoder"], "<class 'json.decoder.JSONDecoder'> is no regularizer"),
         (["json:nothing"], "json:nothing cannot be imported: AttributeError"),
         (["no_such_module:Class"], "no_such_module:Class cannot be imported: ModuleNotFoundError"),
-        (["hidden_l1", "--options", "{"], "--options '{' is no JSON"),
-        (["hidden_l1", "--options", "1"], "--options '1' is no JSON object"),
-        (["hidden_l1", "--expect", "pickles"], "--expect 'pickles' is no CHECK=REASON"),
+        (["hidden_l1", "--options", "{"], "--options '{' is not JSON"),
+        (["hidden_l1", "--options", "1"], "--options '1' is not a JSON object"),
+        (["hidden_l1", "--expect", "pickles"], "--expect 'pickles' is not a CHECK=REASON"),
         (["hidden_l1", "--expect", "nothing=why"], "expected_failures names 'nothing', which is no check"),
     ],
 )

@@ -14,10 +14,7 @@ import numpy as np
 import pytest
 
 import regkit
-from regkit.testing import CHECKS, Conformance, Network, Subject, check_regularizer
-
-#: Wrong regularizer -> the check that caught it first, and the one that was to; conftest.py counts them at the end.
-caught: dict[str, tuple[str | None, str]] = {}
+from regkit.testing import CHECKS, Conformance, Network, Subject, check_regularizer, selected
 
 
 @pytest.fixture
@@ -28,8 +25,7 @@ def wrong(installed):
 
 
 def squares(self, layers, outputs):
-    names = [name for name in outputs if name.startswith("hid2" if self.pattern else "hid")]
-    return np.mean([np.sum(outputs[name] ** 2) for name in names])
+    return np.mean([np.sum(z**2) for z in selected(self, layers, outputs).values()])
 
 
 def first_failure(cls, libraries):
@@ -40,18 +36,28 @@ def first_failure(cls, libraries):
     return next((outcome.check for outcome in outcomes if outcome.status == "failed"), None)
 
 
-def assert_each_is_caught_first_by_its_check(classes, expected, libraries):
-    found = {cls.__name__: (first_failure(cls, libraries), expected[cls]) for cls in classes}
-    caught.update(found)
-    assert {name: pair for name, pair in found.items() if pair[0] != pair[1]} == {}
+@pytest.fixture
+def assert_each_is_caught_first_by_its_check(caught):
+    """Try classes, and remember for the summary of the run what caught them."""
+
+    def run(classes, expected, libraries):
+        found = {cls.__name__: (first_failure(cls, libraries), expected[cls]) for cls in classes}
+        caught.update(found)
+        assert {name: pair for name, pair in found.items() if pair[0] != pair[1]} == {}
+
+    return run
 
 
-def test_each_wrong_regularizer_is_caught_first_by_the_check_meant_for_it_in_arrays(wrong):
+def test_each_wrong_regularizer_is_caught_first_by_the_check_meant_for_it_in_arrays(
+    wrong, assert_each_is_caught_first_by_its_check
+):
     classes = [cls for cls in wrong.WRONG if cls not in wrong.NEEDS_GRAPH]
     assert_each_is_caught_first_by_its_check(classes, wrong.WRONG, [])
 
 
-def test_each_wrong_regularizer_is_caught_first_by_the_check_meant_for_it_in_graphs(wrong, lib):
+def test_each_wrong_regularizer_is_caught_first_by_the_check_meant_for_it_in_graphs(
+    wrong, lib, assert_each_is_caught_first_by_its_check
+):
     assert_each_is_caught_first_by_its_check(wrong.NEEDS_GRAPH, wrong.WRONG, [lib.name])
 
 
@@ -60,7 +66,9 @@ def test_every_check_has_a_wrong_regularizer(wrong):
     assert set(wrong.WRONG.values()) | of_modules == set(CHECKS)
 
 
-def test_a_plugin_that_imports_a_graph_library_is_caught_by_the_check_of_imports(lib, tmp_path, monkeypatch):
+def test_a_plugin_that_imports_a_graph_library_is_caught_by_the_check_of_imports(
+    lib, tmp_path, monkeypatch, assert_each_is_caught_first_by_its_check
+):
     source = (
         f"import {lib.name}\nimport regkit\n\n\nclass Heavy(regkit.Regularizer):\n    def loss(self):\n        pass\n"
     )
@@ -93,7 +101,75 @@ def test_checks_that_depend_on_a_failed_one_are_not_reached(wrong):
     with pytest.raises(AssertionError) as error:
         check_regularizer(wrong.AsksForAnEpoch, aliases=(), libraries=[])
     assert str(error.value).startswith("acme_wrong:AsksForAnEpoch: breaks a promise\n  class     0 passed, 1 failed, ")
-    assert "it depends on class-constructor_works, which was not reached" in str(error.value)
+    line = wrong.AsksForAnEpoch.loss.__code__.co_firstlineno - 1
+    assert str(error.value).endswith(
+        f"acme_wrong.py:{line}\n  {12 + len(statuses)} checks that depend on it were not reached"
+    )
+    assert "it depends on class-hook_arguments_are_right, which failed" not in str(error.value)
+
+
+def test_a_failure_points_at_the_line_of_the_authors_code_that_raised_it(tmp_path, monkeypatch):
+    hook = "    def loss(self, outputs):\n        return outputs['no']\n"
+    source = f"import regkit\n\n\nclass Asks(regkit.Regularizer):\n{hook}"
+    (tmp_path / "acme_asks.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    asks = importlib.import_module("acme_asks").Asks
+    report = Conformance(Subject(asks, aliases=()), libraries=[]).report()
+    at = {outcome.check: outcome.at for outcome in report.outcomes if outcome.status == "failed"}
+    assert at["docstring_has_its_sections"] == "acme_asks.py:4"
+    assert at["penalty_is_a_scalar"] == "acme_asks.py:6"
+    assert "\n  at acme_asks.py:6\n  " in str(report)
+    assert "return outputs['no']" not in str(report)
+    assert "return outputs['no']" in report.text(traceback=True)
+    assert "not reached: class-docstring_example_runs" in report.text(traceback=True)
+
+
+def test_check_fails_a_ratio_that_has_no_value_at_zero(check_fails):
+    said = check_fails("DividesByTheSquaresOfAll", "numpy")
+    assert said == (
+        "numpy-penalty_and_gradient_are_finite_at_zero: where all outputs and parameters are 0 the penalty is nan"
+    )
+
+
+def test_check_fails_a_root_that_has_no_gradient_at_zero(check_fails, lib):
+    said = check_fails("TakesTheRootOfAllSquares", lib.name)
+    assert said == (
+        f"{lib.name}-penalty_and_gradient_are_finite_at_zero: where all outputs and parameters are 0 "
+        "the penalty is 0.0, and its gradient by in:out has nan"
+    )
+
+
+def test_check_fails_a_penalty_that_trains_nothing(check_fails, lib):
+    said = check_fails("RoundsItsOutputs", lib.name)
+    assert said.startswith(
+        f"{lib.name}-gradient_is_not_zero_everywhere: the gradient by the input and by all parameters"
+    )
+
+
+@pytest.fixture
+def check_fails(wrong):
+    """Run `regkit check` on a wrong regularizer and return the first failure that it prints."""
+
+    def run(name, library):
+        from click.testing import CliRunner
+
+        from regkit.cli import regkit as command_line
+
+        done = CliRunner().invoke(command_line, ["check", f"acme_wrong:{name}", "--library", library])
+        assert done.exit_code == 1
+        failure, *_ = [line for line in done.output.splitlines() if line.startswith("failed: ")]
+        return failure[len("failed: ") :]
+
+    return run
+
+
+def test_python_without_docstrings_is_told_and_not_failed(wrong):
+    program = [sys.executable, "-OO", "-m", "regkit", "check", "hidden_l1", "--library", "numpy"]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    told = "not applicable: class-docstring_has_its_sections, class-docstring_example_runs: python -OO takes docstrings"
+    assert told in done.stdout
 
 
 def test_a_failure_that_was_declared_with_its_reason_is_no_failure(wrong):
@@ -238,25 +314,45 @@ def test_pytest_runs_one_test_for_each_check(pytester_file):
         import acme_wrong, numpy, regkit.testing
         test_power = regkit.testing.pytest_checks(
             acme_wrong.Power, libraries=[], twin=lambda self, layers, outputs: numpy.mean(
-                [numpy.sum(z**2) for name, z in outputs.items() if name.startswith("hid2" if self.pattern else "hid")]
+                [numpy.sum(z**2) for z in regkit.testing.selected(self, layers, outputs).values()]
             )
         )
         test_twice = regkit.testing.pytest_checks(
             acme_wrong.LogsTwice, libraries=[], aliases=(), expected_failures={"log_is_one_record": "it is talkative"}
         )
-        test_wrong = regkit.testing.pytest_checks(acme_wrong.AsksForAnEpoch, aliases=(), libraries=[])
+        test_wrong = regkit.testing.pytest_checks(acme_wrong.LogsNothing, aliases=(), libraries=[])
+        test_epoch = regkit.testing.pytest_checks(acme_wrong.AsksForAnEpoch, aliases=(), libraries=[])
         """
     )
     lines = result.stdout.splitlines()
     assert any("::test_power[numpy-penalty_equals_the_numpy_twin] PASSED" in line for line in lines), lines
     assert any("::test_twice[class-log_is_one_record] XFAIL" in line for line in lines)
-    assert any("::test_wrong[class-hook_arguments_are_right] FAILED" in line for line in lines)
+    failed = [line.partition("::")[2].partition(" - ")[0] for line in lines if line.startswith("FAILED")]
+    assert failed == ["test_wrong[class-log_is_one_record]", "test_epoch[class-hook_arguments_are_right]"]
     assert any(
         "::test_power[numpy-change_is_deterministic] SKIPPED (it has no modify_graph hook)" in line for line in lines
     )
-    assert "not reached: it depends on class-hook_arguments_are_right, which failed" in result.stdout
+    not_reached = "SKIPPED (not reached: it depends on class-hook_arguments_are_right, which failed)"
+    assert any(f"::test_epoch[class-pickles] {not_reached}" in line for line in lines), lines
     assert "acme_wrong:Power: keeps every promise" in result.stdout
-    assert "  numpy     9 passed, 5 not applicable" in result.stdout
+    assert "  numpy     14 passed, 5 not applicable" in result.stdout
+
+
+def test_a_costly_check_is_done_once_for_a_class_that_is_tried_with_several_options(wrong, lib):
+    done = {}
+    reports = []
+    for name in ("test_of_a_quarter", "test_of_a_half"):
+        conformance = Conformance(Subject(wrong.Power, options={"pattern": "hid1:*"}), libraries=[lib.name])
+        conformance.share(done, name)
+        reports.append(conformance.report())
+    of_both = [
+        {outcome.check: (outcome.status, outcome.reason) for outcome in report.outcomes if outcome.where == lib.name}
+        for report in reports
+    ]
+    differ = {name: (of_both[0][name], of_both[1][name]) for name in of_both[0] if of_both[0][name] != of_both[1][name]}
+    assert differ == {
+        "penalty_is_the_same_in_the_default_mode": (("passed", ""), ("not applicable", "done by test_of_a_quarter"))
+    }
 
 
 @pytest.fixture

@@ -25,8 +25,15 @@ ON_THESE = "Run on these libraries only, and on NumPy. Repeatable."
 @click.option("--axes", type=click.Choice(["2", "3"]), default="2", help="Dimensions of that network's outputs.")
 @click.option("--expect", multiple=True, metavar="CHECK=REASON", help="A check that is to fail, and why. Repeatable.")
 @click.option("--library", "libraries", multiple=True, type=click.Choice(["numpy", *LIBRARIES]), help=ON_THESE)
+@click.option("--traceback", is_flag=True, help="Of every failure, and the names of all checks that were not reached.")
 def check(
-    regularizer: str, options: str, activation: str, axes: str, expect: tuple[str, ...], libraries: tuple[str, ...]
+    regularizer: str,
+    options: str,
+    activation: str,
+    axes: str,
+    expect: tuple[str, ...],
+    libraries: tuple[str, ...],
+    traceback: bool,
 ) -> None:
     """Check that a regularizer keeps every promise.
 
@@ -55,7 +62,7 @@ def check(
             conformance.outcome(where, name)
             progress.advance(task)
     report = conformance.report()
-    out.print(str(report), soft_wrap=True)
+    out.print(report.text(traceback=traceback), soft_wrap=True)
     if not installed_libraries():
         out.print("No graph library is installed here: only NumPy's arrays were tried.")
     sys.exit(not report.passed)
@@ -78,14 +85,14 @@ def _mapping(text: str) -> dict[str, Any]:
     try:
         options = json.loads(text)
     except ValueError as error:
-        raise Failure(f"--options {text!r} is no JSON: {error}") from error
+        raise Failure(f"--options {text!r} is not JSON: {error}") from error
     if not isinstance(options, dict):
-        raise Failure(f'--options {text!r} is no JSON object, such as \'{{"reduction": "mean"}}\'')
+        raise Failure(f'--options {text!r} is not a JSON object, such as \'{{"reduction": "mean"}}\'')
     return options
 
 
 def _pair(text: str) -> tuple[str, str]:
     name, equals, reason = text.partition("=")
     if not equals or not reason.strip():
-        raise Failure(f"--expect {text!r} is no CHECK=REASON")
+        raise Failure(f"--expect {text!r} is not a CHECK=REASON")
     return name, reason

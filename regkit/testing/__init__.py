@@ -20,6 +20,7 @@ from .network import Network
 from .pytest_form import pytest_checks
 from .running import CHECKS, Check, Conformance, Outcome, Report
 from .subject import Subject
+from .twins import selected
 
 __all__ = [
     "CHECKS",
@@ -34,6 +35,7 @@ __all__ = [
     "check_regularizer",
     "installed_libraries",
     "pytest_checks",
+    "selected",
 ]
 
 
@@ -59,7 +61,8 @@ def check_regularizer(
     options : mapping, optional
         Constructor arguments to try it with, beside the weight.
     twin : callable, optional
-        ``twin(regularizer, layers, outputs)`` gives the penalty as NumPy computes it, from arrays.
+        ``twin(regularizer, layers, outputs)`` gives the penalty as NumPy computes it, from arrays; `selected` gives it
+        those that the pattern means.
     network : Network, optional
         What it is tried on; another activation or number of axes than the usual.
     expected_failures : mapping of str to str, optional
@@ -74,8 +77,8 @@ def check_regularizer(
     Raises
     ------
     AssertionError
-        If any check fails. The message is the whole report: which checks failed and why, which were not reached
-        because of that, which had nothing to check.
+        If any check fails. The message is the whole report: which checks failed, why and where, how many were not
+        reached because of that, which had nothing to check.
     OptionError
         If it is no regularizer, or an expected failure names no check or gives no reason.
 

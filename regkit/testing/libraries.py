@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from ..graph.libraries import LIBRARIES
 
 Values = Mapping[str, np.ndarray]
+Build = Callable[[dict[str, Any]], Any]
 
 
 class GraphLibrary:
@@ -71,10 +72,46 @@ class GraphLibrary:
         """Compile, in pure Python and without costly rewrites unless the library's default mode is asked for."""
         optimizer = "fast_compile" if rewrites else None
         mode = None if default_mode else self.module.compile.mode.Mode(linker="py", optimizer=optimizer)
-        compiled: Callable[..., Any] = self.module.function(
-            list(inputs), outputs, updates=list(updates), mode=mode, on_unused_input="ignore"
-        )
+        with nullcontext() if default_mode else self._without_compiler():
+            compiled: Callable[..., Any] = self.module.function(
+                list(inputs), outputs, updates=list(updates), mode=mode, on_unused_input="ignore"
+            )
         return compiled
+
+    @contextmanager
+    def _without_compiler(self) -> Iterator[None]:
+        """Let the library find no C compiler: the steps of loops have a mode of their own, which takes seconds."""
+        config = self.module.config
+        before = config.cxx
+        config.cxx = ""
+        try:
+            yield
+        finally:
+            config.cxx = before
+
+    def compiled(
+        self, build: Build, like: Values, by: Sequence[str] = (), *, default_mode: bool = False
+    ) -> Callable[[Values], list[Any]]:
+        """Return a function of named values that computes what `build` makes of inputs for them.
+
+        Parameters
+        ----------
+        build : callable
+            Called with an input for each of the values, by their names; returns an expression or a list of them.
+        like : mapping of str to array
+            Values of the names, dtypes and dimensions that the function is to be called with.
+        by : sequence of str
+            Inputs by which the one expression is differentiated; the gradients follow it in the result.
+        default_mode : bool
+            Compile and rewrite as users have it; otherwise the graph is computed as it stands, in Python.
+        """
+        inputs = self.inputs(like)
+        outputs = build(inputs)
+        if by:
+            outputs = [outputs, *self.grad(outputs, [inputs[name] for name in by], disconnected_inputs="ignore")]
+        outputs = outputs if isinstance(outputs, list) else [outputs]
+        function = self.function(list(inputs.values()), outputs, default_mode=default_mode, rewrites=False)
+        return lambda values: function(*(values[name] for name in inputs))
 
     def values(self, inputs: Mapping[str, Any], outputs: Any, values: Values, *, default_mode: bool = False) -> Any:
         """Compile outputs of named inputs as they stand, and return their values for values of the inputs."""
@@ -111,6 +148,17 @@ class Arrays:
     def inputs(self, values: Values) -> dict[str, Any]:
         """Return the values themselves."""
         return dict(values)
+
+    def compiled(
+        self, build: Build, like: Values, by: Sequence[str] = (), *, default_mode: bool = False
+    ) -> Callable[[Values], list[Any]]:
+        """Return a function that builds anew for each of its calls; arrays have no gradients."""
+
+        def function(values: Values) -> list[Any]:
+            outputs = build(self.inputs(values))
+            return outputs if isinstance(outputs, list) else [outputs]
+
+        return function
 
     def values(self, inputs: Mapping[str, Any], outputs: Any, values: Values, *, default_mode: bool = False) -> Any:
         """Return the outputs, which are values already."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from traceback import format_exception
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +26,9 @@ CLASS = "class"
 EVERYWHERE = "everywhere"
 GRAPHS = "graphs"
 
+#: Which hook the checks of a module try.
+HOOKS = {"of_penalties": "loss", "of_changes": "modify_graph"}
+
 
 @dataclass(frozen=True)
 class Check:
@@ -40,24 +44,31 @@ class Check:
         Where it runs: once, on every library, or on those whose expressions are more than their values.
     after : tuple of str
         The checks without which it would make no sense.
+    hook : str
+        The hook that it tries; empty if it is about the class.
+    costly : bool
+        Whether one set of options is enough where a class is tried with several.
     """
 
     name: str
     run: Callable[..., None]
     on: str
     after: tuple[str, ...]
+    hook: str = ""
+    costly: bool = False
 
 
 #: Every check by its name, in the order in which they run.
 CHECKS: dict[str, Check] = {}
 
 
-def check(*after: str, on: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def check(*after: str, on: str, costly: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a function a check, to run after those that it depends on."""
 
     def add(function: Callable[..., None]) -> Callable[..., None]:
         assert set(after) <= CHECKS.keys(), f"{function.__name__} depends on a check that comes later or never"
-        CHECKS[function.__name__] = Check(function.__name__, function, on, after)
+        hook = HOOKS.get(function.__module__.rpartition(".")[2], "")
+        CHECKS[function.__name__] = Check(function.__name__, function, on, after, hook, costly)
         return function
 
     return add
@@ -78,6 +89,10 @@ class Outcome(NamedTuple):
         Why, for all but the passed.
     error : Exception or None
         What was raised.
+    at : str
+        File and line of the author's code that a failure is about.
+    root : str
+        The id of the failed check because of which this one was not reached.
     """
 
     where: str
@@ -85,6 +100,8 @@ class Outcome(NamedTuple):
     status: str
     reason: str = ""
     error: BaseException | None = None
+    at: str = ""
+    root: str = ""
 
     @property
     def id(self) -> str:
@@ -118,19 +135,40 @@ class Report:
         return counts
 
     def __str__(self) -> str:
+        return self.text()
+
+    def text(self, *, traceback: bool = False) -> str:
+        """Return the report in words; with tracebacks, and with all that was not reached, if asked."""
         lines = [f"{self.subject}: {'keeps every promise' if self.passed else 'breaks a promise'}"]
         for where, row in self.counts().items():
             counted = ", ".join(f"{count} {status}" for status, count in row.items() if count or status == PASSED)
             lines.append(f"  {where:<9} {counted}")
-        for status in STATUSES[1:]:
-            by_reason: dict[str, list[str]] = {}
+        for status in (FAILED, EXPECTED, NOT_APPLICABLE):
+            together: dict[tuple[str, str], list[Outcome]] = {}
             for outcome in self.outcomes:
                 if outcome.status == status:
-                    by_reason.setdefault(outcome.reason, []).append(outcome.id)
-            for reason, ids in by_reason.items():
+                    together.setdefault((outcome.reason, outcome.at), []).append(outcome)
+            for (reason, at), outcomes in together.items():
+                ids = [outcome.id for outcome in outcomes]
                 which = f"{len(ids)} checks" if status == NOT_APPLICABLE and len(ids) > 2 else ", ".join(ids)
                 lines.append(f"{status}: {which}: {reason}")
+                if at:
+                    lines.append(f"  at {at}")
+                if traceback and outcomes[0].error is not None:
+                    lines += format_exception(None, outcomes[0].error, outcomes[0].error.__traceback__)
+                lines += self._not_reached(ids, traceback)
         return "\n".join(lines)
+
+    def _not_reached(self, failed: list[str], names: bool) -> list[str]:
+        ids = [outcome.id for outcome in self.outcomes if outcome.root in failed]
+        if not ids:
+            return []
+        one = len(ids) == 1
+        which = f": {', '.join(ids)}" if names else ""
+        return [
+            f"  {len(ids)} check{'' if one else 's'} that depend{'s' if one else ''} on it "
+            f"{'was' if one else 'were'} not reached{which}"
+        ]
 
 
 class Conformance:
@@ -154,6 +192,8 @@ class Conformance:
                 raise OptionError(f"libraries has {name!r}; accepted: {', '.join(LIBRARIES)}, numpy")
         self._libraries: dict[str, Any] = dict.fromkeys(name for name in names)
         self._outcomes: dict[tuple[str, str], Outcome] = {}
+        self._done: dict[Any, str] = {}
+        self._name = ""
         self._beyond: dict[tuple[str, str], str] = {}  # what depends on an expected failure, and on which
         known = {check for _, check in self.ids()} | {f"{where}-{check}" for where, check in self.ids()}
         for name, reason in self._expected.items():
@@ -163,6 +203,18 @@ class Conformance:
                 )
             if not isinstance(reason, str) or not reason.strip():
                 raise OptionError(f"expected_failures[{name!r}] is {reason!r}; accepted: the reason, in words")
+
+    def share(self, done: dict[Any, str], name: str) -> None:
+        """Leave a costly check to whichever of several tries of one class, in one run, comes to it first.
+
+        Parameters
+        ----------
+        done : dict
+            What they share: which costly check of which class was done by which of them.
+        name : str
+            What this one is called in the report of the others.
+        """
+        self._done, self._name = done, name
 
     def ids(self) -> list[tuple[str, str]]:
         """Return where and name of every check, in order."""
@@ -185,14 +237,21 @@ class Conformance:
         """Return what became of a check, which runs now if it has not run yet."""
         key = (where, name)
         if key not in self._outcomes:
-            self._outcomes[key] = self._run(where, CHECKS[name])
+            done = (self.subject.cls, where, name)
+            if done in self._done:
+                self._outcomes[key] = Outcome(where, name, NOT_APPLICABLE, f"done by {self._done[done]}")
+            else:
+                self._outcomes[key] = self._run(where, CHECKS[name])
+                if CHECKS[name].costly and self._outcomes[key].status in (PASSED, FAILED, EXPECTED):
+                    self._done[done] = self._name
         return self._outcomes[key]
 
     def _run(self, where: str, check: Check) -> Outcome:
         for name in check.after:
             earlier = self.outcome(CLASS if CHECKS[name].on == CLASS else where, name)
             if earlier.status in (FAILED, NOT_REACHED):
-                return Outcome(where, check.name, NOT_REACHED, f"it depends on {earlier.id}, which {_became(earlier)}")
+                root = earlier.root or earlier.id
+                return Outcome(where, check.name, NOT_REACHED, f"it depends on {root}, which failed", root=root)
             if earlier.status == EXPECTED:
                 reason = f"it depends on {earlier.id}, which is expected to fail: {earlier.reason}"
                 self._beyond[where, check.name] = reason
@@ -213,7 +272,8 @@ class Conformance:
             if expected:
                 return Outcome(where, check.name, EXPECTED, expected, error)
             said_by = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
-            return Outcome(where, check.name, FAILED, f"{said_by}{str(error).strip()}", error)
+            at = self.subject.place(error, check.hook)
+            return Outcome(where, check.name, FAILED, f"{said_by}{str(error).strip()}", error, at)
         if expected:
             reason = f"it passes, and was declared to fail: {expected}. Take the declaration out"
             return Outcome(where, check.name, FAILED, reason)
@@ -229,7 +289,3 @@ class Conformance:
                     "`regkit doctor` says what to do"
                 ) from error
         return self._libraries[name]
-
-
-def _became(outcome: Outcome) -> str:
-    return "failed" if outcome.status == FAILED else "was not reached"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 from ..constructors import constructor_arguments
@@ -56,6 +59,7 @@ class Subject:
         self.options = dict(options or {})
         self.twin = twin
         self.network = network or Network()
+        self._compiled: dict[Any, Callable[[Values], list[Any]]] = {}
 
     def __repr__(self) -> str:
         target = f"{self.cls.__module__}:{self.cls.__qualname__}"
@@ -99,6 +103,37 @@ class Subject:
         if not self.takes(argument):
             raise NotApplicable(f"its constructor takes no {argument}")
 
+    def place(self, error: BaseException, hook: str = "") -> str:
+        """Return file and line of the author's code where an error was raised, or of what it is about.
+
+        Parameters
+        ----------
+        error : exception
+        hook : str, optional
+            What is named if the error was not raised in the author's code; without one, the class.
+        """
+        module = sys.modules.get(self.cls.__module__.partition(".")[0])
+        file = getattr(module, "__file__", None)
+        if file is None:
+            return ""
+        own = Path(file).parent if hasattr(module, "__path__") else Path(file)
+        raised: BaseException | None = error
+        while raised is not None:
+            for frame, line in reversed(list(walk_tb(raised.__traceback__))):
+                if Path(frame.f_code.co_filename).is_relative_to(own):
+                    return _shown(frame.f_code.co_filename, line)
+            raised = raised.__cause__ or raised.__context__
+        function = getattr(inspect.unwrap(getattr(self.cls, hook, self.cls)), "__code__", None)
+        if function is not None and Path(function.co_filename).is_relative_to(own):
+            return _shown(function.co_filename, function.co_firstlineno)
+        try:
+            source, first = inspect.findsource(self.cls)
+            while not source[first].lstrip().startswith("class "):  # a decorator
+                first += 1
+            return _shown(inspect.getsourcefile(self.cls) or file, first + 1)
+        except (OSError, TypeError):  # made by code that is in no file
+            return ""
+
     # On a graph
 
     def graph(self, library: Any, values: Values, regularizers: Any = None) -> tuple[dict[str, Any], Any, Any]:
@@ -110,11 +145,38 @@ class Subject:
         """Return what the loss hook gives."""
         return Adapter(self.name, regularizer).loss(layers, outputs)[1]
 
-    def penalty_value(self, library: Any, regularizer: Any, dtype: str = "float64") -> Any:
-        """Return the value of the penalty on a new network, which nothing has changed."""
-        values = self.network.values(dtype)
-        inputs, layers, outputs = self.graph(library, values)
-        return library.values(inputs, self.penalty(regularizer, layers, outputs), values)
+    def compiled(
+        self,
+        library: Any,
+        dtype: str = "float64",
+        *,
+        pattern: str | None = None,
+        gradients: bool = False,
+        network: Network | None = None,
+    ) -> Callable[[Values], list[Any]]:
+        """Return a function of the network's values that gives the penalty and, if asked, its gradients by all of them.
+
+        The checks share it: for one library it is compiled once for each dtype, pattern, network, with and without
+        gradients.
+        """
+        key = (library.name, dtype, pattern, gradients, repr(network or self.network))
+        if key not in self._compiled:
+            values = self.network.values(dtype)
+            changes = {} if pattern is None else {"pattern": pattern}
+            build = self.penalty_of(library, network=network, **changes)
+            self._compiled[key] = library.compiled(build, values, list(values) if gradients else ())
+        return self._compiled[key]
+
+    def penalty_of(
+        self, library: Any, regularizer: Any = None, network: Network | None = None, **changes: Any
+    ) -> Callable[[dict[str, Any]], Any]:
+        """Return what makes the penalty of a network's inputs, by a given regularizer or by a new one each time."""
+
+        def build(inputs: dict[str, Any]) -> Any:
+            layers, outputs = (network or self.network).connect(inputs, library.tensor_module)
+            return self.penalty(self.make(**changes) if regularizer is None else regularizer, layers, outputs)
+
+        return build
 
     def twin_value(self, regularizer: Any, dtype: str = "float64") -> Any:
         """Return what the author's NumPy twin makes of the same network."""
@@ -141,6 +203,12 @@ def _installed_aliases(cls: type) -> tuple[str, ...]:
         return attribute == cls.__qualname__ or misspelt
 
     return tuple(alias for alias, claims in available().items() if any(meant(claim.target) for claim in claims))
+
+
+def _shown(path: str, line: int) -> str:
+    """A file and a line as people and editors read them: from the current folder, if it is in there."""
+    file, here = Path(path), Path.cwd()
+    return f"{file.relative_to(here) if file.is_relative_to(here) else file}:{line}"
 
 
 class Changes:

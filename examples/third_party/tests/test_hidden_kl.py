@@ -14,9 +14,9 @@ def kl(rho, mean):
 
 
 def twin(regularizer, layers, outputs):
-    """The penalty in NumPy, from the formula, for the network that the checks use."""
-    names = [name for name in outputs if name.startswith("hid2" if regularizer.pattern else "hid")]
-    units = [outputs[name].reshape(-1, outputs[name].shape[-1]) for name in names]
+    """The penalty in NumPy, from the formula; `selected` gives the outputs that the pattern means."""
+    selected = regkit.testing.selected(regularizer, layers, outputs).values()
+    units = [z.reshape(-1, z.shape[-1]) for z in selected]
     return np.mean([sum(kl(regularizer.rho, mean) for mean in unit.mean(axis=0)) for unit in units])
 
 

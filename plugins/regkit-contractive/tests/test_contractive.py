@@ -28,7 +28,7 @@ def jacobians(layers, outputs):
 
 def twin(regularizer, layers, outputs):
     found = jacobians(layers, outputs)
-    names = [name for name in found if name.startswith("hid2") or not regularizer.pattern]
+    names = regkit.testing.selected(regularizer, layers, outputs)
     per = {"sum": lambda j: 1, "mean": np.size, "batch": len}[regularizer.reduction]
     return np.mean([np.sum(found[name] ** 2) / per(found[name]) for name in names])
 

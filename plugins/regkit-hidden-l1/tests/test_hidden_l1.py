@@ -26,9 +26,8 @@ def twin(arrays, reduction="sum"):
 
 
 def twin_of_network(regularizer, layers, outputs):
-    """The penalty of the network that the conformance checks use, whose hidden layers are hid1 and hid2."""
-    names = [name for name in outputs if name.startswith("hid2" if regularizer.pattern else "hid")]
-    return twin([outputs[name] for name in names], regularizer.reduction)
+    """The penalty of the network that the conformance checks use."""
+    return twin(regkit.testing.selected(regularizer, layers, outputs).values(), regularizer.reduction)
 
 
 test_promises_of_sum = regkit.testing.pytest_checks("hidden_l1", twin=twin_of_network)

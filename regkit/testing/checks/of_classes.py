@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import doctest
+import functools
 import json
 import logging
 import pickle
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -163,15 +165,22 @@ def import_loads_no_graph_library(subject: Subject) -> None:
     module = subject.cls.__module__
     if module == "__main__":
         raise NotApplicable("its class is in no importable module")
-    program = f"import sys; sys.path[:] = {sys.path!r}; import {module}; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise AssertionError(f"import {module} fails in a fresh process: {(done.stderr.splitlines() or [''])[-1]}")
-    loaded = sorted(set(done.stdout.split()) & set(LIBRARIES))
+    file = getattr(sys.modules[module], "__file__", None)
+    loaded = sorted(_loaded_by(module, Path(file).stat().st_mtime if file else 0, tuple(sys.path)) & set(LIBRARIES))
     if loaded:
         raise AssertionError(
             f"importing {module} imports {', '.join(loaded)}. Reach it through regkit.graph, in the hooks"
         )
+
+
+@functools.lru_cache
+def _loaded_by(module: str, _written: float, path: tuple[str, ...]) -> frozenset[str]:
+    """What importing a module imports. Classes of one file share the process that tells."""
+    program = f"import sys; sys.path[:] = {list(path)!r}; import {module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise AssertionError(f"import {module} fails in a fresh process: {(done.stderr.splitlines() or [''])[-1]}")
+    return frozenset(done.stdout.split())
 
 
 @check("hook_arguments_are_right", on=CLASS)
@@ -204,6 +213,8 @@ def docstring_example_runs(subject: Subject) -> None:
 
 
 def _docstring(subject: Subject) -> str:
+    if sys.flags.optimize >= 2:
+        raise NotApplicable("python -OO takes docstrings away")
     text = vars(subject.cls).get("__doc__")
     if not text:
         raise AssertionError("the class has no docstring of its own")

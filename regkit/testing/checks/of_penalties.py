@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,12 @@ import numpy as np
 from ...errors import NoMatchError
 from ...graph.libraries import library as library_of
 from ...matching import Layer
-from ..network import named
+from ..network import Network, named
 from ..running import EVERYWHERE, GRAPHS, check
 from ..subject import ONE_LAYER, NotApplicable, Subject
 
 DTYPES = ("float64", "float32")
+LARGE = np.float32(1e18)
 #: How near two values of a dtype have to be, relative to the larger.
 TOLERANCE = {"float64": 1e-9, "float32": 2e-4}
 
@@ -51,7 +53,7 @@ def penalty_is_finite(subject: Subject, library: Any) -> None:
     """The penalty is a finite number."""
     subject.needs_penalty()
     for dtype in DTYPES:
-        value = subject.penalty_value(library, subject.make(), dtype)
+        (value,) = subject.compiled(library, dtype)(subject.network.values(dtype))
         if not np.isfinite(value):
             raise AssertionError(f"the penalty of {dtype} outputs is {value}. Network has other activations to try")
 
@@ -75,9 +77,31 @@ def penalty_has_the_dtype_of_the_outputs(subject: Subject, library: Any) -> None
 def penalty_is_deterministic(subject: Subject, library: Any) -> None:
     """Two regularizers with the same options, and the same seed if they take one, give the same penalty."""
     subject.needs_penalty()
-    first, second = (subject.penalty_value(library, subject.make()) for _ in range(2))
+    values = subject.network.values()
+    again = library.compiled(subject.penalty_of(library), values)
+    (first,), (second,) = subject.compiled(library)(values), again(values)
     if first != second:
         raise AssertionError(f"two regularizers with the same options gave {first} and {second}")
+
+
+@check("penalty_is_deterministic", on=EVERYWHERE)
+def penalty_is_that_of_the_graph_given(subject: Subject, library: Any) -> None:
+    """A regularizer that has seen one graph gives the penalty of the next, and keeps nothing of the first."""
+    subject.needs_penalty()
+    first, second = (subject.network.values() for _ in range(2))
+    second["in:out"] = second["in:out"] * 0.5 + 0.2
+    for name in [name for name in second if name.endswith(".w")]:
+        second[name] = second[name] * 0.5 + 0.2
+    regularizer = subject.make()
+    subject.penalty(regularizer, *subject.graph(library, first)[1:])
+    said = "of a second graph the same regularizer gave"
+    try:
+        (found,) = library.compiled(subject.penalty_of(library, regularizer), second)(second)
+    except Exception as error:  # each library has its own for an input that is missing
+        raise AssertionError(f"{said} what cannot be computed there: {type(error).__name__}: {error}") from error
+    (expected,) = subject.compiled(library)(second)
+    if found != expected:
+        raise AssertionError(f"{said} {found}, and a new one gives {expected}. Keep nothing of a graph")
 
 
 @check("penalty_is_deterministic", on=EVERYWHERE)
@@ -86,15 +110,18 @@ def unmatched_outputs_do_not_count(subject: Subject, library: Any) -> None:
     subject.needs_penalty()
     subject.needs("pattern")
     values = subject.network.values()
-    penalties = []
-    for changed in (False, True):
-        inputs, layers, outputs = subject.graph(library, values)
-        if changed:
-            others = ("hid1:out", "out:out")
-            outputs = {name: z * 0.5 + 0.2 if name in others else z for name, z in outputs.items()}
-            layers = [_with_other_params(layer) for layer in layers]
-        penalty = subject.penalty(subject.make(pattern=ONE_LAYER), layers, outputs)
-        penalties.append(library.values(inputs, penalty, values))
+
+    def build(inputs: dict[str, Any]) -> Any:
+        layers, outputs = subject.network.connect(inputs, library.tensor_module)
+        others = ("hid1:out", "out:out")
+        outputs = {name: z * 0.5 + 0.2 if name in others else z for name, z in outputs.items()}
+        layers = [_with_other_params(layer) for layer in layers]
+        return subject.penalty(subject.make(pattern=ONE_LAYER), layers, outputs)
+
+    penalties = [
+        function(values)[0]
+        for function in (subject.compiled(library, pattern=ONE_LAYER), library.compiled(build, values))
+    ]
     if penalties[0] != penalties[1]:
         raise AssertionError(
             f"with pattern={ONE_LAYER!r} the penalty went from {penalties[0]} to {penalties[1]} "
@@ -129,11 +156,12 @@ def loss_is_linear_in_the_weight(subject: Subject, library: Any) -> None:
     subject.needs("weight")
     weights = (0.25, 0.5, 0.75)
     values = subject.network.values()
-    losses = []
-    for weight in weights:
-        inputs, layers, outputs = subject.graph(library, values)
-        loss = subject.set_of(subject.make(weight=weight)).loss(layers, outputs)
-        losses.append(library.values(inputs, loss, values))
+
+    def build(inputs: dict[str, Any]) -> list[Any]:
+        layers, outputs = subject.network.connect(inputs, library.tensor_module)
+        return [subject.set_of(subject.make(weight=weight)).loss(layers, outputs) for weight in weights]
+
+    losses = library.compiled(build, values)(values)
     for weight, loss in zip(weights, losses):
         expected = losses[1] * weight / weights[1]
         if not _near(loss, expected):
@@ -167,12 +195,11 @@ def penalty_equals_the_numpy_twin(subject: Subject, library: Any) -> None:
     subject.needs_penalty()
     if subject.twin is None:
         raise NotApplicable("no NumPy twin was given")
-    patterns = [{}, {"pattern": ONE_LAYER}] if subject.takes("pattern") else [{}]
-    for changes in patterns:
+    for pattern in (None, ONE_LAYER) if subject.takes("pattern") else (None,):
         for dtype in DTYPES:
-            regularizer = subject.make(**changes)
+            regularizer = subject.make(**({} if pattern is None else {"pattern": pattern}))
             expected = subject.twin_value(regularizer, dtype)
-            value = subject.penalty_value(library, regularizer, dtype)
+            (value,) = subject.compiled(library, dtype, pattern=pattern)(subject.network.values(dtype))
             if not _near(value, expected, dtype):
                 raise AssertionError(f"{regularizer!r} of {dtype} outputs gave {value} where the twin gave {expected}")
 
@@ -182,8 +209,8 @@ def gradient_agrees_with_finite_differences(subject: Subject, library: Any) -> N
     """The gradient by the input and by all parameters is what small steps in both directions say."""
     subject.needs_penalty()
     values = subject.network.values()
-    function, gradients = _compiled(subject, library, list(values))
-    found = gradients(*values.values())
+    function = subject.compiled(library)
+    _, *found = subject.compiled(library, gradients=True)(values)
     step = 1e-6
     for (name, value), gradient in zip(values.items(), found):
         expected = np.empty_like(value)
@@ -192,7 +219,7 @@ def gradient_agrees_with_finite_differences(subject: Subject, library: Any) -> N
             for moved in (value[index] + step, value[index] - step):
                 at = value.copy()
                 at[index] = moved
-                ends.append(function(*{**values, name: at}.values()))
+                ends.append(function({**values, name: at})[0])
             expected[index] = (ends[0] - ends[1]) / (2 * step)
         scale = max(1.0, float(np.abs(expected).max()))
         worst = np.unravel_index(np.abs(gradient - expected).argmax(), expected.shape)
@@ -203,29 +230,104 @@ def gradient_agrees_with_finite_differences(subject: Subject, library: Any) -> N
             )
 
 
-def _compiled(subject: Subject, library: Any, by: list[str], **how: Any) -> tuple[Any, Any]:
-    """Compile the penalty, and its gradient by some of the inputs, as functions of all inputs."""
-    inputs, layers, outputs = subject.graph(library, subject.network.values())
-    penalty = subject.penalty(subject.make(), layers, outputs)
-    gradients = library.grad(penalty, [inputs[name] for name in by], disconnected_inputs="ignore")
-    how = how or {"rewrites": False}
-    arguments = list(inputs.values())
-    return library.function(arguments, penalty, **how), library.function(arguments, gradients, **how)
+@check("gradient_agrees_with_finite_differences", on=GRAPHS)
+def gradient_is_not_zero_everywhere(subject: Subject, library: Any) -> None:
+    """Some input or parameter changes the penalty: a gradient of zeros trains nothing."""
+    subject.needs_penalty()
+    _, *gradients = subject.compiled(library, gradients=True)(subject.network.values())
+    if not any(gradient.any() for gradient in gradients):
+        raise AssertionError(
+            "the gradient by the input and by all parameters is zero everywhere, so the penalty trains nothing. "
+            "round, sign, floor and comparisons have no other"
+        )
 
 
-@check("penalty_is_deterministic", "gradient_agrees_with_finite_differences", on=GRAPHS)
+@check("penalty_is_finite", on=EVERYWHERE)
+def penalty_and_gradient_are_finite_with_a_dead_unit(subject: Subject, library: Any) -> None:
+    """Where one unit of each layer is zero for all examples, penalty and gradient are finite numbers."""
+    values = _special_values(subject)
+    for value in values.values():
+        value[..., 0] = 0
+    _assert_finite(subject, library, values, "where one unit of each layer is always 0")
+
+
+@check("penalty_is_finite", on=EVERYWHERE)
+def penalty_and_gradient_are_finite_at_zero(subject: Subject, library: Any) -> None:
+    """Where all outputs and parameters are zero, penalty and gradient are finite numbers."""
+    values = {name: np.zeros_like(value) for name, value in _special_values(subject).items()}
+    _assert_finite(subject, library, values, "where all outputs and parameters are 0")
+
+
+@check("penalty_is_finite", on=EVERYWHERE)
+def penalty_and_gradient_are_finite_for_large_numbers(subject: Subject, library: Any) -> None:
+    """Where outputs, or parameters, are about 1e18 in float32, penalty and gradient are finite numbers."""
+    usual = _special_values(subject)
+    if subject.network.activation == "sigmoid":
+        raise NotApplicable("the outputs of sigmoid units are between 0 and 1")
+    handed_on = {name: np.eye(*value.shape, dtype=value.dtype) for name, value in usual.items() if name.endswith(".w")}
+    outputs = {**usual, **handed_on, "in:out": usual["in:out"] * LARGE}
+    by = [name for name in usual if name not in handed_on]  # a product with outputs is larger, whatever the penalty
+    _assert_finite(subject, library, outputs, "where outputs are about 1e18 in float32", by)
+    usual["in:out"][..., 0] = 0  # which meets the large ones, so that outputs stay what they are
+    usual["hid1.w"][0] *= LARGE
+    _assert_finite(subject, library, usual, "where some parameters are about 1e18 in float32")
+
+
+@check("penalty_is_finite", on=EVERYWHERE)
+def penalty_and_gradient_are_finite_without_examples(subject: Subject, library: Any) -> None:
+    """Where there are no examples, penalty and gradient are finite numbers."""
+    values = _special_values(subject)
+    values["in:out"] = values["in:out"][:0]
+    _assert_finite(subject, library, values, "where there are no examples")
+
+
+#: What units compute where the values are special: then outputs are what parameters say, whatever the network has.
+SPECIAL = "linear"
+
+
+def _special_values(subject: Subject) -> dict[str, np.ndarray]:
+    """Values from which special ones are made: outputs of a sigmoid network are between 0 and 1 here, too."""
+    subject.needs_penalty()
+    values = subject.network.values("float32")
+    if subject.network.activation == "sigmoid":
+        for name, value in values.items():
+            if name.endswith(".w"):
+                values[name] = abs(value) / abs(value).sum(axis=0)
+            else:
+                values[name] = np.zeros_like(value) if name.endswith(".b") else 1 / (1 + np.exp(-value))
+    return values
+
+
+def _assert_finite(
+    subject: Subject, library: Any, values: dict[str, np.ndarray], where: str, by: list[str] | None = None
+) -> None:
+    """Raise if the penalty of linear units, or its gradient by some of their values, is not finite."""
+    network = Network(SPECIAL, subject.network.axes)
+    function = subject.compiled(library, "float32", gradients=True, network=network)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # NumPy's, of what is told below
+        penalty, *gradients = function(values)
+    if not np.isfinite(penalty):
+        raise AssertionError(f"{where} the penalty is {penalty}")
+    for name, gradient in zip(values, gradients):
+        if (by is None or name in by) and not np.isfinite(gradient).all():
+            wrong = gradient[~np.isfinite(gradient)][0]
+            raise AssertionError(f"{where} the penalty is {penalty}, and its gradient by {name} has {wrong}")
+
+
+@check("gradient_is_not_zero_everywhere", on=GRAPHS, costly=True)
 def penalty_is_the_same_in_the_default_mode(subject: Subject, library: Any) -> None:
     """Penalty and gradient, compiled and rewritten as users have it, are those of the graph as it stands in Python."""
     subject.needs_penalty()
     values = subject.network.values()
-    by = ["in:out", "hid2.w"]  # one of each kind: compiling costs seconds
-    plain, default = (_compiled(subject, library, by, **how) for how in ({}, {"default_mode": True}))
-    first, second = plain[0](*values.values()), default[0](*values.values())
-    if not _near(first, second):
-        raise AssertionError(f"the penalty is {first} as it stands, and {second} in {library.name}'s default mode")
-    for name, one, other in zip(by, plain[1](*values.values()), default[1](*values.values())):
-        if not np.allclose(one, other, rtol=1e-6, atol=1e-9):
-            raise AssertionError(f"the gradient by {name} differs in {library.name}'s default mode")
+    plain, *gradients = subject.compiled(library, gradients=True)(values)
+    # one gradient, since compiling costs seconds: by what is near, and leads through all that the penalty is made of
+    by = next((name for name in ("hid2.w", "in:out") if gradients[list(values).index(name)].any()), "hid1.w")
+    default = library.compiled(subject.penalty_of(library), values, [by], default_mode=True)(values)
+    if not _near(plain, default[0]):
+        raise AssertionError(f"the penalty is {plain} as it stands, and {default[0]} in {library.name}'s default mode")
+    if not np.allclose(gradients[list(values).index(by)], default[1], rtol=1e-6, atol=1e-9):
+        raise AssertionError(f"the gradient by {by} differs in {library.name}'s default mode")
 
 
 def _near(value: Any, expected: Any, dtype: str = "float64") -> bool:

@@ -52,10 +52,14 @@ def wrong(check, needs_graph=False):
     return mark
 
 
+def selected(self, outputs):
+    return [z for _, z in regkit.select_outputs(outputs, self.pattern or "hid?:out")]
+
+
 def squares(self, outputs):
-    selected = regkit.select_outputs(outputs, self.pattern or "hid?:out")
-    total = regkit.graph.total([(z * z).sum() for _, z in selected])
-    return total / regkit.graph.cast(len(selected), str(total.dtype))
+    terms = [(z * z).sum() for z in selected(self, outputs)]
+    total = regkit.graph.total(terms)
+    return total / regkit.graph.cast(len(terms), str(total.dtype))
 
 
 class Power(regkit.Regularizer):
@@ -295,7 +299,7 @@ class DividesByACount(Power):
 
     def loss(self, outputs):
         ((_, z), *_) = regkit.select_outputs(outputs, self.pattern or "hid?:out")
-        return (z * z).sum() / z.size
+        return (z * z).sum() / (z.size + 1)
 
 
 @wrong("penalty_is_deterministic")
@@ -306,6 +310,16 @@ class CountsItself(Power):
     def loss(self, outputs):
         penalty = squares(self, outputs)
         return penalty * regkit.graph.cast(next(self._count), str(penalty.dtype))
+
+
+@wrong("penalty_is_that_of_the_graph_given")
+class RemembersThePenaltyOfItsFirstGraph(Power):
+    __doc__ = None
+
+    def loss(self, outputs):
+        if not hasattr(self, "_penalty"):
+            self._penalty = squares(self, outputs)
+        return self._penalty
 
 
 @wrong("unmatched_outputs_do_not_count")
@@ -381,6 +395,58 @@ class HidesHalfOfItsGradient(Power):
         return (z * hidden).sum()
 
 
+@wrong("gradient_is_not_zero_everywhere", needs_graph=True)
+class RoundsItsOutputs(Power):
+    __doc__ = None
+
+    def loss(self, outputs):
+        return regkit.graph.total([z.round().sum() for z in selected(self, outputs)])
+
+
+@wrong("penalty_and_gradient_are_finite_with_a_dead_unit")
+class DividesByTheSquaresOfEachUnit(Power):
+    __doc__ = None
+
+    def loss(self, outputs):
+        return regkit.graph.total(
+            [(abs(z).sum(axis=0) ** 2 / (z * z).sum(axis=0)).sum() for z in selected(self, outputs)]
+        )
+
+
+@wrong("penalty_and_gradient_are_finite_at_zero")
+class DividesByTheSquaresOfAll(Power):
+    __doc__ = None
+
+    def loss(self, outputs):
+        return regkit.graph.total([abs(z).sum() ** 2 / (z * z).sum() for z in selected(self, outputs)])
+
+
+@wrong("penalty_and_gradient_are_finite_at_zero", needs_graph=True)
+class TakesTheRootOfAllSquares(Power):
+    __doc__ = None
+
+    def loss(self, outputs):
+        return regkit.graph.total([(z * z).sum() ** 0.5 for z in selected(self, outputs)])
+
+
+@wrong("penalty_and_gradient_are_finite_for_large_numbers")
+class SumsFourthPowers(Power):
+    __doc__ = None
+
+    def loss(self, outputs):
+        return regkit.graph.total([(z * z * z * z).sum() for z in selected(self, outputs)])
+
+
+@wrong("penalty_and_gradient_are_finite_without_examples")
+class DividesByTheNumberOfExamples(Power):
+    __doc__ = None
+
+    def loss(self, outputs):
+        return regkit.graph.total(
+            [(z * z).sum() / regkit.graph.cast(z.shape[0], str(z.dtype)) for z in selected(self, outputs)]
+        )
+
+
 @functools.lru_cache
 def _power_op(made_by):
     """An operation that is wrong only in the default mode.
@@ -425,9 +491,9 @@ class UsesAnOperationThatIsMergedWithAnother(Power):
         ((_, z), *_) = regkit.select_outputs(outputs, self.pattern or "hid?:out")
         made_by = regkit.graph.library(z)
         if made_by == "numpy":
-            return (z**2).sum() + (z**3).sum()
+            return (z**2).sum() + (z**1).sum()
         power = _power_op(made_by)
-        return power(2)(z).sum() + power(3)(z).sum()
+        return power(2)(z).sum() + power(1)(z).sum()
 
 
 # Of changes

@@ -4,6 +4,9 @@ import regkit
 
 __all__ = ["HiddenKL"]
 
+#: How near to 0 and 1 a mean activation can come: a unit that is always off would have an infinite divergence.
+LEAST = 1e-6
+
 
 class HiddenKL(regkit.Regularizer):
     r"""Penalize hidden units whose mean activation is not a given small one.
@@ -34,8 +37,8 @@ class HiddenKL(regkit.Regularizer):
 
     Notes
     -----
-    Activations are between 0 and 1, as those of logistic units are. The penalty is infinite where a mean is 0 or 1 and
-    not a number beyond.
+    Activations are between 0 and 1, as those of logistic units are. A mean within a millionth of 0 or 1, where the
+    divergence becomes infinite, counts as a millionth from it; so do the means of a batch without examples.
 
     References
     ----------
@@ -66,6 +69,8 @@ class HiddenKL(regkit.Regularizer):
             raise regkit.GraphError(f"output {name!r} has no axes, so it has no units")
         log = regkit.graph.functions(z).log
         target, rest = (regkit.graph.cast(share, str(z.dtype)) for share in (self.rho, 1 - self.rho))
-        count = regkit.graph.cast(z.size / z.shape[-1], str(z.dtype))
-        mean = z.sum(axis=tuple(range(z.ndim - 1))) / count
+        count = z.size / z.shape[-1]
+        mean = z.sum(axis=tuple(range(z.ndim - 1))) / regkit.graph.cast(count + (count < 1), str(z.dtype))
+        least, most = (regkit.graph.cast(share, str(z.dtype)) for share in (LEAST, 1 - LEAST))
+        mean = regkit.graph.functions(z).clip(mean, least, most)
         return (target * log(target / mean) + rest * log(rest / (1 - mean))).sum()

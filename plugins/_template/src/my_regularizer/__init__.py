@@ -42,10 +42,5 @@ class MyRegularizer(regkit.Regularizer):
     def loss(self, layers: Any, outputs: Any) -> Any:
         """Return the penalty, a scalar, of all outputs of a graph."""
         selected = regkit.select_outputs(outputs, self.pattern, layers)
-        total = regkit.graph.total([_mean_square(z) for _, z in selected])
+        total = regkit.graph.total([regkit.graph.reduced_sum(z * z, "mean") for _, z in selected])
         return total / regkit.graph.cast(len(selected), str(total.dtype))
-
-
-def _mean_square(z: Any) -> Any:
-    square = (z * z).sum()
-    return square / regkit.graph.cast(z.size, str(square.dtype))
