@@ -1,6 +1,7 @@
 """Fixtures shared by the tests of the core and of the plugins.
 
-The test command runs these tests once in each lane, with built wheels installed; ``REGKIT_LANE`` names the lane.
+The test command runs these tests in each lane, with built wheels installed; ``REGKIT_LANE`` names the lane and
+``REGKIT_LIBRARY`` its graph library. Lanes with one run only what is marked ``graph``; bare lanes run the rest.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import numpy as np
 import pytest
 
 import regkit
-from regkit.graph import LIBRARIES
 from regkit.testing import GraphLibrary, installed_libraries
 
 HERE = Path(__file__).parent
@@ -54,18 +54,22 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 def _library() -> str | None:
-    """The lane's graph library. In a lane named after one, its absence is an error and not a skip."""
+    """The lane's graph library, whose absence is an error there and not a skip; outside lanes the first there is."""
     if LANE:
-        name = LANE.partition("-")[0]
-        if name not in LIBRARIES:
-            return None
-        importlib.import_module(name)
+        name = os.environ.get("REGKIT_LIBRARY")
+        if name:
+            importlib.import_module(name)
         return name
     return next(iter(installed_libraries()), None)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest's -m
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out, as deselected and not as skipped, what needs a graph library where there is none."""
+    """Mark what uses a graph library, and leave it out, as deselected and not as skipped, where there is none."""
+    for item in items:
+        # tests that regkit.testing makes of a regularizer's promises are of each installed library, and take a check
+        if {"lib", "check"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("graph")
     if _library() is None:
         symbolic = [item for item in items if "lib" in getattr(item, "fixturenames", ())]
         config.hook.pytest_deselected(items=symbolic)

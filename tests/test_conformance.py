@@ -78,6 +78,7 @@ def test_a_plugin_that_imports_a_graph_library_is_caught_by_the_check_of_imports
     assert_each_is_caught_first_by_its_check([heavy], {heavy: "import_loads_no_graph_library"}, [])
 
 
+@pytest.mark.graph
 @pytest.mark.parametrize("name", ["Power", "Noise"])
 def test_a_good_regularizer_passes_every_check(wrong, name):
     twin = squares if name == "Power" else None

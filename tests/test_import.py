@@ -6,6 +6,10 @@ import json
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.graph  # with a graph library that could be imported, and must not be
+
 HEAVY = {"numpy", "pluggy", "theano", "aesara", "pytensor", "importlib.metadata", "typing", "dataclasses", "inspect"}
 HEAVY |= {"logging", "re", "difflib", "functools", "collections", "enum", "warnings", "threading", "pathlib"}
 
