@@ -1,4 +1,4 @@
-"""What the distributions of this checkout say of each other, in their pyproject.toml."""
+"""What our distributions say of each other, and pages of what lanes are pinned to."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ PROJECTS = {
     )
 }
 CORE = PROJECTS["pyproject.toml"]
+LANES = tomllib.loads((HERE / "lanes.toml").read_text(encoding="utf-8"))["lane"]
 
 
 def names(requirements):
@@ -58,3 +59,31 @@ def test_no_page_tells_to_install_somebody_elses_regkit():
     ]
     told = re.compile(r"pip install [^\n\\`]*?(?<![\w./-])regkit(?![\w/-])")
     assert [found[0] for page in pages for found in told.finditer(page.read_text(encoding="utf-8"))] == []
+
+
+def test_every_library_of_a_lane_has_an_extra_which_brings_it():
+    libraries = {lane["library"] for lane in LANES if "library" in lane}
+    assert libraries == {"theano", "aesara", "pytensor"}
+    assert {library: names(CORE["optional-dependencies"][library])[0] for library in libraries} == {
+        "theano": "theano-pymc",
+        "aesara": "aesara",
+        "pytensor": "pytensor",
+    }
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["docs/theanets.md", "plugins/regkit-theanets/README.md", "plugins/regkit-theanets/src/regkit_theanets/names.py"],
+)
+def test_where_theanets_is_told_to_be_installed_it_is_as_in_its_lane(page):
+    lane = next(lane for lane in LANES if lane["name"] == "theanets")
+    told = re.findall(r"pip install --no-deps\s+((?:[\w-]+==[\w.]+\s*)+)", (HERE / page).read_text(encoding="utf-8"))
+    assert [pins.split() for pins in told] == [lane["alone"]]
+
+
+def test_the_readme_names_the_lanes_that_there_are():
+    page = (HERE / "README.md").read_text(encoding="utf-8")
+    table = page.partition("lanes that `make test` runs |\n")[2].partition("\n\n")[0]
+    told = [name for row in table.splitlines()[1:] for name in row.split("|")[-2].strip().split(", ")]
+    there = [lane for lane in LANES if "plugin" not in lane or (HERE / "plugins" / lane["plugin"]).is_dir()]
+    assert sorted(told) == sorted(lane["name"] for lane in there if not lane.get("stand_in"))

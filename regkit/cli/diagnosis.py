@@ -19,15 +19,8 @@ from .terminal import print_table, say
 
 BLAS = "set THEANO_FLAGS=blas__ldflags= in the environment"
 
-#: The pins that work, by library, for the Pythons from one version to another.
-PINS = {
-    "theano": [
-        ((3, 9), (3, 9), "pip install theano-pymc==1.1.2 'numpy<1.22' 'scipy<1.8' 'setuptools<81'"),
-        ((3, 10), (3, 11), "pip install theano-pymc==1.1.2 'numpy<1.24' 'scipy<1.13' 'setuptools<81', and " + BLAS),
-    ],
-    "aesara": [((3, 9), (3, 11), "pip install aesara==2.9.4 'numpy<2' 'scipy<1.13' 'setuptools<74'")],
-    "pytensor": [((3, 11), (3, 13), "pip install 'pytensor>=3.0.7'")],
-}
+#: The first and the last Python that a graph library runs on. The versions that it needs stand in regkit-core's extras.
+RUNS_ON = {"theano": ((3, 9), (3, 11)), "aesara": ((3, 9), (3, 11)), "pytensor": ((3, 11), (3, 13))}
 DISTRIBUTION_OF = {"theano": "theano-pymc"}
 SECONDS = 300
 
@@ -120,9 +113,10 @@ def _release(version: str) -> str:
 
 def _remedy(library: str) -> str:
     here = sys.version_info[:2]
-    for first, last, command in PINS[library]:
-        if first <= here <= last:
-            return f"What works with Python {here[0]}.{here[1]}: {command}"
+    first, last = RUNS_ON[library]
+    if first <= here <= last:
+        blas = f", and {BLAS}" if library == "theano" and here > (3, 9) else ""
+        return f"What works with Python {here[0]}.{here[1]}: pip install 'regkit-core[{library}]'{blas}"
     return (
         f"It does not run on Python {here[0]}.{here[1]}. {_remedy(_newest()) if library != _newest() else ''}".rstrip()
     )
