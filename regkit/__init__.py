@@ -21,15 +21,19 @@ if TYPE_CHECKING:
     from .errors import RegkitError as RegkitError
     from .errors import UnknownAliasError as UnknownAliasError
     from .hooks.adapters import hookimpl as hookimpl
+    from .hooks.driver import Regularized as Regularized
     from .hooks.penalties import Term as Term
-    from .matching import Layer as Layer
+    from .layers import Layer as Layer
+    from .layers import select_layers as select_layers
+    from .live import Live as Live
     from .matching import select_outputs as select_outputs
     from .matching import select_params as select_params
     from .registry import available as available
+    from .registry import load as load
     from .registry import refresh as refresh
     from .registry import register as register
     from .registry import split as split
-    from .regularizers import Regularizer as Regularizer
+    from .regularizer import Regularizer as Regularizer
     from .regularizers import RegularizerSet as RegularizerSet
     from .regularizers import build as build
 
@@ -38,13 +42,17 @@ __version__ = "0.1.0"
 _HOME = {
     "build": "regularizers",
     "split": "registry",
+    "load": "registry",
     "available": "registry",
     "refresh": "registry",
     "register": "registry",
-    "Regularizer": "regularizers",
+    "Regularizer": "regularizer",
     "RegularizerSet": "regularizers",
+    "Regularized": "hooks.driver",
+    "Live": "live",
     "Term": "hooks.penalties",
-    "Layer": "matching",
+    "Layer": "layers",
+    "select_layers": "layers",
     "select_outputs": "matching",
     "select_params": "matching",
     "hookimpl": "hooks.adapters",

@@ -1,11 +1,13 @@
-"""The arguments of a constructor: which there are, what a regularizer stores of them, how they are written down.
+"""A constructor's arguments: which there are, what a regularizer stores of them, and one regularizer made from them.
 
 Read from code objects: `inspect` costs more than the rest of a build.
 """
 
 from __future__ import annotations
 
-from .errors import OptionError
+import regkit
+
+from .regularizer import is_plain_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +21,44 @@ class _Required:
 
 
 REQUIRED: Any = _Required()
+
+
+def instance(cls: type, options: dict[str, Any]) -> Any:
+    """Return the regularizer that a constructor makes of its arguments, called once.
+
+    Raises
+    ------
+    OptionError
+        If a name is not an argument, one is missing, the weight is not accepted or not stored, or the constructor
+        refuses.
+    """
+    arguments, takes_others = constructor_arguments(cls)
+    for name in options:
+        if name not in arguments and not (takes_others and isinstance(name, str)):
+            from .messages import nearest
+
+            suggestion = nearest(name, arguments, cutoff=0.6)
+            raise regkit.OptionError(
+                f"{cls.__name__} got {name}={options[name]!r}, which is not an argument of it."
+                f"{f' Did you mean {suggestion!r}?' if suggestion else ''}"
+                f" Accepted: {', '.join(arguments) or 'no arguments'}"
+            )
+    for name, default in arguments.items():
+        if default is REQUIRED and name not in options:
+            raise regkit.OptionError(f"{cls.__name__} needs the argument {name!r}. Accepted: {', '.join(arguments)}")
+    if "weight" in options and not is_plain_number(options["weight"], getattr(cls, "weight_below", float("inf"))):
+        from .validation import checked_weight
+
+        options = {**options, "weight": checked_weight(cls, options["weight"])}
+    try:
+        regularizer = cls(**options)
+    except Exception as error:  # whatever a plugin's constructor says no with
+        if isinstance(error, regkit.RegkitError):
+            raise
+        written = ", ".join(f"{name}={given!r}" for name, given in options.items())
+        raise regkit.OptionError(f"{cls.__name__}({written}) is refused: {error}") from error
+    weight_of(regularizer)  # it is an error not to store it
+    return regularizer
 
 
 def constructor_arguments(cls: type) -> tuple[dict[str, Any], bool]:
@@ -62,70 +102,7 @@ def weight_of(regularizer: object) -> Any:
     if hasattr(regularizer, "weight"):
         return regularizer.weight
     if "weight" in constructor_arguments(type(regularizer))[0]:
-        raise OptionError(
+        raise regkit.OptionError(
             f"{type(regularizer).__name__} takes a weight and does not store it. Set self.weight in its constructor"
         )
     return 1
-
-
-def all_options(regularizer: object) -> dict[str, Any]:
-    """Return every constructor argument of an instance, the weight first, as it is stored."""
-    for function in constructors(type(regularizer)):
-        flags = function.__code__.co_flags
-        if flags & 0x08:  # **kwargs: it hands on what it was given
-            continue
-        if flags & 0x04:
-            raise OptionError(f"the constructor of {type(regularizer).__name__} takes *args, which have no names")
-        break
-    names = sorted(constructor_arguments(type(regularizer))[0], key=lambda name: name != "weight")
-    missing = [name for name in names if not hasattr(regularizer, name)]
-    if missing:
-        raise OptionError(
-            f"{type(regularizer).__name__} does not store its argument {missing[0]!r} under that name, "
-            f"so it cannot be written down. Set self.{missing[0]} in its constructor"
-        )
-    return {name: getattr(regularizer, name) for name in names}
-
-
-def changed_options(regularizer: object) -> dict[str, Any]:
-    """Return the constructor arguments of an instance that differ from their defaults, the weight first."""
-    defaults, _ = constructor_arguments(type(regularizer))
-    names = sorted((name for name in defaults if hasattr(regularizer, name)), key=lambda name: name != "weight")
-    options = {name: getattr(regularizer, name) for name in names}
-    return {name: value for name, value in options.items() if not _same(value, defaults[name])}
-
-
-def _same(value: Any, default: Any) -> bool:
-    """Equality that an array, or an expression that overloads ``==``, cannot upset."""
-    plain = isinstance(value, (int, float, str)) and type(value) is type(default)
-    return value is default or (plain and bool(value == default))
-
-
-def value_as_written(regularizer: Any) -> str:
-    """Return the value that an alias was given for a regularizer, as the user would write it."""
-    options = changed_options(regularizer)
-    if hasattr(regularizer, "weight") and not (options.keys() - {"weight"}):
-        return repr(regularizer.weight)
-    return f"dict({', '.join(f'{name}={value!r}' for name, value in options.items())})"
-
-
-def plain(value: Any) -> Any:
-    """Return a value as JSON has it; TypeError if there is no form for it."""
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if is_mapping(value):
-        return {str(key): plain(item) for key, item in value.items()}
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    raise TypeError(f"JSON has no form for {type(value).__name__}")
-
-
-def is_mapping(value: Any) -> bool:
-    """Tell whether a value is a mapping, asking for the abstract class only where it is no dict."""
-    if isinstance(value, dict) or not hasattr(value, "keys"):
-        return isinstance(value, dict)
-    from collections.abc import Mapping
-
-    return isinstance(value, Mapping)

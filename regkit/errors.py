@@ -42,4 +42,17 @@ class NoMatchError(RegkitError, LookupError):
 
 
 class GraphError(RegkitError, ValueError):
-    """An output, a penalty or a weight is no expression that a graph could use."""
+    """An output, a penalty or a weight is not an expression that a graph could use."""
+
+
+def prefixed(error: RegkitError, where: str) -> RegkitError:
+    """Return an error of ours with who is concerned put before its message, its traceback and cause kept.
+
+    An error class that a plugin derived from ours may take other arguments, and comes back as it is.
+    """
+    if type(error).__module__ != __name__:
+        return error
+    again = type(error)(f"{where}: {error}").with_traceback(error.__traceback__)
+    again.__cause__ = error.__cause__
+    again.__suppress_context__ = True
+    return again

@@ -5,7 +5,8 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 
 from .errors import GraphError, NoMatchError, OptionError
-from .validation import checked_pattern
+from .graph.libraries import check_selectable
+from .layers import named_params, select_layers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,34 +14,6 @@ if TYPE_CHECKING:
     from typing import Any, Union
 
     Globs = Union[str, Sequence[str]]
-
-
-class Layer:
-    """A layer as hooks see it, for hosts that have no layers of their own.
-
-    Parameters
-    ----------
-    output_name : str
-        Full name of the layer's main output.
-    params : sequence of variables, default ()
-        The layer's parameters. `select_params` finds them by their attribute ``name``.
-
-    Examples
-    --------
-    >>> import regkit
-    >>> layers = [regkit.Layer("in:out"), regkit.Layer("hid1:out"), regkit.Layer("out:out")]
-    >>> layers[1]
-    Layer('hid1:out')
-    """
-
-    __slots__ = ("output_name", "params")
-
-    def __init__(self, output_name: str, params: Sequence[Any] = ()) -> None:
-        self.output_name = output_name
-        self.params = params
-
-    def __repr__(self) -> str:
-        return f"Layer({self.output_name!r}{f', params={self.params!r}' if self.params else ''})"
 
 
 def select_outputs(
@@ -56,7 +29,7 @@ def select_outputs(
         Case-sensitive globs (`fnmatch.fnmatchcase`) on the full names. None selects the main output of each hidden
         layer, for which `layers` is needed.
     layers : sequence of Layer, optional
-        First the input, last the output, between them hidden.
+        The layers of the network; `select_layers` tells which are hidden.
 
     Returns
     -------
@@ -66,37 +39,43 @@ def select_outputs(
     Raises
     ------
     NoMatchError
-        If nothing matches, or there are no hidden layers, or one of them has no output.
+        If nothing matches, or there are no hidden layers, or one of them has no output. One glob of several that
+        matches nothing is for the set to find, which sees the whole graph.
+    GraphError
+        If a selected output is not a real array: complex, sparse, a list.
 
     Examples
     --------
-    >>> import regkit
-    >>> regkit.select_outputs({"in:out": 1, "hid1:out": 2, "hid2:out": 3}, ["hid2:*", "hid[12]:out"])
-    [('hid1:out', 2), ('hid2:out', 3)]
-    >>> layers = [regkit.Layer("in:out"), regkit.Layer("hid1:out"), regkit.Layer("out:out")]
-    >>> regkit.select_outputs({"in:out": 1, "hid1:out": 2, "out:out": 3}, None, layers)
-    [('hid1:out', 2)]
+    >>> import numpy, regkit
+    >>> outputs = {name: numpy.ones(2) for name in ("in:out", "hid1:out", "hid2:out", "out:out")}
+    >>> [name for name, _ in regkit.select_outputs(outputs, ["hid2:*", "hid[12]:out"])]
+    ['hid1:out', 'hid2:out']
+    >>> layers = [regkit.Layer(name) for name in outputs]
+    >>> [name for name, _ in regkit.select_outputs(outputs, None, layers)]
+    ['hid1:out', 'hid2:out']
     """
     if pattern is None and layers is not None:
-        return _hidden_outputs(layers, outputs)
-    globs = globs_of(pattern)
-    selected = [(name, outputs[name]) for name in outputs if matches(name, globs)]
-    if not selected:
-        raise NoMatchError(
-            f"pattern {', '.join(map(repr, globs))} matches none of the outputs: {', '.join(outputs) or 'none'}"
-        )
+        selected = _hidden_outputs(layers, outputs)
+    else:
+        globs = globs_of(pattern)
+        selected = [(name, outputs[name]) for name in outputs if matches(name, globs)]
+        if not selected:
+            raise NoMatchError(nothing_matches(globs, "outputs", outputs))
+    for name, output in selected:
+        check_selectable(f"output {name!r}", output)
     return selected
 
 
-def select_params(layers: Iterable[Any], pattern: Globs) -> list[tuple[str, Any]]:
-    """Return the parameters of the layers whose names match a glob, or any of several.
+def select_params(layers: Iterable[Any], pattern: Globs | None = None) -> list[tuple[str, Any]]:
+    """Return the parameters of the layers whose full names match a glob, or any of several; or all of them.
 
     Parameters
     ----------
     layers : sequence of Layer
-        Layers of a network; each has its parameters, with their names, in ``params``.
-    pattern : str or sequence of str
-        Case-sensitive globs (`fnmatch.fnmatchcase`) on the parameters' names.
+        Layers of a network; each has its parameters in ``params``. A parameter's full name is that of a mapping, or
+        its attribute ``name``, or ``<output name>.param<i>`` where it has none, i being its position.
+    pattern : str or sequence of str, optional
+        Case-sensitive globs (`fnmatch.fnmatchcase`) on the full names. None selects all.
 
     Returns
     -------
@@ -108,31 +87,41 @@ def select_params(layers: Iterable[Any], pattern: Globs) -> list[tuple[str, Any]
     NoMatchError
         If nothing matches.
     GraphError
-        If two different parameters share a name that matches.
+        If two different parameters share a name that matches, or a selected one is not a real array.
 
     Examples
     --------
-    >>> import regkit, types
-    >>> w, b = types.SimpleNamespace(name="hid1.w"), types.SimpleNamespace(name="hid1.b")
-    >>> [name for name, _ in regkit.select_params([regkit.Layer("hid1:out", [w, b])], "*.w")]
+    >>> import numpy, regkit
+    >>> layer = regkit.Layer("hid1:out", {"hid1.w": numpy.eye(2), "hid1.b": numpy.zeros(2)})
+    >>> [name for name, _ in regkit.select_params([layer], "*.w")]
     ['hid1.w']
+    >>> [name for name, _ in regkit.select_params([regkit.Layer("hid1:out", [numpy.eye(2)])])]
+    ['hid1:out.param0']
     """
-    globs = globs_of(pattern)
+    globs = globs_of("*" if pattern is None else pattern)
     params: dict[str, Any] = {}
-    for param in (param for layer in layers for param in layer.params):
-        name = getattr(param, "name", None)
-        if name is not None and params.setdefault(name, param) is not param and matches(name, globs):
+    named_once: set[int] = set()  # a parameter without a name that layers share goes by the first of them
+    for name, param in (pair for layer in layers for pair in named_params(layer)):
+        if id(param) in named_once and name not in params:
+            continue
+        named_once.add(id(param))
+        if params.setdefault(name, param) is not param and matches(name, globs):
             raise GraphError(f"two different parameters are named {name!r}. Give each a name of its own")
     selected = [(name, param) for name, param in params.items() if matches(name, globs)]
     if not selected:
-        raise NoMatchError(
-            f"pattern {', '.join(map(repr, globs))} matches none of the parameters: {', '.join(params) or 'none'}"
-        )
+        raise NoMatchError(nothing_matches(globs, "parameters", params))
+    for name, param in selected:
+        check_selectable(f"parameter {name!r}", param)
     return selected
 
 
+def nothing_matches(globs: Sequence[str], what: str, names: Iterable[str]) -> str:
+    """Return what is said of globs that match nothing of what there is."""
+    return f"pattern {', '.join(map(repr, globs))} matches none of the {what}: {', '.join(names) or 'none'}"
+
+
 def _hidden_outputs(layers: Sequence[Any], outputs: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    names = list(dict.fromkeys(layer.output_name for layer in layers[1:-1]))
+    names = list(dict.fromkeys(layer.output_name for layer in select_layers(layers, "hidden")))
     if not names:
         there = ", ".join(layer.output_name for layer in layers) or "none"
         raise NoMatchError(
@@ -146,13 +135,36 @@ def _hidden_outputs(layers: Sequence[Any], outputs: Mapping[str, Any]) -> list[t
 
 
 def globs_of(pattern: Globs | None) -> tuple[str, ...]:
-    """Return the globs of a pattern; OptionError if it is none."""
-    checked = checked_pattern("select", pattern)
-    if checked is None:
-        raise OptionError("select got pattern=None; accepted: a glob, or a list of one or more globs")
-    return (checked,) if isinstance(checked, str) else tuple(checked)
+    """Return the globs of a pattern; OptionError if it is not one."""
+    if isinstance(pattern, str):
+        return (pattern,)
+    if isinstance(pattern, (list, tuple)) and pattern and all(isinstance(glob, str) for glob in pattern):
+        return tuple(pattern)
+    raise OptionError(f"select got pattern={pattern!r}; accepted: a glob, or a list of one or more globs")
 
 
-def matches(name: str, globs: tuple[str, ...]) -> bool:
+def matches(name: str, globs: Iterable[str]) -> bool:
     """Tell whether a name matches any of several globs."""
     return any(fnmatchcase(name, glob) for glob in globs)
+
+
+def unmatched_globs(globs: Sequence[str], outputs: Iterable[str], params: Iterable[str]) -> str:
+    """Return what is said of the globs of one pattern that match nothing in a graph; an empty string if all match.
+
+    A pattern is one of outputs or one of parameters: of the two, that of which more globs match something.
+    """
+    there = {"outputs": list(outputs), "parameters": list(params)}
+    missing = {
+        what: [glob for glob in globs if not any(fnmatchcase(name, glob) for name in names)]
+        for what, names in there.items()
+    }
+    fewest = min(map(len, missing.values()))
+    return (
+        "; ".join(
+            nothing_matches(unmatched, what, there[what])
+            for what, unmatched in missing.items()
+            if unmatched and len(unmatched) == fewest and (what == "outputs" or there[what])
+        )
+        if fewest
+        else ""
+    )

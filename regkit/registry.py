@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 from . import discovery
-from .constructors import is_mapping
 from .discovery.claims import Claim
 from .errors import AliasConflictError, OptionError
 from .hooks.signatures import implemented
 from .messages import nearest, warn
+from .value_forms import is_mapping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
+
+
+def load(alias: str) -> type:
+    """Return the class of an alias, importing its plugin.
+
+    Raises
+    ------
+    UnknownAliasError, AliasConflictError, PluginLoadError, HookSignatureError
+        As `build`.
+
+    Examples
+    --------
+    >>> import regkit
+    >>> regkit.load("hidden_l1").__name__
+    'HiddenL1'
+    """
+    if not isinstance(alias, str):
+        raise OptionError(f"load got {alias!r}; accepted: the name of an alias")
+    return discovery.class_of(alias)
 
 
 def available() -> dict[str, tuple[Claim, ...]]:
@@ -64,7 +83,7 @@ def register(cls: type, *aliases: str, replace: bool = False) -> None:
     HookSignatureError
         If the class's hooks could not be called.
     OptionError
-        If there is no alias, or `cls` is no class.
+        If there is no alias, or `cls` is not a class.
 
     Examples
     --------
@@ -108,7 +127,7 @@ def split(kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     Raises
     ------
     OptionError
-        If `kwargs` is no mapping.
+        If `kwargs` is not a mapping.
 
     Examples
     --------
@@ -124,7 +143,7 @@ def split(kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     for key in rest:
         suggestion = nearest(key, aliases, cutoff=0.85)
         if suggestion:
-            warn(f"keyword {key!r} is no regularizer. Did you mean {suggestion!r}?")
+            warn(f"keyword {key!r} is not a regularizer. Did you mean {suggestion!r}?")
     return options, rest
 
 

@@ -1,55 +1,79 @@
-"""What is accepted as a weight and as a pattern, the options that every regularizer has.
+"""What is accepted as a weight, and how a number is told from what is not one.
 
-A plain number and a glob need none of this: see `Regularizer`.
+A plain number needs none of this: see `regkit.Regularizer`.
 """
 
 from __future__ import annotations
 
-import sys
-
 from .errors import GraphError, OptionError
-from .graph.libraries import is_symbolic
+from .regularizer import LARGEST_FLOAT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Any, Union
+    from typing import Any
 
-    Pattern = Union[str, Sequence[str], None]
-
-LARGEST_FLOAT = sys.float_info.max
-ACCEPTED_WEIGHT = "a finite real number of at least 0, or a scalar of a graph library"
+INFINITY = float("inf")
 
 
-def checked_weight(owner: str, weight: Any) -> Any:
-    """Return the weight as it will be used: Python numbers and expressions as they are, NumPy scalars as Python's."""
-    number: float | None = weight
-    if type(weight) is not float and type(weight) is not int:
-        if is_symbolic(weight):
-            if str(getattr(weight, "dtype", "")).startswith(("complex", "bool")):
-                raise OptionError(f"{owner} got weight={weight!r} of type {weight.type}; accepted: {ACCEPTED_WEIGHT}")
-            if getattr(weight, "ndim", None) != 0:
-                raise GraphError(f"{owner} got weight={weight!r} of type {weight.type}; accepted: {ACCEPTED_WEIGHT}")
-            return weight
-        number = _as_python_number(weight)
-    if number is None or not 0 <= number <= LARGEST_FLOAT:
-        raise OptionError(f"{owner} got weight={weight!r}; accepted: {ACCEPTED_WEIGHT}")
+def accepted_weight(below: float = INFINITY) -> str:
+    """Return in words what a weight may be."""
+    limit = "" if below == INFINITY else f" and below {below:g}"
+    return f"a finite real number of at least 0{limit}, a regkit.Live of one, or a scalar of a graph library"
+
+
+def range_in_words(low: float, high: float) -> str:
+    """Return in words from where to where a number may be."""
+    if high == INFINITY:
+        return f"of at least {low:g}"
+    return f"from {low:g} to {high:g}"
+
+
+def weight_limit(cls: type) -> float:
+    """Return what the weight of a class's instances has to be below."""
+    return float(getattr(cls, "weight_below", INFINITY))
+
+
+def checked_weight(cls: type, weight: Any) -> Any:
+    """Return the weight as it will be used: Python numbers and expressions as they are, NumPy scalars as Python's.
+
+    A `Live` learns the limit of the class.
+    """
+    from .live import Live
+
+    below = weight_limit(cls)
+    if isinstance(weight, Live):
+        weight.limit(cls)
+        return weight
+    from .graph.libraries import is_symbolic
+
+    if is_symbolic(weight):
+        refused = f"{cls.__name__} got weight={weight!r} of type {weight.type}; accepted: {accepted_weight(below)}"
+        if str(getattr(weight, "dtype", "")).startswith(("complex", "bool")):
+            raise OptionError(refused)
+        if getattr(weight, "ndim", None) != 0:
+            raise GraphError(refused)
+        return weight
+    return checked_constant(cls.__name__, weight, below)
+
+
+def checked_constant(owner: str, weight: Any, below: float = INFINITY) -> float:
+    """Return a weight that does not change as a Python number."""
+    number = as_python_number(weight)
+    if number is None or not 0 <= number <= LARGEST_FLOAT or not number < below:
+        raise OptionError(f"{owner} got weight={weight!r}; accepted: {accepted_weight(below)}")
     return number
 
 
-def _as_python_number(value: Any) -> float | None:
-    """A Python number for what is one or a NumPy scalar or 0-d array of one; None for the rest, bool included."""
+def as_python_number(value: Any) -> float | None:
+    """Return a Python number for one, or a NumPy scalar or 0-d array of one; None for the rest, bool included.
+
+    A float of fewer digits than Python's becomes the shortest number that it stands for: 0.1 for ``float32(0.1)``.
+    """
     if getattr(value, "ndim", None) == 0 and type(value).__module__.partition(".")[0] == "numpy":
         if getattr(value, "mask", False):
             return None
-        value = float(value) if value.dtype.kind == "f" else value.item()  # item() keeps what is longer than a double
+        if value.dtype.kind == "f" and value.dtype.itemsize < 8:
+            value = float(str(value[()]))
+        else:  # item() keeps integers that are longer than a double
+            value = float(value) if value.dtype.kind == "f" else value.item()
     return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
-
-
-def checked_pattern(owner: str, pattern: Any) -> Pattern:
-    """Return the pattern, a list copied into a tuple so that nobody changes it from outside."""
-    if pattern is None or isinstance(pattern, str):
-        return pattern
-    if isinstance(pattern, (list, tuple)) and pattern and all(isinstance(glob, str) for glob in pattern):
-        return tuple(pattern)
-    raise OptionError(f"{owner} got pattern={pattern!r}; accepted: None, a glob, or a list of one or more globs")

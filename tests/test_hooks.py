@@ -56,7 +56,7 @@ def test_a_marked_method_that_is_no_hook_is_refused():
             """Misspelt."""
 
     assert refused(Marked) == (
-        "C marks 'lose', which is no hook. The hooks are modify_graph(self, outputs, layers), "
+        "C marks 'lose', which is not a hook. The hooks are modify_graph(self, outputs, layers), "
         "loss(self, layers, outputs), log(self)"
     )
 
@@ -235,3 +235,9 @@ def test_what_a_hook_raises_comes_out_as_it_is(network):
 def test_the_specifications_are_the_hooks_that_a_regularizer_has():
     for name, arguments in HOOKS.items():
         assert tuple(inspect.signature(getattr(regkit.Regularizer, name)).parameters) == ("self", *arguments)
+
+
+def test_a_hook_for_which_the_adapter_has_no_method_keeps_sets_from_starting(monkeypatch):
+    monkeypatch.setitem(HOOKS, "metrics", ("outputs",))
+    with pytest.raises(regkit.HookSignatureError, match="the adapter has no method for the hook 'metrics'"):
+        regkit.build(hidden_l1=1).log()

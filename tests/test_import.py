@@ -40,10 +40,40 @@ def test_building_imports_the_plugin_asked_for_and_nothing_heavy():
     assert not loaded & HEAVY
 
 
-def test_a_plain_number_needs_two_modules_of_regkit_and_nothing_else():
+def test_a_plain_number_needs_few_modules_of_regkit_and_nothing_else():
     loaded = modules_after("import regkit; regkit.build(hidden_sparsity=0.1)")
-    of_regkit = {"regkit", "regkit.discovery", "regkit.regularizers"}
+    of_a_build = {
+        "discovery",
+        "regularizers",
+        "regularizer",
+        "constructors",
+        "hooks",
+        "hooks.specs",
+        "hooks.signatures",
+    }
+    of_regkit = {"regkit", *(f"regkit.{name}" for name in of_a_build)}
     assert loaded == of_regkit | {"regkit_hidden_l1", "__future__"}  # which the plugin imports
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "build({'hidden_sparsity': 0.1})",
+        "build(hidden_sparsity=dict(weight=0.1, pattern='hid1', reduction='mean'))",
+        "build(hidden_sparsity=dict(weight=0.1, pattern=['hid1', 'hid2']))",
+        "build(hidden_sparsity=[0.1, dict(weight=0.2)])",
+        "build(hidden_sparsity=None)",
+        "build(hidden_sparsity=[])",
+        "build(hidden_sparsity=regkit.Live(0.1))",
+        "build(label=regkit.load('hidden_l1')(weight=0.1))",
+        "split(dict(hidden_sparsity=0.1, rate=1))",
+        "build(hidden_sparsity=0.1).__repr__()",
+        "build(hidden_sparsity=dict(weight=0.1)).config()",
+    ],
+)
+def test_no_documented_form_of_a_value_imports_what_only_graphs_and_hooks_need(written):
+    loaded = modules_after(f"import regkit; regkit.{written}")
+    assert not loaded & {"numpy", "pluggy", "theano", "aesara", "pytensor"}
 
 
 def test_every_public_name_is_there_and_an_unknown_one_is_an_attribute_error():

@@ -121,13 +121,19 @@ def test_names_of_one_expression_change_together(lib, finished):
 
 
 def test_a_pattern_that_matches_nothing_names_the_outputs(finished):
-    regs = regkit.build(a=Shift("hid1:*", 1), b=HiddenL1("hid9:*", 1))
+    regs = regkit.build(a=Shift("hid1:*", 1), b=Shift("hid9:*", 1))
     for _ in range(2):
         with pytest.raises(regkit.NoMatchError) as error:
             regs.apply(finished)
         assert str(error.value) == (
             "b: pattern 'hid9:*' matches none of the outputs: in:out, hid1:out, hid2:out, out:out"
         )
+
+
+def test_a_penalty_of_an_original_that_a_later_regularizer_keeps_does_not_hinder(finished):
+    penalty = HiddenL1("hid1:out-preshift", 1)
+    for regs in (regkit.build(a=penalty, b=Shift("hid1:*", 1)), regkit.build(b=Shift("hid1:*", 1), a=penalty)):
+        assert "hid1:out-preshift" in regs.apply(finished)
 
 
 def test_an_output_of_another_graph_is_named(lib, finished):

@@ -9,8 +9,8 @@ from regkit_hidden_l1 import HiddenL1
 import regkit
 
 ACCEPTED = (
-    "a finite real number of at least 0, or a scalar of a graph library, a mapping of constructor arguments, "
-    "a regularizer, a list of these, or None"
+    "a finite real number of at least 0, a regkit.Live of one, or a scalar of a graph library, "
+    "a mapping of constructor arguments, a regularizer, a list of these, or None"
 )
 
 
@@ -60,8 +60,17 @@ def test_a_list_is_one_regularizer_each_and_none_in_it_is_not_used(sequence):
     assert [regularizer.weight for regularizer in regs] == [0.1, 0.2, 0.3]
 
 
-def test_none_is_not_used_even_where_the_alias_is_not_installed():
-    assert len(regkit.build(hidden_l1=None, absent=None)) == 0
+@pytest.mark.parametrize("nothing", [None, [], (), [None]])
+def test_an_alias_that_is_not_used_is_still_held_to_be_there(nothing):
+    assert len(regkit.build(hidden_l1=nothing)) == 0
+    assert message(regkit.UnknownAliasError, hiden_l1=nothing).startswith(
+        "no installed plugin provides 'hiden_l1'. Did"
+    )
+
+
+def test_an_alias_in_conflict_that_is_not_used_is_not_asked_for(installed):
+    installed("conflict")
+    assert len(regkit.build(hidden_l1=None)) == 0
 
 
 def test_options_come_as_a_mapping_with_keywords_after_it():
@@ -85,7 +94,7 @@ def test_anything_else_is_refused_with_alias_class_argument_value_and_what_is_ac
 def test_a_weight_within_a_mapping_is_checked_as_well():
     assert message(regkit.OptionError, hidden_l1=dict(weight="0.1")) == (
         "alias 'hidden_l1': HiddenL1 got weight='0.1'; accepted: "
-        "a finite real number of at least 0, or a scalar of a graph library"
+        "a finite real number of at least 0, a regkit.Live of one, or a scalar of a graph library"
     )
 
 
@@ -97,7 +106,7 @@ def test_a_list_within_a_list_is_refused():
 
 def test_a_misspelt_constructor_argument_is_named_with_the_nearest_one():
     assert message(regkit.OptionError, hidden_l1=dict(weight=0.1, patern="hid1:out")) == (
-        "alias 'hidden_l1': HiddenL1 got patern='hid1:out', which is no argument of it. Did you mean 'pattern'? "
+        "alias 'hidden_l1': HiddenL1 got patern='hid1:out', which is not an argument of it. Did you mean 'pattern'? "
         "Accepted: pattern, weight, reduction"
     )
 
@@ -113,6 +122,11 @@ def test_two_aliases_of_one_target_are_refused_by_name():
     assert message(regkit.OptionError, hidden_l1=0.1, hidden_sparsity=0.2) == (
         "aliases 'hidden_l1' and 'hidden_sparsity' are the same regularizer. Give one of them"
     )
+
+
+def test_a_registered_alias_of_an_installed_class_is_the_same_regularizer():
+    regkit.register(HiddenL1, "mine")
+    assert message(regkit.OptionError, mine=1, hidden_l1=1).startswith("aliases 'mine' and 'hidden_l1' are the same")
 
 
 def test_two_aliases_of_one_target_are_fine_where_one_is_not_used_or_only_a_label():
@@ -243,7 +257,9 @@ def test_split_keeps_what_is_no_alias_in_order_and_reads_no_value():
 
 
 def test_split_warns_of_a_keyword_that_is_nearly_an_alias():
-    with pytest.warns(UserWarning, match="keyword 'hiden_sparsity' is no regularizer. Did you mean 'hidden_sparsity'?"):
+    with pytest.warns(
+        UserWarning, match="keyword 'hiden_sparsity' is not a regularizer. Did you mean 'hidden_sparsity'?"
+    ):
         options, rest = regkit.split({"hiden_sparsity": 0.1, "momentum": 0.9})
     assert (options, list(rest)) == ({}, ["hiden_sparsity", "momentum"])
 
@@ -296,7 +312,9 @@ def test_a_constructor_that_takes_anything_is_not_given_a_misspelt_name():
             return 1.0
 
     regkit.register(TakesAnything, "takes_anything")
-    with pytest.raises(regkit.OptionError, match="patern='hid.', which is no argument of it. Did you mean 'pattern'"):
+    with pytest.raises(
+        regkit.OptionError, match="patern='hid.', which is not an argument of it. Did you mean 'pattern'"
+    ):
         regkit.build(takes_anything=dict(weight=0.1, patern="hid*"))
     assert regkit.build(takes_anything=0.1)[0].weight == 0.1
 

@@ -48,13 +48,15 @@ def class_of(alias: str) -> type:
     UnknownAliasError, AliasConflictError, PluginLoadError, HookSignatureError
     """
     cls = registered.get(alias)
-    return reading().loaded(alias)[0] if cls is None else cls
+    return reading().loaded(alias) if cls is None else cls
 
 
-def identity_of(alias: str) -> object:
-    """Return what is equal for two aliases of one regularizer: the registered class, or the target in the metadata."""
-    cls = registered.get(alias)
-    return reading().loaded(alias)[1] if cls is None else cls
+def check_known(alias: str) -> None:
+    """Raise UnknownAliasError if nothing provides an alias. Nothing is imported, and a conflict does not matter."""
+    if alias not in registered and not reading().targets_of(alias):
+        from .messages import not_one_target
+
+        raise not_one_target(alias, installed(), registered)
 
 
 def reading() -> "Reading":
@@ -86,12 +88,12 @@ class Reading:
         #: Of each place, the files of entry points with our group, and everything that is installed there.
         self.places = [place for place in _places() if place[1]]
         self._files = _visible(self.places)
-        self._loaded: dict[str, tuple[type, str]] = {}
+        self._loaded: dict[str, type] = {}
         self._targets: dict[int, dict[str | None, set[str]]] = {}  # by the number of a file: of each alias in it
         self._installed: Installed | None = None
 
-    def loaded(self, alias: str) -> "tuple[type, str]":
-        """Return the class of an installed alias and its target, imported if nobody has asked for it before."""
+    def loaded(self, alias: str) -> type:
+        """Return the class of an installed alias, imported if nobody has asked for it before."""
         found = self._loaded.get(alias)
         if found is None:
             targets = self.targets_of(alias)
@@ -100,7 +102,7 @@ class Reading:
 
                 raise not_one_target(alias, self.installed(), registered)
             (target,) = targets
-            found = self._loaded[alias] = self._import(alias, target), target
+            found = self._loaded[alias] = self._import(alias, target)
         return found
 
     def targets_of(self, alias: str) -> "set[str]":
@@ -137,11 +139,9 @@ class Reading:
             from .messages import not_loaded
 
             raise not_loaded(alias, self.installed().claims(alias), error) from error
-        hooks_are_plain = getattr(found, "_hooks_are_plain", None)  # what a `Regularizer` knows of itself
-        if hooks_are_plain is None or not hooks_are_plain():
-            from ..hooks.signatures import implemented
+        from ..hooks.signatures import implemented
 
-            implemented(found)
+        implemented(found)
         return found
 
 

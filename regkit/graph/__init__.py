@@ -9,6 +9,7 @@ What cannot be said so is here. Each function looks at the expression it is give
 | `functions` | gives the module that has its ``exp``, ``log``, ``sqrt`` and so on |
 | `cast`, `as_float` | keep dtypes as they are where a number meets an expression |
 | `widened` | makes room for squares and sums of float16 |
+| `weight` | gives a regularizer's weight, a number, live or symbolic, for an expression |
 | `total`, `mean` | add any number of terms, and divide by how many there are |
 | `reduced_sum` | adds up an array: as it is, per element or per example |
 | `gradient`, `jacobian` | differentiate a scalar, a vector |
@@ -21,6 +22,7 @@ from .arithmetic import REDUCTIONS, as_float, cast, gradient, held, jacobian, me
 from .libraries import LIBRARIES, functions, library
 from .random import RandomStream, random_stream
 from .rebuilding import rebuild
+from .weights import weight
 
 __all__ = [
     "LIBRARIES",
@@ -38,5 +40,6 @@ __all__ = [
     "rebuild",
     "reduced_sum",
     "total",
+    "weight",
     "widened",
 ]

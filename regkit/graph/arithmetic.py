@@ -185,7 +185,7 @@ def reduced_sum(elements: Any, reduction: str = "sum", name: str = "the array") 
     Returns
     -------
     scalar expression
-        In the dtype of the elements; float16 is summed up and counted as float32.
+        In the dtype of the elements; that of float16 is float32, which the set narrows when it has its weight.
 
     Raises
     ------
@@ -202,7 +202,6 @@ def reduced_sum(elements: Any, reduction: str = "sum", name: str = "the array") 
     """
     if reduction not in REDUCTIONS:
         raise OptionError(f"reduced_sum got reduction={reduction!r}; accepted: {', '.join(map(repr, REDUCTIONS))}")
-    dtype = str(as_float(elements).dtype)
     elements = widened(elements)
     result = elements.sum()
     if reduction != "sum":
@@ -210,7 +209,7 @@ def reduced_sum(elements: Any, reduction: str = "sum", name: str = "the array") 
             raise GraphError(f"{name} has no axes, so reduction='batch' has no axis 0 to divide by")
         count = elements.size if reduction == "mean" else elements.shape[0]
         result = result / cast(count + (count < 1), str(result.dtype))  # that of an empty array is 0 / 1
-    return cast(result, dtype)
+    return result
 
 
 def jacobian(expression: Any, wrt: Any) -> Any:

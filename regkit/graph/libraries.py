@@ -147,3 +147,31 @@ def module(made_by: str, name: str) -> Any:
 def float_x(made_by: str) -> str:
     """Return the dtype that a library uses where it is to choose: its setting floatX; float64 in NumPy."""
     return "float64" if made_by == "numpy" else str(sys.modules[made_by].config.floatX)
+
+
+def check_selectable(what: str, expression: Any) -> None:
+    """Raise if a selected output or parameter is not an array of real numbers, which is all that hooks are written for.
+
+    Sparse matrices, lists, scalars that are not tensors and generic variables of a graph library have other operations
+    than arrays, and a penalty of complex numbers would be complex.
+    """
+    try:
+        made_by = library(expression)
+    except GraphError as error:
+        raise GraphError(f"{what}: {error}") from None
+    dtype = str(getattr(expression, "dtype", ""))
+    if made_by == "numpy":
+        wrong = "complex numbers" if dtype.startswith("complex") else ""
+    else:
+        kind = expression.type
+        dense = isinstance(kind, module(made_by, "tensor").TensorType) and not hasattr(kind, "format")
+        wrong = "complex numbers" if dense and dtype.startswith("complex") else "" if dense else f"type {kind}"
+    if wrong:
+        raise GraphError(f"{what} is of {wrong}; regularizers are of arrays of real numbers")
+
+
+def shared_scalar(made_by: str, value: float) -> Any:
+    """Return a new shared scalar of float64 of a graph library."""
+    import numpy as np
+
+    return module(made_by, "compile").shared(np.asarray(value, dtype="float64"), name="live")

@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pluggy
 
-from ..errors import GraphError, NoMatchError, RegkitError
+from ..errors import GraphError, HookSignatureError, NoMatchError, RegkitError, prefixed
 from ..graph.random import Drawing
 from ..matching import globs_of, matches
+from ..regularizer import Regularizer
 from .signatures import implemented
-from .specs import HOOKS, Hooks
+from .specs import HOOKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, MutableMapping, Sequence
 
-#: Marks the hooks of a class that is no subclass of `Regularizer`; the options pluggy has for it are not used.
+#: Marks the hooks of a class that is not a subclass of `Regularizer`; the options pluggy has for it are not used.
 hookimpl = pluggy.HookimplMarker("regkit")
 
 
@@ -68,10 +69,7 @@ class Adapter:
             taken = [arguments[name] for name in self.hooks[hook]]
             return self._drawing.run(getattr(self.regularizer, hook), *taken)
         except RegkitError as error:
-            if type(error).__module__ == RegkitError.__module__:  # ours: made from one message, and so made again
-                again = type(error)(f"{self.name}: {error}").with_traceback(error.__traceback__)
-                raise again from error.__cause__
-            raise
+            raise prefixed(error, self.name) from error.__cause__
 
 
 class Modified(NamedTuple):
@@ -94,13 +92,16 @@ class HookManager(pluggy.PluginManager):
     """pluggy's manager for a row of regularizers, whose hooks are those that their classes override."""
 
     def __init__(self, adapters: Iterable[Adapter]) -> None:
+        lacking = [name for name in HOOKS if not callable(getattr(Adapter, name, None))]
+        if lacking:
+            raise HookSignatureError(f"the adapter has no method for the hook {lacking[0]!r}, so it would never run")
         super().__init__("regkit")
-        self.add_hookspecs(Hooks)
+        self.add_hookspecs(Regularizer)
         for adapter in reversed(list(adapters)):  # pluggy calls the last registered first
             self.register(adapter)
 
     def parse_hookspec_opts(self, module_or_class: Any, name: str) -> Any:
-        """Take every method of `Hooks` for a specification."""
+        """Take the hooks of `Regularizer` for specifications."""
         if name not in HOOKS:
             return None
         return {"firstresult": False, "historic": False, "warn_on_impl": None, "warn_on_impl_args": None}

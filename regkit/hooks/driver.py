@@ -1,111 +1,183 @@
-"""Driving a set's hooks over one graph. Imported when the first hook is called: it needs pluggy and NumPy."""
+"""Driving a set's hooks over graphs. Imported when the first hook is called: it needs pluggy and NumPy."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..errors import NoMatchError
+from ..errors import GraphError, NoMatchError
 from ..graph.rebuilding import rebuild
+from ..layers import check_layers, named_params, outputs_of
+from ..live import is_zero
+from ..matching import globs_of, unmatched_globs
+from ..messages import warn
+from ..regularizers import changes_graph
 from .adapters import Adapter, HookManager, pattern_matches
-from .penalties import check_layers, check_outputs, weigh
+from .memory import Seen, recall, remember
+from .penalties import check_outputs, weigh, weighted_total
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, MutableMapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, MutableMapping, Sequence
 
+    from ..regularizers import Member
     from .penalties import Term
 
 
-class Driver:
-    """Drives the hooks of a set's regularizers in order, and remembers what matched.
+@dataclass(frozen=True)
+class Regularized:
+    """What `RegularizerSet.regularize` makes of a network.
 
-    What is remembered is of one graph: it ends with `terms`, and the next `modify_graph` begins another.
+    Attributes
+    ----------
+    outputs : dict of str to expression
+        The outputs with the changes in place, then the clean originals that the regularizers kept.
+    also : tuple of expressions
+        The further expressions, rebuilt along, in their order.
+    terms : list of Term
+        Each regularizer's part of the loss.
+    loss : scalar expression
+        Their weighted sum; the number 0 if there are none.
     """
 
-    def __init__(self, named: list[tuple[str, Any]]) -> None:
-        self._named = named
-        self._manager: HookManager | None = None
-        self._forget_the_graph()
+    outputs: dict[str, Any]
+    also: tuple[Any, ...]
+    terms: list[Term]
+    loss: Any
 
-    def _forget_the_graph(self) -> None:
-        self._seen: dict[str, None] = {}  # the outputs that modify_graph was given
-        self._matched: set[str] = set()
-        self._no_match: dict[str, str] = {}  # what those said that found nothing in a layer
-        self._graph_is_done = False
 
-    def copy(self) -> Driver:
-        """Return a driver of the same regularizers that remembers the same and shares no memory."""
-        twin = Driver(self._named)
-        twin._seen, twin._matched, twin._no_match = dict(self._seen), set(self._matched), dict(self._no_match)
-        twin._graph_is_done = self._graph_is_done
-        return twin
+class Driver:
+    """Drives the hooks of a set's regularizers in order. What was seen of graphs is kept with the members."""
 
-    @property
-    def _hooks(self) -> Any:
-        """The hooks as pluggy calls them, registered at the first call."""
-        if self._manager is None:
-            self._manager = HookManager(Adapter(*named) for named in self._named)
-        return self._manager.hook
+    def __init__(self, named: Iterable[tuple[str, Member]]) -> None:
+        self._members = dict(named)
+        self._manager = HookManager(Adapter(name, member.regularizer) for name, member in self._members.items())
+        self._hooks: Any = self._manager.hook
 
     def modify_graph(self, outputs: MutableMapping[str, Any], layers: Sequence[Any]) -> None:
         """Run the hook on one layer."""
-        if self._graph_is_done:
-            self._forget_the_graph()
-        self._run_modify_graph(outputs, layers)
+        check_layers(layers)
+        for name, seen in self._modified(outputs, layers).items():
+            remember(self._members[name].seen, outputs, seen)
 
     def terms(self, layers: Sequence[Any], outputs: MutableMapping[str, Any]) -> list[Term]:
         """Run the hook `loss`, and return what each regularizer adds."""
         made_by = check_outputs(outputs)
         check_layers(layers)
-        self._graph_is_done = True
         penalties = [
             (adapter.name, adapter.regularizer, penalty)
             for adapter, penalty in self._hooks.loss(layers=layers, outputs=outputs)
             if penalty is not None
         ]
-        if self._seen:  # otherwise there was no layer in which a pattern could match
-            self._check_matched(but={name for name, _, _ in penalties})
-        return weigh(penalties, made_by)
+        self._check_globs(self._members, outputs, layers)
+        self._check_changes(outputs, but={name for name, _, _ in penalties})
+        return weigh(penalties, made_by, outputs)
 
-    def apply(self, outputs: Mapping[str, Any], layers: Sequence[Any]) -> dict[str, Any]:
+    def apply(
+        self, outputs: Mapping[str, Any], layers: Sequence[Any], also: Sequence[Any] | None = None
+    ) -> tuple[dict[str, Any], tuple[Any, ...]]:
         """Run the hook `modify_graph` on a finished graph."""
         check_outputs(outputs)
         check_layers(layers)
-        self._forget_the_graph()
-        rebuilt = rebuild(outputs, lambda current: self._run_modify_graph(current, layers))
-        self._graph_is_done = True
-        self._check_matched()
-        return rebuilt
+        seen_of: list[tuple[list[str], dict[str, Seen]]] = []
+
+        def modify(current: dict[Any, Any]) -> None:
+            along = {name: current.pop(name) for name in list(current) if not isinstance(name, str)}
+            if current:
+                seen = self._modified(current, layers)
+                seen_of.append((list(current), seen))
+                along = dict.fromkeys(along, next(iter(current.values())))
+            current.update(along)
+
+        every: dict[Any, Any] = {**outputs, **dict(enumerate(also or ()))}
+        rebuilt: dict[Any, Any] = rebuild(every, modify)
+        along = tuple(rebuilt.pop(position) for position in range(len(also or ())))
+        for names, seen in seen_of:
+            for member, its in seen.items():
+                remember(self._members[member].seen, {name: rebuilt[name] for name in names}, its)
+        self._check_globs(self._changing(), outputs, layers)
+        self._check_changes({name: rebuilt[name] for name in outputs})
+        return rebuilt, along
+
+    def regularize(
+        self, layers: Sequence[Any], outputs: Mapping[str, Any] | None, also: Sequence[Any], allow_changes: bool
+    ) -> Regularized:
+        """Apply where the set changes graphs, add up the penalties, log."""
+        check_layers(layers)
+        if outputs is not None:
+            check_outputs(outputs)
+        if not isinstance(also, (list, tuple)):
+            raise GraphError(f"also is {also!r}; expected a list or tuple of expressions")
+        every = outputs_of(layers, outputs)
+        along = tuple(also)
+        changing = self._changing()
+        if changing and not allow_changes:
+            raise GraphError(
+                f"{', '.join(changing)} changes the graph of a network, for which there is no place here: "
+                "there is one graph, for training and for predictions"
+            )
+        if changing:
+            every, along = self.apply(every, layers, along)
+        terms = self.terms(layers, every)
+        self.log()
+        return Regularized(every, along, terms, weighted_total(terms))
 
     def log(self) -> None:
         """Run the hook."""
         self._hooks.log()
 
-    def unmatched(self) -> list[str]:
-        """Return the names of those that change graphs and have matched nothing so far."""
-        changing = [hook.plugin.name for hook in reversed(self._hooks.modify_graph.get_hookimpls())]
-        return [name for name in changing if name not in self._matched]
-
-    def _run_modify_graph(self, outputs: MutableMapping[str, Any], layers: Sequence[Any]) -> None:
+    def unmatched(self, outputs: Mapping[str, Any]) -> list[str]:
+        """Return the names of those that change graphs and matched none of these outputs."""
         check_outputs(outputs)
-        self._seen.update(dict.fromkeys(outputs))
+        changing = self._changing()
+        return [name for name in changing if not any(seen.matched for _, seen in recall(changing[name].seen, outputs))]
+
+    def _changing(self) -> dict[str, Member]:
+        return {name: member for name, member in self._members.items() if changes_graph(member.regularizer)}
+
+    def _modified(self, outputs: MutableMapping[str, Any], layers: Sequence[Any]) -> dict[str, Seen]:
+        """Run the hook on one layer; return by name of each regularizer what it saw."""
+        check_outputs(outputs)
+        seen: dict[str, Seen] = {}
         kept: dict[str, Any] = {}
         for adapter, modified in self._hooks.modify_graph(outputs=outputs, layers=layers):
-            if modified.matched:
-                self._matched.add(adapter.name)
-            elif modified.no_match:
-                self._no_match[adapter.name] = str(modified.no_match)
+            seen[adapter.name] = Seen(modified.matched, str(modified.no_match or ""))
             for name, original in modified.kept.items():
                 kept.setdefault(name, original)  # of several originals by one name, the first is the clean one
         outputs.update(kept)
         check_outputs(outputs)
+        return seen
 
-    def _check_matched(self, but: Collection[str] = ()) -> None:
-        """Raise for a regularizer that was given the layers of a graph, found nothing to change, and adds nothing."""
-        patterns = {name: getattr(regularizer, "pattern", None) for name, regularizer in self._named}
-        for name in self.unmatched():
-            if name not in but:
-                if name in self._no_match and pattern_matches(patterns[name], self._seen):
-                    raise NoMatchError(self._no_match[name])  # it looks for something else than its pattern
-                raise NoMatchError(
-                    f"{name}: pattern {patterns[name]!r} matches none of the outputs: {', '.join(self._seen) or 'none'}"
-                )
+    def _check_globs(self, members: Mapping[str, Member], outputs: Mapping[str, Any], layers: Sequence[Any]) -> None:
+        """Raise for a glob, one of several in a pattern, that matches nothing in the whole graph."""
+        for name, member in members.items():
+            pattern = getattr(member.regularizer, "pattern", None)
+            if isinstance(pattern, (list, tuple)) and len(pattern) > 1:
+                params = [param for layer in layers for param, _ in named_params(layer)]
+                said = unmatched_globs(globs_of(pattern), outputs, params)
+                if said:
+                    raise NoMatchError(f"{name}: {said}")
+
+    def _check_changes(self, outputs: Mapping[str, Any], but: Collection[str] = ()) -> None:
+        """Raise for a regularizer that was given outputs of this graph and found nothing to change in them.
+
+        Warn for one that changes graphs and was given none of these outputs: it has no effect on them.
+        """
+        for name, member in self._changing().items():
+            regularizer = member.regularizer
+            seen = recall(member.seen, outputs)
+            if name in but or any(its.matched for _, its in seen):
+                continue
+            if not seen:
+                if outputs and not is_zero(getattr(regularizer, "weight", 1)):
+                    warn(
+                        f"{name}: {type(regularizer).__name__} changes graphs, and modify_graph was called with none "
+                        "of these outputs, so it has no effect on them. Call modify_graph for each layer while the "
+                        "graph is built, or apply or regularize on a finished one"
+                    )
+                continue
+            pattern = getattr(regularizer, "pattern", None)
+            names = [output for output, _ in seen]
+            said = next((its.said for _, its in seen if its.said), "")
+            if said and pattern_matches(pattern, names):
+                raise NoMatchError(said)  # it looks for something else than its pattern
+            raise NoMatchError(f"{name}: pattern {pattern!r} matches none of the outputs: {', '.join(names) or 'none'}")

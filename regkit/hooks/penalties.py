@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..constructors import weight_of
-from ..errors import GraphError
+from ..errors import GraphError, prefixed
 from ..graph.arithmetic import as_float, cast, total
-from ..graph.libraries import common_library, current_value, float_x, is_symbolic, library
-from ..validation import checked_weight
+from ..graph.libraries import common_library, float_x, is_symbolic, library, module
+from ..graph.weights import weight_in
+from ..live import is_zero
 
 
 class Term(NamedTuple):
@@ -21,12 +22,12 @@ class Term(NamedTuple):
     ----------
     name : str
         The alias; ``alias[1]`` and so on when it is repeated.
-    weight : number or expression
+    weight : number, Live or expression
         Its strength.
     penalty : scalar expression
         What its `loss` hook returned, as a float.
     weighted : scalar expression
-        ``weight * penalty``, in the penalty's dtype.
+        ``weight * penalty``, in the penalty's dtype; a constant weight of 0 makes it 0 whatever the penalty is.
     """
 
     name: str
@@ -45,31 +46,24 @@ def check_outputs(outputs: Any) -> str | None:
     return common_library(outputs.items())
 
 
-def check_layers(layers: Any) -> None:
-    """Raise if the layers are not what hooks expect."""
-    if not isinstance(layers, Sequence) or isinstance(layers, str):
-        raise GraphError(f"layers is {layers!r}; expected a sequence of layers, such as regkit.Layer")
-    for layer in layers:
-        if not isinstance(getattr(layer, "output_name", None), str) or not hasattr(layer, "params"):
-            raise GraphError(
-                f"layers has {layer!r}; expected objects with output_name and params, such as regkit.Layer"
-            )
-
-
-def weigh(penalties: list[tuple[str, Any, Any]], made_by: str | None) -> list[Term]:
+def weigh(penalties: list[tuple[str, Any, Any]], made_by: str | None, outputs: Mapping[str, Any]) -> list[Term]:
     """Return the terms of penalties, given as (name, regularizer, penalty), for outputs made by one library.
 
-    A constant that a plugin worked out itself takes the dtype of the other penalties.
+    A constant that a plugin worked out itself takes the dtype of the other penalties. Where all outputs are of float16,
+    penalties may be wider, and are narrowed when they have their weights.
     """
     checked = [
         (name, regularizer, _checked(name, regularizer, penalty, made_by)) for name, regularizer, penalty in penalties
     ]
     dtypes = {str(penalty.dtype) for _, _, penalty in checked if not isinstance(penalty, float)}
     dtype = str(np.result_type(*dtypes)) if dtypes else float_x(made_by or "numpy")
-    return [
-        _term(name, regularizer, cast(penalty, dtype)[()] if isinstance(penalty, float) else penalty, made_by)
-        for name, regularizer, penalty in checked
-    ]
+    narrow = bool(outputs) and all(str(output.dtype) == "float16" for output in outputs.values())
+    terms = []
+    for name, regularizer, penalty in checked:
+        scalar = cast(penalty, dtype)[()] if isinstance(penalty, float) else penalty
+        term = _term(name, regularizer, scalar, made_by or library(scalar))
+        terms.append(term._replace(weighted=cast(term.weighted, "float16")) if narrow else term)
+    return terms
 
 
 def _checked(name: str, regularizer: Any, penalty: Any, made_by: str | None) -> Any:
@@ -91,15 +85,19 @@ def _checked(name: str, regularizer: Any, penalty: Any, made_by: str | None) -> 
     return as_float(penalty)
 
 
-def _term(name: str, regularizer: Any, penalty: Any, made_by: str | None) -> Term:
-    weight = checked_weight(type(regularizer).__name__, weight_of(regularizer))
-    if made_by is None or made_by == "numpy":
-        factor = current_value(weight)  # there is no graph for a live weight to live in
+def _term(name: str, regularizer: Any, penalty: Any, made_by: str) -> Term:
+    try:
+        factor = weight_in(made_by, regularizer)
+    except GraphError as error:
+        raise prefixed(error, name) from None
+    dtype = str(penalty.dtype)
+    if is_zero(factor):  # adds nothing, also where the penalty is infinite
+        weighted = np.zeros((), dtype)[()]
+        if is_symbolic(penalty):
+            weighted = module(library(penalty), "tensor").as_tensor_variable(weighted)
     else:
-        factor = weight
-        if is_symbolic(weight) and library(weight) != made_by:
-            raise GraphError(f"{name}: the weight is an expression of {library(weight)}, the outputs are of {made_by}")
-    return Term(name, weight, penalty, cast(factor, str(penalty.dtype)) * penalty)
+        weighted = cast(factor, dtype) * penalty
+    return Term(name, weight_of(regularizer), penalty, weighted)
 
 
 def weighted_total(terms: list[Term]) -> Any:

@@ -5,7 +5,9 @@ Read from code objects: `inspect` costs more than the rest of a build.
 
 from __future__ import annotations
 
-from ..errors import HookSignatureError
+import regkit
+
+from ..regularizer import Regularizer
 from .specs import HOOKS, MARK
 
 TYPE_CHECKING = False
@@ -27,39 +29,37 @@ def implemented(cls: type) -> dict[str, tuple[str, ...]]:
         options = _mark(attribute)
         if options is not None:
             _check_mark(cls, name, options)
-        if name in HOOKS and (options is not None or _is_subclass(cls)):
+        if name in HOOKS and (options is not None or issubclass(cls, Regularizer)):
             found[name] = _hook_arguments(cls, name, attribute)
     if not found:
-        raise HookSignatureError(f"{_named(cls)} has no hook. Override one of {_hooks_in_words()}")
-    if _is_subclass(cls):
+        raise _refused(cls, f" has no hook. Override one of {_hooks_in_words()}")
+    if issubclass(cls, Regularizer):
         found.setdefault("log", ())
     return {name: found[name] for name in HOOKS if name in found}
 
 
-def _is_regularizer(cls: type) -> bool:
-    """Whether a class is `Regularizer` itself, told without importing it: this module is one of those it stands on."""
-    return "_hooks_are_plain" in vars(cls)
-
-
-def _is_subclass(cls: type) -> bool:
-    return any(map(_is_regularizer, cls.__mro__))
-
-
 def has_hooks(cls: type) -> bool:
     """Tell whether a class means to be a regularizer, rightly written or not."""
-    return _is_subclass(cls) or any(_mark(attribute) for base in cls.__mro__ for attribute in vars(base).values())
+    return issubclass(cls, Regularizer) or any(
+        _mark(attribute) for base in cls.__mro__ for attribute in vars(base).values()
+    )
 
 
 def _attributes_before_the_hooks(cls: type) -> dict[str, object]:
     """What the class and its bases define, nearest first, down to `Regularizer`, behind which Python finds no hook."""
     found: dict[str, object] = {}
     for base in cls.__mro__:
-        if base is object or _is_regularizer(base):
+        if base is object or base is Regularizer:
             break
         for name, attribute in vars(base).items():
             nearest = found.setdefault(name, attribute)
-            if name in HOOKS and _mark(attribute) is not None and _mark(nearest) is None and not _is_subclass(cls):
-                raise HookSignatureError(f"{_named(cls)}.{name} overrides a hook. Mark it too with @regkit.hookimpl")
+            if (
+                name in HOOKS
+                and _mark(attribute) is not None
+                and _mark(nearest) is None
+                and not issubclass(cls, Regularizer)
+            ):
+                raise _refused(cls, f".{name} overrides a hook. Mark it too with @regkit.hookimpl")
     return found
 
 
@@ -70,12 +70,13 @@ def _mark(attribute: object) -> Any:
 
 def _check_mark(cls: type, name: str, options: dict[str, object]) -> None:
     if name not in HOOKS:
-        raise HookSignatureError(f"{_named(cls)} marks {name!r}, which is no hook. The hooks are {_hooks_in_words()}")
+        raise _refused(cls, f" marks {name!r}, which is not a hook. The hooks are {_hooks_in_words()}")
     unusual = [option for option, value in options.items() if value]
     if unusual:
-        raise HookSignatureError(
-            f"{_named(cls)}.{name} is marked with {', '.join(unusual)}. "
-            "Use @regkit.hookimpl without options: regularizers run in the order the user wrote"
+        raise _refused(
+            cls,
+            f".{name} is marked with {', '.join(unusual)}. "
+            "Use @regkit.hookimpl without options: regularizers run in the order the user wrote",
         )
 
 
@@ -87,7 +88,7 @@ def _hook_arguments(cls: type, name: str, attribute: object) -> tuple[str, ...]:
         function = getattr(function, "__wrapped__", None) or function.__func__  # type: ignore[attr-defined]  # by hasattr
     code = getattr(function, "__code__", None)
     if code is None:
-        raise HookSignatureError(f"{_named(cls)}.{name} is {attribute!r}. Write it as a method: {_signature(name)}")
+        raise _refused(cls, f".{name} is {attribute!r}. Write it as a method: {_signature(name)}")
     problems = []
     taken = code.co_varnames[: code.co_argcount]
     if not isinstance(attribute, staticmethod):
@@ -107,14 +108,15 @@ def _hook_arguments(cls: type, name: str, attribute: object) -> tuple[str, ...]:
     if code.co_flags & 0x08:
         problems.append(f"**{rest[0]}")
     if problems:
-        raise HookSignatureError(
-            f"{_named(cls)}.{name} has {', '.join(problems)}. Expected {_signature(name)}, or fewer of these arguments"
+        raise _refused(
+            cls, f".{name} has {', '.join(problems)}. Expected {_signature(name)}, or fewer of these arguments"
         )
     return tuple(taken)
 
 
-def _named(cls: type) -> str:
-    return f"{cls.__module__}.{cls.__qualname__}"
+def _refused(cls: type, why: str) -> Exception:
+    error: Exception = regkit.HookSignatureError(f"{cls.__module__}.{cls.__qualname__}{why}")
+    return error
 
 
 def _signature(name: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import OptionError
-from ..matching import Layer
+from ..layers import Layer
 
 ACTIVATIONS = ("tanh", "sigmoid", "relu", "linear")
 

@@ -15,7 +15,8 @@ from ..errors import OptionError
 from ..hooks.adapters import Adapter
 from ..hooks.signatures import has_hooks, implemented
 from ..registry import available
-from ..regularizers import Regularizer, RegularizerSet
+from ..regularizer import Regularizer
+from ..regularizers import Member, RegularizerSet
 from .libraries import Arrays, Values
 from .network import Network
 
@@ -77,7 +78,7 @@ class Subject:
 
     def set_of(self, *regularizers: Any) -> RegularizerSet:
         """Put regularizers into a set, as `build` does."""
-        return RegularizerSet([(self.name, regularizer, False) for regularizer in regularizers])
+        return RegularizerSet(Member(self.name, regularizer) for regularizer in regularizers)
 
     def has(self, hook: str) -> bool:
         """Tell whether the class implements a hook itself."""

@@ -161,11 +161,12 @@ def test_a_weight_of_zero_changes_nothing():
 def test_hidden_noise_of_a_network_without_hidden_layers_is_an_error():
     regs = regkit.build(hidden_noise=0.1)
     layers = LAYERS[:1] + LAYERS[-1:]
-    for layer in layers:
-        regs.modify_graph({layer.output_name: np.ones(2)}, layers)
-    assert regs.unmatched() == ["hidden_noise"]
+    outputs = {layer.output_name: np.ones(2) for layer in layers}
+    for name, z in outputs.items():
+        regs.modify_graph({name: z}, layers)
+    assert regs.unmatched(outputs) == ["hidden_noise"]
     with pytest.raises(regkit.NoMatchError, match="hidden_noise: the network has no hidden layers"):
-        regs.loss(layers, {layer.output_name: np.ones(2) for layer in layers})
+        regs.loss(layers, outputs)
 
 
 @pytest.mark.parametrize("weight", [1, 1.0, 2.5])

@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from ...constructors import REQUIRED, all_options, constructor_arguments, plain
+from ...constructors import REQUIRED, constructor_arguments
 from ...discovery import class_of
 from ...errors import OptionError
 from ...graph.libraries import LIBRARIES
 from ...hooks.signatures import implemented
+from ...serialization import all_options, plain
 from ...value_forms import construct
 from ..running import CLASS, check
 from ..subject import NotApplicable, Subject

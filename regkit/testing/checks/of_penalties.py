@@ -9,7 +9,7 @@ import numpy as np
 
 from ...errors import NoMatchError
 from ...graph.libraries import library as library_of
-from ...matching import Layer
+from ...layers import Layer
 from ..network import Network, named
 from ..running import EVERYWHERE, GRAPHS, check
 from ..subject import ONE_LAYER, NotApplicable, Subject

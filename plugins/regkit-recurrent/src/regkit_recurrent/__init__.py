@@ -39,8 +39,7 @@ class RecurrentPenalty(regkit.Regularizer):
             raise regkit.GraphError(
                 f"{', '.join(without)} has no time axis; {type(self).__name__} expects (examples, time, units)"
             )
-        mean = regkit.graph.mean([self._reduced(name, regkit.graph.widened(z)) for name, z in recurrent])
-        return regkit.graph.cast(mean, "float16") if {str(z.dtype) for _, z in recurrent} == {"float16"} else mean
+        return regkit.graph.mean([self._reduced(name, regkit.graph.widened(z)) for name, z in recurrent])
 
     def _reduced(self, name: str, z: Any) -> Any:
         squares = self._squares(z)

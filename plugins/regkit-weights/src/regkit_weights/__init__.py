@@ -37,8 +37,7 @@ class WeightPenalty(regkit.Regularizer):
             raise regkit.NoMatchError(
                 f"pattern {self.pattern!r} matches only parameters without two dimensions: {there}"
             )
-        mean = regkit.graph.mean([self._penalty(name, regkit.graph.widened(w)) for name, w in matrices])
-        return regkit.graph.cast(mean, "float16") if {str(w.dtype) for _, w in matrices} == {"float16"} else mean
+        return regkit.graph.mean([self._penalty(name, regkit.graph.widened(w)) for name, w in matrices])
 
     def _penalty(self, name: str, w: Any) -> Any:
         """Return the penalty of one parameter, which is of float32 or wider."""

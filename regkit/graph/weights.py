@@ -1,0 +1,72 @@
+"""A regularizer's weight, whichever form it has, as what an expression is multiplied by."""
+
+from __future__ import annotations
+
+from ..constructors import weight_of
+from ..errors import GraphError
+from ..live import Live
+from ..validation import checked_weight
+from . import libraries
+from .arithmetic import cast
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def weight(regularizer: Any, like: Any) -> Any:
+    """Return a regularizer's weight for an expression: the one door for a number, a `Live`, a symbolic scalar.
+
+    Parameters
+    ----------
+    regularizer : object
+        Its ``weight`` is taken; 1 if its class has no such thing.
+    like : expression
+        What the weight will be multiplied by.
+
+    Returns
+    -------
+    NumPy array of no dimensions, or scalar expression
+        In the dtype of `like`. For arrays, the present value of a live weight; for expressions of a graph library, an
+        expression that follows it.
+
+    Raises
+    ------
+    OptionError
+        If the regularizer does not accept its weight.
+    GraphError
+        If the weight is an expression of another library than `like`.
+
+    Examples
+    --------
+    >>> import numpy, regkit
+    >>> regularizer = regkit.Regularizer(weight=regkit.Live(0.5))
+    >>> print(regkit.graph.weight(regularizer, numpy.ones(2, "float32")), regularizer.weight)
+    0.5 Live(0.5)
+    """
+    return cast(weight_in(libraries.library(like), regularizer), str(like.dtype))
+
+
+def weight_in(made_by: str, regularizer: Any) -> Any:
+    """Return a regularizer's weight for the graphs of a library, in a dtype of its own."""
+    value = checked_weight(type(regularizer), weight_of(regularizer))
+    if made_by == "numpy":  # there is no graph for a live weight to live in
+        return current_value(value)
+    if isinstance(value, Live):
+        return value.variable(made_by)
+    if libraries.is_symbolic(value) and libraries.library(value) != made_by:
+        raise GraphError(
+            f"the weight is an expression of {libraries.library(value)}, and what it is multiplied by is of {made_by}"
+        )
+    return value
+
+
+def current_value(scalar: Any) -> Any:
+    """Return the value that a weight has now: that of a `Live` or a shared variable, or the number itself.
+
+    Raises
+    ------
+    GraphError
+        If it is symbolic and has no value of its own.
+    """
+    return scalar.value if isinstance(scalar, Live) else libraries.current_value(scalar)
