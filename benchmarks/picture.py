@@ -20,6 +20,7 @@ TITLES = {
     "building": "building again, to a look-up and the constructor",
     "hooks": "driving a set's hooks, to pluggy's own call",
     "training": "a training step, to one without a regularizer (unless said)",
+    "depth": "building a layer with noise, to one in a network of 50",
 }
 
 

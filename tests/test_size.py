@@ -77,6 +77,10 @@ def test_a_total_of_arrays_is_their_sum():
     assert regkit.graph.total([np.float64(i) for i in range(1000)]) == 499500
 
 
+def test_a_mean_of_integers_is_one_of_floats():
+    assert regkit.graph.mean(np.int64(i) for i in (1, 2)) == 1.5
+
+
 def test_a_total_of_nothing_and_of_what_is_no_expression_are_refused():
     with pytest.raises(regkit.GraphError, match="the total of no terms"):
         regkit.graph.total([])

@@ -141,7 +141,8 @@ def mean(terms: Sequence[Any]) -> Any:
     Returns
     -------
     scalar expression
-        Its dtype is that of the terms, the widest where they differ; float16 is summed up as float32.
+        Its dtype is that of the terms, the widest where they differ; float16 is summed up as float32,
+        and integers become floatX.
 
     Raises
     ------
@@ -156,7 +157,7 @@ def mean(terms: Sequence[Any]) -> Any:
     """
     terms = list(terms)
     halves = {str(getattr(term, "dtype", None)) for term in terms} == {"float16"}
-    result = total([widened(term) for term in terms] if halves else terms)
+    result = as_float(total([widened(term) for term in terms] if halves else terms))
     result = result / cast(len(terms), str(result.dtype))
     return cast(result, "float16") if halves else result
 

@@ -72,6 +72,26 @@ def test_wrt_that_selects_no_input_names_the_outputs(lib):
     assert str(error.value) == "wrt: pattern 'input' matches none of the outputs: in, hid"
 
 
+def test_each_glob_of_wrt_has_to_match(lib):
+    x = lib.tensor("x")
+    with pytest.raises(regkit.NoMatchError) as error:
+        Contractive("hid", wrt=["in", "inn"]).loss([], {"in": x, "hid": 2 * x})
+    assert str(error.value) == "wrt: pattern 'inn' matches none of the outputs: in, hid"
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean", "batch"])
+def test_no_examples_have_no_derivatives(lib, reduction):
+    x = lib.tensor("x")
+    penalty = Contractive("hid", wrt="in", reduction=reduction).loss([], {"in": x, "hid": 2 * x})
+    assert lib.evaluate(penalty, x=np.ones((0, 3))) == 0
+
+
+def test_squares_of_derivatives_in_float16_do_not_overflow(lib):
+    x = lib.tensor("x", "float16")
+    penalty = Contractive("hid", wrt="in", reduction="mean").loss([], {"in": x, "hid": x * np.float16(300)})
+    assert lib.evaluate(penalty, x=np.ones((2, 1), "float16")) == 90_000
+
+
 def test_an_output_that_does_not_depend_on_the_input_is_an_error(lib):
     x, y = lib.tensor("x"), lib.tensor("y")
     with pytest.raises(regkit.GraphError, match="does not depend on"):

@@ -38,8 +38,8 @@ class Contractive(regkit.Regularizer):
     weight : real number or scalar of a graph library, default 0
         Strength, in units of the loss per squared unit of activation over squared unit of input.
     wrt : str or sequence of str, optional
-        Case-sensitive glob, or several, for the names of the outputs to differentiate by. By default the main output of
-        the first layer.
+        Case-sensitive glob, or several, for the names of the outputs to differentiate by. Each has to match. By default
+        the main output of the first layer.
     reduction : {"sum", "mean", "batch"}, default "sum"
         With ``"sum"`` the penalties of the parts of a batch add up to that of the whole, otherwise those of equal parts
         are to be averaged.
@@ -96,16 +96,13 @@ class Contractive(regkit.Regularizer):
         Raises
         ------
         regkit.NoMatchError
-            If no output matches the pattern, or none matches `wrt`.
+            If no output matches the pattern, or none matches a glob of `wrt`.
         regkit.GraphError
             If the outputs are arrays, have no examples on axis 0, or do not depend on what `wrt` selects.
         """
         selected = regkit.select_outputs(outputs, self.pattern, layers)
-        terms = []
-        for name, z in selected:
-            terms += self._of_each_input(name, z, self._inputs(layers, outputs))
-        total = regkit.graph.total(terms)
-        return total / regkit.graph.cast(len(selected), str(total.dtype))
+        inputs = self._inputs(layers, outputs)
+        return regkit.graph.mean([regkit.graph.total(self._of_each_input(name, z, inputs)) for name, z in selected])
 
     def log(self) -> None:
         """Log one line, as theanets does, with what is differentiated by."""
@@ -118,6 +115,8 @@ class Contractive(regkit.Regularizer):
     def _inputs(self, layers: Sequence[Any], outputs: Mapping[str, Any]) -> list[tuple[str, Any]]:
         if self.wrt is not None:
             try:
+                for glob in (self.wrt,) if isinstance(self.wrt, str) else self.wrt:
+                    regkit.select_outputs(outputs, glob)
                 return regkit.select_outputs(outputs, self.wrt)
             except regkit.NoMatchError as error:
                 raise regkit.NoMatchError(f"wrt: {error}") from None
@@ -146,8 +145,9 @@ class Contractive(regkit.Regularizer):
         if z.ndim < 2 or x.ndim < 1:
             raise regkit.GraphError(f"output {name!r} has {z.ndim} axes; expected (examples, units) or more")
         # Row k: the derivative of unit k, summed over examples, by x. Other examples' activations do not depend on x^e.
-        rows = regkit.graph.jacobian(z.sum(axis=0).flatten(), x)
+        rows = regkit.graph.widened(regkit.graph.jacobian(z.sum(axis=0).flatten(), x))
         result = regkit.graph.reduced_sum(rows * rows, "mean" if self.reduction == "mean" else "sum")
         if self.reduction == "batch":
-            result = result / regkit.graph.cast(z.shape[0], str(result.dtype))
+            examples = z.shape[0]
+            result = result / regkit.graph.cast(examples + (examples < 1), str(result.dtype))  # of none: 0 / 1
         return result
