@@ -1,68 +1,202 @@
-"""Graphs within nodes, such as the step of a Scan: what stands there cannot be replaced from outside.
+"""Graphs within nodes, such as the step of a Scan, and what stands there of the graph outside.
 
-A step function that uses an expression of the network takes a copy of its whole computation inside. A change of the
-expression outside would leave that copy as it was, silently. Expressions inside and outside are compared by
-signatures: the operations they are made of, down to the inputs.
+A step function that uses an expression of the network takes a copy of its whole computation inside, and so does an
+OpFromGraph. A change of the expression outside would leave that copy as it was, silently. Expressions inside and
+outside are compared by signatures: the operations they are made of, down to the inputs. Where the library keeps where
+in a program an expression was made, copies have that in common, and equal expressions that are not copies have not.
 """
 
 from __future__ import annotations
 
 from ..errors import GraphError
+from .libraries import module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
     from typing import Any
+
+#: What unpacks several variables from the one vector that SciPy's solvers work on.
+UNPACKING = ("Split", "SplitDims", "Reshape", "DimShuffle", "ExpandDims", "ScalarFromTensor", "Cast")
+
+
+class Interior:
+    """The graph within one node.
+
+    Attributes
+    ----------
+    kind : {"scan", "block", "other"}
+        The step of a Scan; the graph of an OpFromGraph, which can stand in its place; one that cannot be made anew.
+    inputs, outputs, nodes : list
+        Of the inner graph, the nodes in topological order.
+    thawed : bool
+        Whether the library keeps the inner graph frozen, without telling where its expressions were made.
+    passed : dict
+        Inner inputs that are, in every use, what the node is given as one of its own inputs: which one.
+    first : dict
+        The same for inputs that start as that and go on as something else.
+    moving : set
+        Inner variables that are computed from any other input, and so are something else at every step.
+    copies : dict
+        Inner variables that are copies of a named expression: of which one.
+    within : dict
+        Inner nodes that have an interior themselves: which.
+    """
+
+    def __init__(self, node: Any, made_by: str) -> None:
+        op = node.op
+        self.op = op
+        self.copies: dict[Any, Any] = {}
+        self.within: dict[Any, Interior] = {}
+        self.inputs, self.outputs, self.thawed = _inner_graph(op)
+        self.nodes = list(nodes_of(self.outputs))
+        self.passed: dict[Any, Any] = {}
+        self.first: dict[Any, Any] = {}
+        if hasattr(op, "inner_non_seqs"):
+            self.kind = "scan"
+            self.passed.update(zip(op.inner_non_seqs(self.inputs), op.outer_non_seqs(node.inputs)))
+            for name in ("shared", "untraced_sit_sot"):
+                if hasattr(op, f"inner_{name}"):
+                    inner, outer = getattr(op, f"inner_{name}"), getattr(op, f"outer_{name}")
+                    self.first.update(zip(inner(self.inputs), outer(node.inputs)))
+        elif isinstance(op, module(made_by, "compile.builders").OpFromGraph):
+            self.kind = "block" if _is_plain_block(op, made_by) else "other"
+            self.passed.update(zip(self.inputs, node.inputs))
+        else:  # a solver, which tries values of its first input
+            self.kind = "other"
+            self.passed.update(zip(self.inputs[1:], node.inputs[1:]))
+            self.first.update(zip(self.inputs[:1], node.inputs))
+        self.moving = set(self.inputs) - set(self.passed)
+
+    def remedy(self) -> str:
+        """Say what helps where a copy cannot be replaced."""
+        build = "change the graph while it is built, with modify_graph"
+        if self.kind == "scan":
+            return f"Pass it to the step as an argument (non_sequences), or {build}"
+        if self.passed.keys() >= set(self.inputs):
+            return f"Give it to the {type(self.op).__name__} as an input, or {build}"
+        return build.capitalize()
+
+    def all_copies(self) -> Iterator[Any]:
+        """The named expressions of which copies stand here or further within."""
+        yield from self.copies.values()
+        for interior in self.within.values():
+            yield from interior.all_copies()
 
 
 class Interiors:
-    """The expressions that stand within the nodes of a graph."""
+    """The interiors of a graph's nodes, and the copies of named expressions that stand there."""
 
-    def __init__(self, named: Iterable[Any], nodes: list[Any], constant: Any) -> None:
+    def __init__(self, named: Collection[Any], nodes: list[Any], constant: Any, made_by: str) -> None:
         self._constant = constant
+        self._made_by = made_by
         self._numbers: dict[Any, int] = {}  # a signature's key -> its number
-        self._signatures: dict[Any, int] = {}  # variable of the outer graph -> the number of its signature
-        self._inside: dict[int, Any] = {}  # number of a signature found inside a node -> the node's operation
-        with_interior = [node for node in nodes if _interior(node) is not None]
-        if with_interior:
-            outer = {variable for node in nodes for variable in node.inputs if variable.owner is None}
-            reached = roots([variable for node in with_interior for variable in node.inputs])
-            users = dict.fromkeys(outer, 0)
-            for expression in named:
-                for root in roots([expression]):
-                    users[root] = users.get(root, 0) + 1
-            # The inputs of a step, of which somebody kept an expression, are not those of the graph: only their type
-            # counts. They are seen by no Scan from outside, and by no output but the one that was kept.
-            for root in outer:
-                if not isinstance(root, constant):
-                    inner = root not in reached and users[root] < 2
-                    self._signatures[root] = self._number(("placeholder", root.type) if inner else ("input", id(root)))
-            self._sign(nodes, self._signatures)
-            for node in with_interior:
-                self._look_inside(node, self._signatures, node.op)
+        self._fixed: dict[Any, str] = {}  # named expression -> why a copy of it cannot be replaced
+        self._wanted: dict[int, list[Any]] = {}  # number of a signature -> the named expressions that have it
+        self.within: dict[Any, Interior] = {}
+        with_interior = [node for node in nodes if _has_interior(node.op, made_by)]
+        if not with_interior:
+            return
+        signatures = self._outer_signatures(named, nodes, with_interior)
+        for expression in named:
+            if expression.owner is not None:
+                self._wanted.setdefault(signatures[expression], []).append(expression)
+        for node in with_interior:
+            self.within[node] = self._look_inside(node, signatures, set(), [])
+
+    def copies(self, node: Any) -> set[Any]:
+        """Return the named expressions of which copies stand within a node."""
+        return set(self.within[node].all_copies()) if node in self.within else set()
+
+    def in_order(self, nodes: list[Any]) -> list[Any]:
+        """Return the nodes so that each comes after what it needs and after the expressions it has copies of."""
+        after = {node: [copied.owner for copied in self.copies(node)] for node in self.within}
+        if not any(after.values()):
+            return nodes
+        return list(nodes_of([output for node in nodes for output in node.outputs[:1]], after))
 
     def check(self, expression: Any, names: list[str]) -> None:
-        """Raise if an expression that was changed outside stands within a node as well."""
-        operation = self._inside.get(self._signatures.get(expression, -1))
-        if operation is not None:
-            raise GraphError(
-                f"{names[0]!r} stands within {type(operation).__name__}, where a rebuild cannot reach it. Pass it to "
-                "the step as an argument (non_sequences), or change the graph while it is built, with modify_graph"
-            )
+        """Raise if an expression that was changed stands within a node where it cannot be replaced."""
+        if expression in self._fixed:
+            raise GraphError(f"{names[0]!r} stands within {self._fixed[expression]}")
 
-    def _look_inside(self, node: Any, outside: dict[Any, int], operation: Any) -> None:
-        interior = _interior(node)
-        if interior is None:
-            return
-        inner_inputs, inner_outputs, passed = interior
-        signatures = {variable: self._number(("placeholder", variable.type)) for variable in inner_inputs}
-        signatures.update({inner: self._of(outer, outside) for inner, outer in passed})
-        nodes = list(_nodes(inner_outputs))
+    def _outer_signatures(self, named: Iterable[Any], nodes: list[Any], with_interior: list[Any]) -> dict[Any, int]:
+        """Number the variables of the graph.
+
+        The inputs of a step, of which somebody kept an expression, are not those of the graph: only their type counts.
+        They are seen by no Scan from outside, and by no output but the one that was kept.
+        """
+        reached = roots([variable for node in with_interior for variable in node.inputs])
+        users: dict[Any, set[Any]] = {expression: {expression} for expression in named}  # of each, up to two
+        for node in reversed(nodes):
+            using = set().union(*(users.get(output, ()) for output in node.outputs))
+            for variable in node.inputs:
+                of_it = users.setdefault(variable, set())
+                of_it.update(list(using - of_it)[: max(0, 2 - len(of_it))])
+        signatures = {}
+        for root, using in users.items():
+            if root.owner is None and not isinstance(root, self._constant):
+                inner = root not in reached and len(using) < 2
+                signatures[root] = self._number(("placeholder", root.type) if inner else ("input", id(root)))
         self._sign(nodes, signatures)
-        for inner_node in nodes:
+        for expression in named:
+            self._of(expression, signatures)
+        return signatures
+
+    def _look_inside(
+        self, node: Any, outside: dict[Any, int], moving: Collection[Any], around: list[Interior]
+    ) -> Interior:
+        interior = Interior(node, self._made_by)
+        around = [*around, interior]
+        signatures = {variable: self._number(("placeholder", variable.type)) for variable in interior.inputs}
+        for inner, outer in (*interior.passed.items(), *interior.first.items()):
+            signatures[inner] = self._of(outer, outside)
+            if outer in moving:
+                interior.moving.add(inner)
+        self._sign(interior.nodes, signatures)
+        unpacked = self._unpacked(interior, node) if interior.first and interior.kind == "other" else {}
+        for inner_node in interior.nodes:
+            if not interior.moving.isdisjoint(inner_node.inputs):
+                interior.moving.update(inner_node.outputs)
             for variable in inner_node.outputs:
-                self._inside.setdefault(signatures[variable], operation)
-            self._look_inside(inner_node, signatures, operation)
+                self._compare(variable, signatures, around, unpacked)
+            if _has_interior(inner_node.op, self._made_by):
+                interior.within[inner_node] = self._look_inside(inner_node, signatures, interior.moving, around)
+        return interior
+
+    def _compare(
+        self, variable: Any, signatures: dict[Any, int], around: list[Interior], unpacked: dict[Any, set[Any]]
+    ) -> None:
+        """Note of which named expression an inner variable is a copy, and whether it can be replaced."""
+        originals = self._wanted.get(signatures[variable], [])
+        if unpacked:
+            everything = [expression for alike in self._wanted.values() for expression in alike]
+            originals = [e for e in everything if _solved_for(e, variable, unpacked)]
+        if not any(interior.thawed for interior in around):
+            originals = [expression for expression in originals if may_be_copy(expression, variable)]
+        rigid = [interior for interior in around if interior.kind == "other"]
+        for original in originals:
+            where = f"{type(around[-1].op).__name__}, "
+            if rigid:
+                where += f"where a rebuild cannot reach it. {rigid[0].remedy()}"
+            elif variable in around[-1].moving:
+                where += f"where it is another at every step and a rebuild cannot reach it. {around[-1].remedy()}"
+            elif len(originals) > 1:
+                where += f"or what is computed alike does, and a rebuild cannot tell which. {around[-1].remedy()}"
+            else:
+                around[-1].copies[variable] = original
+                continue
+            self._fixed.setdefault(original, where)
+
+    def _unpacked(self, interior: Interior, node: Any) -> dict[Any, set[Any]]:
+        """What a solver takes from its vector within, and the variables outside that it may stand for."""
+        outside = {variable for inner in nodes_of(node.inputs[:1]) for variable in (*inner.inputs, *inner.outputs)}
+        outside.update(node.inputs[:1])
+        taken = set(interior.inputs[:1])
+        for inner in interior.nodes:
+            if inner.inputs and inner.inputs[0] in taken and _name(inner.op) in UNPACKING:
+                taken.update(inner.outputs)
+        return {v: {o for o in outside if o.dtype == v.dtype and o.ndim == v.ndim} for v in taken}
 
     def _sign(self, nodes: list[Any], signatures: dict[Any, int]) -> None:
         for node in nodes:
@@ -83,32 +217,34 @@ class Interiors:
         return self._numbers.setdefault(key, len(self._numbers))
 
 
-def _interior(node: Any) -> tuple[list[Any], list[Any], list[tuple[Any, Any]]] | None:
-    """Inputs and outputs of the graph within a node, and which of the inputs stand for which of the node's own."""
-    operation = node.op
-    if not hasattr(operation, "inner_non_seqs"):  # an OpFromGraph has its inputs by name, and nothing is closed over
-        return None
-    prefix = "inner_" if hasattr(operation, "inner_inputs") else ""  # theano has none
-    inner_inputs, inner_outputs = (list(getattr(operation, prefix + name)) for name in ("inputs", "outputs"))
-    passed = list(zip(operation.inner_non_seqs(inner_inputs), operation.outer_non_seqs(node.inputs)))
-    if hasattr(operation, "inner_shared"):  # newer pytensor passes shared variables like the others
-        passed += zip(operation.inner_shared(inner_inputs), operation.outer_shared(node.inputs))
-    return inner_inputs, inner_outputs, passed
+def may_be_copy(original: Any, variable: Any) -> bool:
+    """Tell whether two expressions of one signature were made at one place of a program, as far as that is known.
+
+    A copy keeps where its original was made. PyTensor from 3.3 on does not keep it for what stands within nodes.
+    """
+    places = [getattr(v.tag, "trace", None) or [] for v in (original, variable)]
+    return not all(places) or any(place == other for place in places[0] for other in places[1])
 
 
 def roots(variables: list[Any]) -> set[Any]:
     """Return the variables without owner from which variables are computed."""
-    used = [variable for node in _nodes(variables) for variable in node.inputs]
+    used = [variable for node in nodes_of(variables) for variable in node.inputs]
     return {variable for variable in (*variables, *used) if variable.owner is None}
 
 
-def _nodes(variables: list[Any]) -> Iterator[Any]:
-    """The nodes from which variables are computed, each after those it needs, without recursion."""
+def nodes_of(variables: Iterable[Any], after: dict[Any, list[Any]] | None = None) -> Iterator[Any]:
+    """The nodes from which variables are computed, each after those it needs, without recursion.
+
+    `after` names further nodes that are to come before a node.
+    """
     done = set()
     waiting = [variable.owner for variable in variables if variable.owner is not None]
+    waiting.reverse()
     while waiting:
         node = waiting[-1]
         needed = [v.owner for v in node.inputs if v.owner is not None and v.owner not in done]
+        if after and node in after:
+            needed += [other for other in after[node] if other not in done]
         if node in done or not needed:
             waiting.pop()
             if node not in done:
@@ -116,6 +252,59 @@ def _nodes(variables: list[Any]) -> Iterator[Any]:
                 yield node
         else:
             waiting += needed
+
+
+def _has_interior(op: Any, made_by: str) -> bool:
+    if hasattr(op, "inner_non_seqs"):
+        return True
+    block = module(made_by, "compile.builders").OpFromGraph
+    if isinstance(op, block):  # the library's own are made of their inputs alone, and close over nothing
+        return type(op) is block or not type(op).__module__.startswith(f"{made_by}.")
+    return hasattr(op, "inner_inputs") and hasattr(op, "inner_outputs")
+
+
+def _inner_graph(op: Any) -> tuple[list[Any], list[Any], bool]:
+    graph: Any = getattr(op, "fgraph", None)
+    if hasattr(graph, "unfreeze"):  # frozen nodes cannot be made anew
+        graph = graph.unfreeze()
+        return list(graph.inputs), list(graph.outputs), True
+    # pytensor's and aesara's; theano's of an OpFromGraph; theano's of a Scan
+    prefix = next(prefix for prefix in ("inner_", "local_", "") if hasattr(op, prefix + "inputs"))
+    return list(getattr(op, prefix + "inputs")), list(getattr(op, prefix + "outputs")), False
+
+
+def _is_plain_block(op: Any, made_by: str) -> bool:
+    """Tell whether the graph of an OpFromGraph can stand in its place, gradients and all."""
+    own_gradient = not (getattr(op, "_lop_is_default", True) and getattr(op, "_rop_is_default", True))
+    for name in ("pullback_overrides", "pushforward_overrides"):
+        own_gradient = own_gradient or getattr(op, name, None) is not None
+    return type(op) is module(made_by, "compile.builders").OpFromGraph and not own_gradient
+
+
+def _solved_for(expression: Any, variable: Any, unpacked: dict[Any, set[Any]]) -> bool:
+    """Tell whether an inner variable is an expression computed from a solver's vector, in the place of its first."""
+    pairs, depends = [(expression, variable)], False
+    seen = set()
+    while pairs:
+        pair = pairs.pop()
+        if pair in seen:
+            continue
+        seen.add(pair)
+        outer, inner = pair
+        if outer in unpacked.get(inner, ()):
+            depends = True
+        elif outer.owner is None or inner.owner is None:
+            if inner in unpacked or outer.type != inner.type:
+                return False
+        elif outer.owner.op != inner.owner.op or outer.owner.outputs.index(outer) != inner.owner.outputs.index(inner):
+            return False
+        else:
+            pairs += zip(outer.owner.inputs, inner.owner.inputs)
+    return depends
+
+
+def _name(op: Any) -> str:
+    return type(getattr(op, "scalar_op", op)).__name__
 
 
 def _hashable(data: Any) -> Any:

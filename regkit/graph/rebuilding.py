@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from ..errors import GraphError
-from .interiors import Interiors
-from .libraries import common_library, library, module
+from .interiors import Interiors, nodes_of
+from .libraries import common_library, module
+from .remaking import of_the_type, remade
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from typing import Any
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Any, overload
 
     Modify = Callable[[dict[str, Any]], None]
 
 
-def rebuild(outputs: Mapping[str, Any], modify: Modify) -> dict[str, Any]:
+if TYPE_CHECKING:
+
+    @overload
+    def rebuild(outputs: Mapping[str, Any], modify: Modify) -> dict[str, Any]: ...
+    @overload
+    def rebuild(
+        outputs: Mapping[str, Any], modify: Modify, also: Sequence[Any]
+    ) -> tuple[dict[str, Any], tuple[Any, ...]]: ...
+
+
+def rebuild(outputs: Mapping[str, Any], modify: Modify, also: Sequence[Any] | None = None) -> Any:
     """Return the named expressions of a graph with changes applied to them from the inputs on.
 
     The graph is walked in topological order. Each node is built anew with its rebuilt inputs, so that a change is seen
@@ -27,41 +38,55 @@ def rebuild(outputs: Mapping[str, Any], modify: Modify) -> dict[str, Any]:
         Named expressions of one graph.
     modify : callable
         Called with a dict of the rebuilt expression by its name, for each; it may replace the expression, keeping its
-        dtype and number of dimensions, and add others under new names. Names of the same expression come in one call.
+        dtype and number of dimensions, and add others under new names. Names of the same expression come in one call
+        and stay one: they all become what the first of them that changes does.
+    also : sequence of expressions, optional
+        Further expressions, such as a loss, that are rebuilt along and that `modify` never sees.
 
     Returns
     -------
     dict of str to expression
         The same names, rebuilt, then the new ones that `modify` added.
+    tuple of expressions
+        Only if `also` is given: those, rebuilt, in their order.
 
     Raises
     ------
     GraphError
-        If the expressions are arrays, or of several libraries or graphs, if `modify` changes a dtype or a number of
-        dimensions or takes a name away, or if what it changes also stands within a Scan, where it cannot be replaced.
+        If the expressions are arrays, or of several libraries, if `modify` changes a dtype, a number of dimensions or
+        a known length, or takes a name away, if something is changed and the expressions are of several graphs, or if
+        what is changed also stands within a node where it cannot be replaced, such as the step of a Scan.
     """
-    made_by = common_library(outputs.items())
-    if made_by is None:
-        return {}
+    further = () if also is None else tuple(also)
+    made_by = common_library([*outputs.items(), *((f"also {i}", expression) for i, expression in enumerate(further))])
     if made_by == "numpy":
         raise GraphError("arrays have their value and no graph, so nothing can be rebuilt")
+    result = ({}, ()) if made_by is None else _rebuilt(outputs, modify, further, made_by)
+    return result[0] if also is None else result
+
+
+def _rebuilt(
+    outputs: Mapping[str, Any], modify: Modify, further: tuple[Any, ...], made_by: str
+) -> tuple[dict[str, Any], tuple[Any, ...]]:
     named: dict[Any, list[str]] = {}
     for name, expression in outputs.items():
         named.setdefault(expression, []).append(name)
-    basic = module(made_by, "graph.basic")
-    traversal = module(made_by, "graph.traversal" if made_by == "pytensor" else "graph.basic")
-    nodes = traversal.io_toposort([], list(named))
-    _check_one_graph(named, nodes, basic.Constant)
-    interiors = Interiors(named, nodes, basic.Constant)
+    constant = module(made_by, "graph.basic").Constant
+    nodes = list(nodes_of([*named, *further]))
+    interiors = Interiors(named, nodes, constant, made_by)
 
     rebuilt: dict[Any, Any] = {}
+    replaced: dict[Any, Any] = {}  # what `modify` changed itself
     added: dict[str, Any] = {}
 
     def visit(original: Any, expression: Any) -> None:
         if original in named:
             changed = _modified(expression, named[original], modify, outputs, added)
             if changed is not expression:
+                if not replaced:
+                    check_one_graph(named, nodes, constant)
                 interiors.check(original, named[original])
+                replaced[original] = changed
             expression = changed
         if expression is not original:
             rebuilt[original] = expression
@@ -69,45 +94,72 @@ def rebuild(outputs: Mapping[str, Any], modify: Modify) -> dict[str, Any]:
     for expression in named:
         if expression.owner is None:
             visit(expression, expression)
-    for node in nodes:
+    for node in interiors.in_order(nodes):
         inputs = [rebuilt.get(variable, variable) for variable in node.inputs]
-        changed = any(new is not old for new, old in zip(inputs, node.inputs))
-        new_node = node.clone_with_new_inputs(inputs, strict=False) if changed else node
-        for original, expression in zip(node.outputs, new_node.outputs):
+        if any(original in replaced for original in interiors.copies(node)):
+            made = remade(node, interiors.within[node], inputs, replaced)
+        elif any(new is not old for new, old in zip(inputs, node.inputs)):
+            made = node.clone_with_new_inputs(inputs, strict=False).outputs
+        else:
+            made = node.outputs
+        for original, expression in zip(node.outputs, made):
             visit(original, expression)
-    return {**{name: rebuilt.get(expression, expression) for name, expression in outputs.items()}, **added}
+    return (
+        {**{name: rebuilt.get(expression, expression) for name, expression in outputs.items()}, **added},
+        tuple(rebuilt.get(expression, expression) for expression in further),
+    )
+
+
+class OneExpression(dict):  # type: ignore[type-arg]  # subscripted it needs Python 3.9 and a name at run time
+    """The names of one expression, as `modify` gets them: what it makes of one of them is what all of them are.
+
+    Each regularizer sees and changes the names as in any dict; after it, `agree` makes them one expression again.
+    """
+
+    def __init__(self, names: Iterable[str], expression: Any) -> None:
+        super().__init__(dict.fromkeys(names, expression))
+        self.expression = expression
+        self._names = list(self)
+
+    def agree(self) -> None:
+        """Make all names what the first changed one became."""
+        changed = [self[name] for name in self._names if name in self and self[name] is not self.expression]
+        if changed:
+            self.expression = changed[0]
+            self.update({name: changed[0] for name in self._names if name in self})
 
 
 def _modified(
     expression: Any, names: list[str], modify: Modify, outputs: Mapping[str, Any], added: dict[str, Any]
 ) -> Any:
     """Run `modify` on one expression under all its names; return what it is now and collect what was added."""
-    current = dict.fromkeys(names, expression)
+    current = OneExpression(names, expression)
     modify(current)
     common_library([("the graph", expression), *current.items()])
-    results: list[Any] = []
     for name in names:
         if name not in current:
             raise GraphError(f"{name!r} was taken away. A changed output keeps its name")
-        result = current.pop(name)
+    current.agree()
+    for name in current:
+        if name not in names and (name in outputs or name in added):
+            raise GraphError(f"the new name {name!r} is taken already")
+    result = current.expression
+    if result is not expression:
         if (result.dtype, result.ndim) != (expression.dtype, expression.ndim):
             raise GraphError(
-                f"{name!r} was changed from {expression.type} to {result.type}; it keeps its dtype and dimensions"
+                f"{names[0]!r} was changed from {expression.type} to {result.type}; it keeps its dtype and dimensions"
             )
-        if library(result) == "theano" and result.broadcastable != expression.broadcastable:
-            result = module("theano", "tensor").patternbroadcast(result, expression.broadcastable)
-        if result is not expression and all(result is not other for other in results):
-            results.append(result)
-    if len(results) > 1:
-        raise GraphError(f"{', '.join(map(repr, names))} are one expression, and were changed into different ones")
-    for name in current:
-        if name in outputs or name in added:
-            raise GraphError(f"the new name {name!r} is taken already")
-    added.update(current)
-    return results[0] if results else expression
+        try:
+            result = of_the_type(result, expression)
+        except ValueError:
+            raise GraphError(
+                f"{names[0]!r} was changed from {expression.type} to {result.type}; it keeps its shape"
+            ) from None
+    added.update({name: kept for name, kept in current.items() if name not in names})
+    return result
 
 
-def _check_one_graph(named: Mapping[Any, list[str]], nodes: list[Any], constant: type) -> None:
+def check_one_graph(named: Mapping[Any, list[str]], nodes: list[Any], constant: type) -> None:
     """Raise for an expression that has no input in common with the others, directly or through yet others."""
     if len(named) < 2:
         return

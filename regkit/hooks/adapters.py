@@ -8,6 +8,7 @@ import pluggy
 
 from ..errors import GraphError, HookSignatureError, NoMatchError, RegkitError, prefixed
 from ..graph.random import Drawing
+from ..graph.rebuilding import OneExpression
 from ..matching import globs_of, matches
 from ..regularizer import Regularizer
 from .signatures import implemented
@@ -53,6 +54,8 @@ class Adapter:
             problem = f"took {missing[0]!r} away. A changed output keeps its name"
         if problem:
             raise GraphError(f"{self.name}: modify_graph of {type(self.regularizer).__name__} {problem}")
+        if isinstance(outputs, OneExpression):
+            outputs.agree()
         return self, Modified(matched, {name: outputs.pop(name) for name in list(outputs) if name not in names}, None)
 
     def loss(self, layers: Sequence[Any], outputs: MutableMapping[str, Any]) -> tuple[Adapter, Any]:
