@@ -126,7 +126,7 @@ class Reading:
         if self._installed is None:
             from .claims import Installed
 
-            distributions = [distribution for _, here in self.places for distribution in here]
+            distributions = dict.fromkeys(distribution for _, here in self.places for distribution in here)
             self._installed = Installed(self._files, distributions, entries)
         return self._installed
 
