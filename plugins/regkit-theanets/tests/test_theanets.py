@@ -88,6 +88,11 @@ ALIASES = {
     "weight_decay": dict(weight=0.1, pattern="out.w"),
     "elastic_net": 0.1,
     "group_lasso": 0.1,
+    "hidden_l2": 0.1,
+    "hidden_hoyer": 0.1,
+    "hidden_variation": 0.1,
+    "hidden_kl": 0.1,
+    "hidden_decorrelation": 0.1,
     "noise": {"hid[12]:out": 0.1, "in:out": 0.01},
     "input_noise": 0.1,
     "hidden_noise": 0.1,
@@ -315,6 +320,22 @@ def test_a_default_reduction_is_for_those_that_accept_it(installed):
         assert np.isfinite(loss_value(net, group_lasso=0.1))
 
 
+def test_a_class_with_a_required_argument_gets_the_default_reduction_too(net):
+    class Power(regkit.Regularizer):
+        def __init__(self, exponent, pattern=None, weight=0.0, reduction="sum"):
+            super().__init__(pattern, weight)
+            self.exponent = exponent
+            self.reduction = self.checked_choice("reduction", reduction, self.REDUCTIONS)
+
+        def loss(self, outputs):
+            return regkit.graph.reduced_sum(abs(outputs["hid1:out"]) ** self.exponent, self.reduction)
+
+    regkit.register(Power, "power")
+    expected = np.mean(outputs_of(net)["hid1:out"].astype("float64") ** 2)
+    added = loss_value(net, power=dict(weight=1, exponent=2)) - loss_value(net)
+    assert added == pytest.approx(expected, rel=1e-9 if FLOAT == "float64" else 1e-4)
+
+
 def test_a_reduction_that_there_is_not_is_refused():
     with pytest.raises(regkit.OptionError, match="install got reduction='max'; accepted: 'mean', 'sum', 'batch', None"):
         regkit_theanets.install("max")
@@ -436,7 +457,7 @@ def test_after_uninstalling_theanets_is_as_it_was():
 @pytest.mark.parametrize(
     ("missing", "said"),
     [
-        ("theanets", "ImportError: theanets is not installed. What works: Python 3.9 with theano-pymc==1.1.2"),
+        ("theanets", "ImportError: theanets is not installed. What works: Python 3.9 with pip install 'regkit-core[theano]'"),
         ("downhill", "ImportError: theanets needs 'downhill', which is not installed. What works: "),
         ("theano", "ImportError: theanets needs theano-pymc, which cannot be imported: "),
     ],

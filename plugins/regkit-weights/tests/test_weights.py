@@ -103,13 +103,24 @@ def test_a_pattern_that_matches_nothing_names_the_parameters():
         (lambda: GroupLasso(axis=2), "GroupLasso got axis=2; accepted: 0, 1"),
         (lambda: GroupLasso(axis=1.0), "GroupLasso got axis=1.0; accepted: 0, 1"),
         (lambda: GroupLasso(axis=True), "GroupLasso got axis=True; accepted: 0, 1"),
-        (lambda: ElasticNet(l1_ratio=1.5), "ElasticNet got l1_ratio=1.5; accepted: from 0 to 1"),
+        (lambda: ElasticNet(l1_ratio=1.5), "ElasticNet got l1_ratio=1.5; accepted: a finite real number from 0 to 1"),
     ],
 )
 def test_an_option_that_is_none_is_refused(make, message):
     with pytest.raises(regkit.OptionError) as error:
         make()
     assert str(error.value) == message
+
+
+def test_a_ratio_of_numpys_floats_is_one_of_pythons():
+    assert type(ElasticNet(l1_ratio=np.float32(0.5)).l1_ratio) is float
+
+
+def test_parameters_without_a_name_count_beside_named_ones_and_are_named_by_their_place():
+    unnamed = np.array([[10.0, 10.0]])
+    layers = [regkit.Layer("hid1:out", [param("hid1.w", [[1.0, 1.0], [1.0, 1.0]]), unnamed])]
+    assert WeightL2(reduction="sum").loss(layers) == (4 + 200) / 2
+    assert WeightL2("hid1:out.param1").loss(layers) == 200
 
 
 def test_an_axis_of_numpys_integers_is_one_of_pythons_so_that_a_config_can_hold_it():

@@ -12,15 +12,13 @@ if TYPE_CHECKING:
 __all__ = ["RecurrentNorm", "RecurrentState"]
 __version__ = "0.1.0"
 
-REDUCTIONS = ("sum", "mean", "batch")
-
 
 class RecurrentPenalty(regkit.Regularizer):
     """What both have in common: outputs with time on axis 1, a mean over time and over outputs."""
 
     def __init__(self, pattern: str | Sequence[str] | None = None, weight: Any = 0.0, reduction: str = "sum") -> None:
         super().__init__(pattern, weight)
-        self.reduction = self.checked_choice("reduction", reduction, REDUCTIONS)
+        self.reduction = self.checked_choice("reduction", reduction, self.REDUCTIONS)
 
     def loss(self, layers: Sequence[Any], outputs: Mapping[str, Any]) -> Any:
         """Return the penalty, a scalar, of all outputs of a graph.

@@ -209,11 +209,9 @@ def _arguments(alias: str) -> list[str]:
     import inspect
 
     try:
-        # an alias with no options builds its class, if it can be found, or says why not
-        (regularizer,) = regkit.build({alias: 0})
+        return list(inspect.signature(regkit.load(alias)).parameters)
     except regkit.RegkitError:
         return []
-    return list(inspect.signature(type(regularizer)).parameters)
 
 
 def _output_name(layer: Any) -> str:

@@ -12,15 +12,13 @@ if TYPE_CHECKING:
 __all__ = ["ElasticNet", "GroupLasso", "WeightL1", "WeightL2"]
 __version__ = "0.1.0"
 
-REDUCTIONS = ("sum", "mean", "batch")
-
 
 class WeightPenalty(regkit.Regularizer):
     """What the penalties of parameters have in common: which are chosen, and the mean over them."""
 
     def __init__(self, pattern: str | Sequence[str] | None = None, weight: Any = 0.0, reduction: str = "sum") -> None:
         super().__init__(pattern, weight)
-        self.reduction = self.checked_choice("reduction", reduction, REDUCTIONS)
+        self.reduction = self.checked_choice("reduction", reduction, self.REDUCTIONS)
 
     def loss(self, layers: Sequence[Any]) -> Any:
         r"""Return the penalty :math:`\frac{1}{|\Omega|} \sum_{i \in \Omega} p(W_i)`, a scalar.
@@ -217,9 +215,7 @@ class ElasticNet(WeightPenalty):
         reduction: str = "sum",
     ) -> None:
         super().__init__(pattern, weight, reduction)
-        if isinstance(l1_ratio, bool) or not isinstance(l1_ratio, (int, float)) or not 0 <= l1_ratio <= 1:
-            raise regkit.OptionError(f"{type(self).__name__} got l1_ratio={l1_ratio!r}; accepted: from 0 to 1")
-        self.l1_ratio = l1_ratio
+        self.l1_ratio = self.checked_number("l1_ratio", l1_ratio, high=1)
 
     def _penalty(self, name: str, w: Any) -> Any:
         share, rest = (regkit.graph.cast(ratio, str(w.dtype)) for ratio in (self.l1_ratio, (1 - self.l1_ratio) / 2))
