@@ -131,7 +131,7 @@ def _test_strangers(session: nox.Session, lane: Lane) -> None:
     _pytest(session, lane, "-q", "--doctest-glob=*.md", str(THIRD_PARTY))
     _pytest(session, lane, "-q", "--doctest-glob=*.md", str(new))
     session.run("regkit", "check", "acme_tv", env=environment)
-    session.run("regkit", "check", "hidden_kl", "--activation", "sigmoid", env=environment)
+    session.run("regkit", "check", "acme_kl", "--activation", "sigmoid", env=environment)
     session.run("regkit", "list", "--check", env=environment)
     session.run("pip", "uninstall", "-q", "-y", *STRANGERS, silent=True)
 

@@ -20,9 +20,9 @@ def twin(regularizer, layers, outputs):
     return np.mean([sum(kl(regularizer.rho, mean) for mean in unit.mean(axis=0)) for unit in units])
 
 
-test_promises = regkit.testing.pytest_checks("hidden_kl", twin=twin, network=regkit.testing.Network("sigmoid"))
+test_promises = regkit.testing.pytest_checks("acme_kl", twin=twin, network=regkit.testing.Network("sigmoid"))
 test_promises_in_time = regkit.testing.pytest_checks(
-    "hidden_kl", twin=twin, network=regkit.testing.Network("sigmoid", axes=3), options={"rho": 0.2}
+    "acme_kl", twin=twin, network=regkit.testing.Network("sigmoid", axes=3), options={"rho": 0.2}
 )
 
 
@@ -33,8 +33,8 @@ def test_units_at_their_target_cost_nothing_and_others_what_the_formula_says():
 
 
 def test_it_is_built_from_its_alias_like_any_other():
-    regs = regkit.build(hidden_kl=dict(weight=3, rho=0.1, pattern="hid1"))
-    assert repr(regs) == "build(hidden_kl=dict(weight=3, pattern='hid1', rho=0.1))"
+    regs = regkit.build(acme_kl=dict(weight=3, rho=0.1, pattern="hid1"))
+    assert repr(regs) == "build(acme_kl=dict(weight=3, pattern='hid1', rho=0.1))"
 
 
 @pytest.mark.parametrize("rho", [0, 1, 0.0, 1.0, -0.1, "0.1", None, True])

@@ -457,7 +457,10 @@ def test_after_uninstalling_theanets_is_as_it_was():
 @pytest.mark.parametrize(
     ("missing", "said"),
     [
-        ("theanets", "ImportError: theanets is not installed. What works: Python 3.9 with pip install 'regkit-core[theano]'"),
+        (
+            "theanets",
+            "ImportError: theanets is not installed. What works: Python 3.9 with pip install 'regkit-core[theano]'",
+        ),
         ("downhill", "ImportError: theanets needs 'downhill', which is not installed. What works: "),
         ("theano", "ImportError: theanets needs theano-pymc, which cannot be imported: "),
     ],

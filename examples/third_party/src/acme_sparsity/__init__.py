@@ -1,4 +1,4 @@
-"""KL sparsity of hidden units, as a regkit regularizer: alias ``hidden_kl``."""
+"""KL sparsity of hidden units, as a regkit regularizer: alias ``acme_kl``."""
 
 import regkit
 
