@@ -1,7 +1,8 @@
 """A schedule for a regularizer: ``hidden_sparsity`` rises from 0 while a network trains, compiled once.
 
-The weight is a shared variable. Setting it changes the next step, with no other compilation; `terms` shows the raw and
-the weighted penalty as they go. It runs on any graph library that regkit supports::
+The weight is a `regkit.Live`, and a schedule is any function of the step. Setting it changes the next step, with no
+other compilation; `terms` shows the raw and the weighted penalty as they go. It runs on any graph library that regkit
+supports::
 
     python examples/annealed_sparsity.py
 """
@@ -47,17 +48,22 @@ def main() -> None:
         for name, size in (("hid1.w", LAYERS[:2]), ("out.w", LAYERS[1:]))
     )
 
-    weight = library.shared(0.0, name="weight")
+    weight = regkit.Live(0)
     regs = regkit.build(hidden_sparsity=dict(weight=weight, reduction="batch"))
-    layers = [regkit.Layer("in:out"), regkit.Layer("hid1:out", [encoder]), regkit.Layer("out:out", [decoder])]
     hidden = tt.maximum(x.dot(encoder), 0)
     # Rows of unit norm, or the penalty would be cheated by small activations under a large decoder.
     rows = decoder / tt.sqrt((decoder**2).sum(axis=1, keepdims=True))
-    outputs = {"in:out": x, "hid1:out": hidden, "out:out": hidden.dot(rows)}
+    out = hidden.dot(rows)
+    layers = [
+        regkit.Layer("in", outputs={"in": x}, role="input"),
+        regkit.Layer("hid1", [encoder], {"hid1": hidden}, role="hidden"),
+        regkit.Layer("out", [decoder], {"out": out}, role="output"),
+    ]
+    regularized = regs.regularize(layers)
 
-    error = ((outputs["out:out"] - x) ** 2).sum(axis=1).mean()
-    (term,) = regs.terms(layers, outputs)
-    gradients = tt.grad(error + regs.loss(layers, outputs), [encoder, decoder])
+    error = ((out - x) ** 2).sum(axis=1).mean()
+    (term,) = regularized.terms
+    gradients = tt.grad(error + regularized.loss, [encoder, decoder])
     updates = [(param, param - RATE * gradient) for param, gradient in zip([encoder, decoder], gradients)]
     began = time.perf_counter()
     step = library.function([], [error, term.penalty, term.weighted, hidden.mean()], updates=updates)
@@ -67,10 +73,10 @@ def main() -> None:
         step()
     print("epoch  weight  error   penalty  weighted  mean activation")
     for epoch in range(options.epochs + 1):
-        weight.set_value(options.weight * epoch / options.epochs)
+        weight.set(options.weight * epoch / options.epochs)
         values = [float(value) for value in step()]
         if epoch % (options.epochs // 10) == 0:
-            print(f"{epoch:>5}  {float(weight.get_value()):<6.3g}  {values[0]:<6.3f}  {values[1]:<7.3f}  ", end="")
+            print(f"{epoch:>5}  {weight.value:<6.3g}  {values[0]:<6.3f}  {values[1]:<7.3f}  ", end="")
             print(f"{values[2]:<8.3f}  {values[3]:.4f}")
 
 

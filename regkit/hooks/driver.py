@@ -73,24 +73,18 @@ class Driver:
         return weigh(penalties, made_by, outputs)
 
     def apply(
-        self, outputs: Mapping[str, Any], layers: Sequence[Any], also: Sequence[Any] | None = None
+        self, outputs: Mapping[str, Any], layers: Sequence[Any], also: Sequence[Any] = ()
     ) -> tuple[dict[str, Any], tuple[Any, ...]]:
-        """Run the hook `modify_graph` on a finished graph."""
+        """Run the hook `modify_graph` on a finished graph, and rebuild further expressions along."""
         check_outputs(outputs)
         check_layers(layers)
         seen_of: list[tuple[list[str], dict[str, Seen]]] = []
 
-        def modify(current: dict[Any, Any]) -> None:
-            along = {name: current.pop(name) for name in list(current) if not isinstance(name, str)}
-            if current:
-                seen = self._modified(current, layers)
-                seen_of.append((list(current), seen))
-                along = dict.fromkeys(along, next(iter(current.values())))
-            current.update(along)
+        def modify(current: dict[str, Any]) -> None:
+            names = list(current)
+            seen_of.append((names, self._modified(current, layers)))
 
-        every: dict[Any, Any] = {**outputs, **dict(enumerate(also or ()))}
-        rebuilt: dict[Any, Any] = rebuild(every, modify)
-        along = tuple(rebuilt.pop(position) for position in range(len(also or ())))
+        rebuilt, along = rebuild(outputs, modify, also)
         for names, seen in seen_of:
             for member, its in seen.items():
                 remember(self._members[member].seen, {name: rebuilt[name] for name in names}, its)
