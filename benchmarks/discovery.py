@@ -93,7 +93,7 @@ WITHOUT_REGKIT = {
     "\nimport regkit\n": "\n",
     "class HiddenL1(regkit.Regularizer):": "class HiddenL1:",
     "super().__init__(pattern, weight)": "self.pattern, self.weight = pattern, weight",
-    'self.checked_choice("reduction", reduction, REDUCTIONS)': "reduction",
+    'self.checked_choice("reduction", reduction, self.REDUCTIONS)': "reduction",
 }
 
 

@@ -18,7 +18,7 @@ What cannot be said so is here. Each function looks at the expression it is give
 | `rebuild` | changes named expressions of a finished graph, and everything that depends on them |
 """
 
-from .arithmetic import REDUCTIONS, as_float, cast, gradient, held, jacobian, mean, reduced_sum, total, widened
+from .arithmetic import as_float, cast, gradient, held, jacobian, mean, reduced_sum, total, widened
 from .libraries import LIBRARIES, functions, library
 from .random import RandomStream, random_stream
 from .rebuilding import rebuild
@@ -26,7 +26,6 @@ from .weights import weight
 
 __all__ = [
     "LIBRARIES",
-    "REDUCTIONS",
     "RandomStream",
     "as_float",
     "cast",

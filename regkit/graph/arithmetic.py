@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..errors import GraphError, OptionError
+from ..regularizer import Regularizer
 from .libraries import common_library, float_x, is_symbolic, library, module
 
 TYPE_CHECKING = False
@@ -13,9 +14,6 @@ if TYPE_CHECKING:
 #: Up to this many terms are added plainly; more go through `_chunked`.
 PLAIN = 16
 CHUNK = 32
-
-#: What a sum over an array may be divided by: nothing, the number of elements, the number of examples.
-REDUCTIONS = ("sum", "mean", "batch")
 
 
 def cast(value: Any, dtype: str) -> Any:
@@ -201,8 +199,9 @@ def reduced_sum(elements: Any, reduction: str = "sum", name: str = "the array") 
     >>> print(regkit.graph.reduced_sum(numpy.array([[1.0, 2.0], [0.0, 3.0]]), "batch"))
     3.0
     """
-    if reduction not in REDUCTIONS:
-        raise OptionError(f"reduced_sum got reduction={reduction!r}; accepted: {', '.join(map(repr, REDUCTIONS))}")
+    if reduction not in Regularizer.REDUCTIONS:
+        accepted = ", ".join(map(repr, Regularizer.REDUCTIONS))
+        raise OptionError(f"reduced_sum got reduction={reduction!r}; accepted: {accepted}")
     elements = widened(elements)
     result = elements.sum()
     if reduction != "sum":

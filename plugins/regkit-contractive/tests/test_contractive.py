@@ -158,6 +158,13 @@ def test_without_layers_or_wrt_there_is_no_input(lib):
         Contractive("hid").loss([], {"in": x, "hid": 2 * x})
 
 
+def test_the_layer_whose_role_is_input_is_differentiated_by(lib):
+    x = lib.tensor("x")
+    layers = [regkit.Layer("hid", role="hidden"), regkit.Layer("in", role="input")]
+    penalty = Contractive("hid").loss(layers, {"hid": 2 * x, "in": x})
+    assert lib.evaluate(penalty, x=np.ones((1, 3))) == 12
+
+
 @pytest.mark.parametrize("wrt", [[], 3, [1], {"in": 1}])
 def test_a_wrt_that_is_no_glob_is_refused(wrt):
     with pytest.raises(regkit.OptionError, match="Contractive got wrt="):

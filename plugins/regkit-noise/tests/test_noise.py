@@ -151,6 +151,48 @@ def test_a_live_standard_deviation_changes_without_compiling_again(lib):
     assert (function(np.zeros((50, 50))) == 0).all()
 
 
+@pytest.mark.parametrize("kind", ["shared", "computed", "Live"])
+def test_arrays_are_changed_with_the_present_value_of_a_live_weight(lib, kind):
+    def weight(value):
+        shared = lib.shared(np.asarray(value))
+        return {"shared": shared, "computed": shared + 0, "Live": regkit.Live(value)}[kind]
+
+    for alias, deviation in (("noise", 0.5), ("dropout", 1)):  # of values 0 and 2 with p = 0.5: 1
+        of_layer = {"z": np.ones((100, 100), "float32")}
+        regkit.build({alias: dict(weight=weight(0.5), pattern="z")}).modify_graph(of_layer)
+        assert of_layer["z"].std() == pytest.approx(deviation, rel=0.05)
+        assert of_layer["z"].dtype == "float32"
+
+
+@pytest.mark.parametrize("alias", ["noise", "dropout"])
+def test_a_live_weight_changes_graphs_without_compiling_again(lib, alias):
+    weight, z = regkit.Live(0.5), lib.tensor("z", "float32")
+    outputs = {"z": z}
+    regkit.build({alias: dict(weight=weight, pattern="z")}).modify_graph(outputs)
+    assert outputs["z"].dtype == "float32"
+    function = lib.function([z], outputs["z"])
+    ones = np.ones((100, 100), "float32")
+    assert function(ones).std() == pytest.approx({"noise": 0.5, "dropout": 1}[alias], rel=0.05)
+    weight.set(0.2)  # of values 0 and 1.25 with p = 0.2: 0.5
+    assert function(ones).std() == pytest.approx({"noise": 0.2, "dropout": 0.5}[alias], rel=0.05)
+
+
+def test_a_live_weight_of_dropout_stays_below_1():
+    weight = regkit.Live(0.5)
+    regkit.build(dropout=weight)
+    with pytest.raises(regkit.OptionError, match="Dropout"):
+        weight.set(1)
+    assert weight.value == 0.5
+
+
+def test_roles_tell_which_layers_are_hidden():
+    layers = [regkit.Layer("a", role="hidden"), regkit.Layer("b", role="input"), regkit.Layer("c", role="output")]
+    regs = regkit.build(hidden_noise=1.0)
+    outputs = {name: np.zeros(9) for name in "abc"}
+    regs.modify_graph(outputs, layers)
+    assert [name for name in outputs if name.endswith("-prenoise")] == ["a-prenoise"]
+
+
 def test_a_weight_of_zero_changes_nothing():
     outputs = {name: np.ones(3) for name in PLACES[""]}
     with pytest.warns(UserWarning, match="its weight is 0 and it has no effect"):
@@ -171,7 +213,7 @@ def test_hidden_noise_of_a_network_without_hidden_layers_is_an_error():
 
 @pytest.mark.parametrize("weight", [1, 1.0, 2.5])
 def test_dropout_of_everything_is_refused(weight):
-    with pytest.raises(regkit.OptionError, match=f"Dropout got weight={weight}; accepted: a probability of at least 0"):
+    with pytest.raises(regkit.OptionError, match=f"Dropout got weight={weight}; accepted: .* at least 0 and below 1"):
         regkit.build(dropout=weight)
 
 

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 __all__ = ["Contractive"]
 __version__ = "0.1.0"
 
-REDUCTIONS = ("sum", "mean", "batch")
-
 
 class Contractive(regkit.Regularizer):
     r"""Penalize the derivatives of hidden outputs by the input.
@@ -81,14 +79,8 @@ class Contractive(regkit.Regularizer):
         reduction: str = "sum",
     ) -> None:
         super().__init__(pattern, weight)
-        if wrt is not None and not isinstance(wrt, str):
-            if not isinstance(wrt, (list, tuple)) or not wrt or not all(isinstance(glob, str) for glob in wrt):
-                raise regkit.OptionError(
-                    f"{type(self).__name__} got wrt={wrt!r}; accepted: None, a glob, or a list of one or more globs"
-                )
-            wrt = tuple(wrt)
-        self.wrt = wrt
-        self.reduction = self.checked_choice("reduction", reduction, REDUCTIONS)
+        self.wrt = self.checked_pattern("wrt", wrt)
+        self.reduction = self.checked_choice("reduction", reduction, self.REDUCTIONS)
 
     def loss(self, layers: Sequence[Any], outputs: Mapping[str, Any]) -> Any:
         """Return the penalty, a scalar, of all outputs of a graph.
@@ -120,7 +112,8 @@ class Contractive(regkit.Regularizer):
                 return regkit.select_outputs(outputs, self.wrt)
             except regkit.NoMatchError as error:
                 raise regkit.NoMatchError(f"wrt: {error}") from None
-        first = layers[0].output_name if layers else None
+        inputs = [layer.output_name for layer in regkit.select_layers(layers, "input")]
+        first = inputs[0] if inputs else None
         if first not in outputs:
             raise regkit.NoMatchError(
                 f"the output of the first layer, {first!r}, is not among the outputs: {', '.join(outputs)}. Pass wrt"

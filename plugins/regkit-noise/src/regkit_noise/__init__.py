@@ -66,7 +66,8 @@ class RandomChange(regkit.Regularizer):
             raise regkit.GraphError(
                 f"{type(self).__name__} has no pattern, and no layers were given to tell which outputs are meant"
             )
-        meant = [layer.output_name for layer in _layers_of(self._role, layers)]
+        of_role = layers if self._role is None else regkit.select_layers(layers, self._role)
+        meant = [layer.output_name for layer in of_role]
         selected = [(name, z) for name, z in outputs.items() if name in meant]
         if not selected:
             if not meant:
@@ -76,12 +77,6 @@ class RandomChange(regkit.Regularizer):
 
     def _changed(self, z: Any, stream: Any) -> Any:
         raise NotImplementedError
-
-
-def _layers_of(role: str | None, layers: Sequence[Any]) -> Sequence[Any]:
-    """The layers of a role by their position."""
-    places = {None: slice(None), "input": slice(None, 1), "hidden": slice(1, -1), "output": slice(-1, None)}
-    return layers[places[role]]
 
 
 class GaussianNoise(RandomChange):
@@ -98,7 +93,7 @@ class GaussianNoise(RandomChange):
     ----------
     pattern : str or sequence of str, optional
         Case-sensitive glob, or several, for names of outputs. By default the main output of every layer.
-    weight : real number or scalar of a graph library, default 0
+    weight : real number, `regkit.Live`, or scalar of a graph library, default 0
         Standard deviation of the noise, in units of the output. At 0 nothing is changed.
     seed : int, default 13
         Of the draws. Two outputs, two members of a set, and two graphs, or steps of a loop over arrays, that one set
@@ -128,7 +123,7 @@ class GaussianNoise(RandomChange):
     suffix = "-prenoise"
 
     def _changed(self, z: Any, stream: Any) -> Any:
-        return z + regkit.graph.cast(self.weight, str(z.dtype)) * stream.normal(z)
+        return z + regkit.graph.weight(self, z) * stream.normal(z)
 
 
 class Dropout(RandomChange):
@@ -148,7 +143,7 @@ class Dropout(RandomChange):
     ----------
     pattern : str or sequence of str, optional
         Case-sensitive glob, or several, for names of outputs. By default the main output of every layer.
-    weight : real number or scalar of a graph library, default 0
+    weight : real number, `regkit.Live`, or scalar of a graph library, default 0
         Probability of dropping an element, from 0 to below 1, dimensionless. At 0 nothing is changed.
     seed : int, default 13
         Of the draws. Two outputs, two members of a set, and two graphs, or steps of a loop over arrays, that one set
@@ -177,16 +172,12 @@ class Dropout(RandomChange):
 
     suffix = "-predrop"
 
-    def __init__(self, pattern: str | Sequence[str] | None = None, weight: Any = 0.0, seed: int = 13) -> None:
-        super().__init__(pattern, weight, seed)
-        if isinstance(self.weight, (int, float)) and self.weight >= 1:
-            raise regkit.OptionError(
-                f"{type(self).__name__} got weight={weight!r}; accepted: a probability of at least 0 and below 1"
-            )
+    weight_below = 1
 
     def _changed(self, z: Any, stream: Any) -> Any:
-        keep = regkit.graph.cast(1 - self.weight, str(z.dtype))
-        return z * stream.bernoulli(z, 1 - self.weight) / keep
+        weight = regkit.graph.weight(self, z)
+        keep = regkit.graph.cast(1, str(z.dtype)) - weight
+        return z * stream.bernoulli(z, keep) / keep
 
 
 class InputNoise(GaussianNoise):
@@ -196,7 +187,7 @@ class InputNoise(GaussianNoise):
     ----------
     pattern : str or sequence of str, optional
         Case-sensitive glob, or several, for names of outputs. By default the main output of the first layer.
-    weight : real number or scalar of a graph library, default 0
+    weight : real number, `regkit.Live`, or scalar of a graph library, default 0
         Standard deviation of the noise. At 0 nothing is changed.
     seed : int, default 13
         Of the draws, as that of `GaussianNoise`.
@@ -231,7 +222,7 @@ class HiddenNoise(GaussianNoise):
     ----------
     pattern : str or sequence of str, optional
         Case-sensitive glob, or several, for names of outputs. By default the main output of every hidden layer.
-    weight : real number or scalar of a graph library, default 0
+    weight : real number, `regkit.Live`, or scalar of a graph library, default 0
         Standard deviation of the noise. At 0 nothing is changed.
     seed : int, default 13
         Of the draws, as that of `GaussianNoise`.
@@ -266,7 +257,7 @@ class OutputNoise(GaussianNoise):
     ----------
     pattern : str or sequence of str, optional
         Case-sensitive glob, or several, for names of outputs. By default the main output of the last layer.
-    weight : real number or scalar of a graph library, default 0
+    weight : real number, `regkit.Live`, or scalar of a graph library, default 0
         Standard deviation of the noise. At 0 nothing is changed.
     seed : int, default 13
         Of the draws, as that of `GaussianNoise`.
@@ -301,7 +292,7 @@ class InputDropout(Dropout):
     ----------
     pattern : str or sequence of str, optional
         Case-sensitive glob, or several, for names of outputs. By default the main output of the first layer.
-    weight : real number or scalar of a graph library, default 0
+    weight : real number, `regkit.Live`, or scalar of a graph library, default 0
         Probability of dropping an element, below 1. At 0 nothing is changed.
     seed : int, default 13
         Of the draws, as that of `Dropout`.
@@ -336,7 +327,7 @@ class HiddenDropout(Dropout):
     ----------
     pattern : str or sequence of str, optional
         Case-sensitive glob, or several, for names of outputs. By default the main output of every hidden layer.
-    weight : real number or scalar of a graph library, default 0
+    weight : real number, `regkit.Live`, or scalar of a graph library, default 0
         Probability of dropping an element, below 1. At 0 nothing is changed.
     seed : int, default 13
         Of the draws, as that of `Dropout`.
@@ -371,7 +362,7 @@ class OutputDropout(Dropout):
     ----------
     pattern : str or sequence of str, optional
         Case-sensitive glob, or several, for names of outputs. By default the main output of the last layer.
-    weight : real number or scalar of a graph library, default 0
+    weight : real number, `regkit.Live`, or scalar of a graph library, default 0
         Probability of dropping an element, below 1. At 0 nothing is changed.
     seed : int, default 13
         Of the draws, as that of `Dropout`.
