@@ -189,13 +189,13 @@ def test_check_takes_an_expected_failure(run):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["json:JSONDecoder"], "<class 'json.decoder.JSONDecoder'> is no regularizer"),
+        (["json:JSONDecoder"], "<class 'json.decoder.JSONDecoder'> is not a regularizer"),
         (["json:nothing"], "json:nothing cannot be imported: AttributeError"),
         (["no_such_module:Class"], "no_such_module:Class cannot be imported: ModuleNotFoundError"),
         (["hidden_l1", "--options", "{"], "--options '{' is not JSON"),
         (["hidden_l1", "--options", "1"], "--options '1' is not a JSON object"),
         (["hidden_l1", "--expect", "pickles"], "--expect 'pickles' is not a CHECK=REASON"),
-        (["hidden_l1", "--expect", "nothing=why"], "expected_failures names 'nothing', which is no check"),
+        (["hidden_l1", "--expect", "nothing=why"], "expected_failures names 'nothing', which is not a check"),
     ],
 )
 def test_check_of_what_cannot_be_checked_exits_with_2_and_says_why(run, arguments, said):

@@ -219,7 +219,7 @@ def test_an_argument_of_another_kind_is_refused_by_name(wrong, argument, given, 
 @pytest.mark.parametrize(
     ("declared", "message"),
     [
-        ({"no_such_check": "why"}, "expected_failures names 'no_such_check', which is no check. The checks: hook_"),
+        ({"no_such_check": "why"}, "expected_failures names 'no_such_check', which is not a check. The checks: hook_"),
         ({"pickles": " "}, "expected_failures['pickles'] is ' '; accepted: the reason, in words"),
     ],
 )
@@ -230,10 +230,10 @@ def test_an_expected_failure_needs_a_check_and_a_reason(wrong, declared, message
 
 
 @pytest.mark.parametrize("given", [dict, 3, len])
-def test_what_is_no_regularizer_is_refused(given):
+def test_what_is_not_a_regularizer_is_refused(given):
     with pytest.raises(regkit.OptionError) as error:
         check_regularizer(given)
-    assert str(error.value) == f"{given!r} is no regularizer. Accepted: an alias, or a class with hooks"
+    assert str(error.value) == f"{given!r} is not a regularizer. Accepted: an alias, or a class with hooks"
 
 
 def test_a_class_that_no_alias_names_says_that_it_has_none(wrong):
@@ -270,9 +270,13 @@ def test_a_class_that_marks_its_hooks_passes(monkeypatch):
 
 
 def test_the_checks_leave_loggers_and_settings_as_they_were(wrong, lib):
-    before = logging.getLogger().level, logging.getLogger("regkit").level, lib.module.config.floatX
-    check_regularizer(wrong.Power)
-    assert (logging.getLogger().level, logging.getLogger("regkit").level, lib.module.config.floatX) == before
+    def settings():
+        config = lib.module.config
+        return logging.getLogger().level, logging.getLogger("regkit").level, config.floatX, config.cxx
+
+    before = settings()
+    check_regularizer(wrong.Power, libraries=[lib.name])
+    assert settings() == before
 
 
 @pytest.mark.parametrize("activation", ["tanh", "sigmoid", "relu", "linear"])

@@ -80,7 +80,7 @@ def check_regularizer(
         If any check fails. The message is the whole report: which checks failed, why and where, how many were not
         reached because of that, which had nothing to check.
     OptionError
-        If it is no regularizer, or an expected failure names no check or gives no reason.
+        If it is not a regularizer, or an expected failure does not name a check or gives no reason.
 
     Examples
     --------

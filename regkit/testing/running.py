@@ -199,7 +199,7 @@ class Conformance:
         for name, reason in self._expected.items():
             if name not in known:
                 raise OptionError(
-                    f"expected_failures names {name!r}, which is no check. The checks: {', '.join(CHECKS)}"
+                    f"expected_failures names {name!r}, which is not a check. The checks: {', '.join(CHECKS)}"
                 )
             if not isinstance(reason, str) or not reason.strip():
                 raise OptionError(f"expected_failures[{name!r}] is {reason!r}; accepted: the reason, in words")

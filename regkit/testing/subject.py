@@ -45,7 +45,7 @@ class Subject:
     ) -> None:
         self.cls: type = class_of(regularizer) if isinstance(regularizer, str) else regularizer
         if not isinstance(self.cls, type) or not has_hooks(self.cls):
-            raise OptionError(f"{self.cls!r} is no regularizer. Accepted: an alias, or a class with hooks")
+            raise OptionError(f"{self.cls!r} is not a regularizer. Accepted: an alias, or a class with hooks")
         if aliases is not None and (isinstance(aliases, str) or not isinstance(aliases, Sequence)):
             raise OptionError(f"aliases is {aliases!r}; accepted: a sequence of names, or None for those installed")
         if options is not None and not isinstance(options, Mapping):

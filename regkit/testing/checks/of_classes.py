@@ -90,7 +90,7 @@ def unknown_option_is_rejected(subject: Subject) -> None:
 
 @check("constructor_works", on=CLASS)
 def bad_weight_is_rejected(subject: Subject) -> None:
-    """A weight that is no finite number of at least 0 is an OptionError of the constructor itself."""
+    """A weight that is not a finite number of at least 0 is an OptionError of the constructor itself."""
     subject.needs("weight")
     for weight in BAD_WEIGHTS:
         try:
@@ -104,7 +104,7 @@ def bad_weight_is_rejected(subject: Subject) -> None:
 def repr_round_trips(subject: Subject) -> None:
     """The repr is a call that makes the same regularizer."""
     if not subject.is_subclass:
-        raise NotApplicable("it is no subclass of regkit.Regularizer, which brings the repr")
+        raise NotApplicable("it is not a subclass of regkit.Regularizer, which brings the repr")
     regularizer = subject.make()
     written = repr(regularizer)
     scope = {**vars(sys.modules[subject.cls.__module__]), subject.cls.__name__: subject.cls}
@@ -115,7 +115,7 @@ def repr_round_trips(subject: Subject) -> None:
 def config_round_trips(subject: Subject) -> None:
     """Its options can be written down as JSON and make the same regularizer again."""
     if not subject.is_subclass:
-        raise NotApplicable("it is no subclass of regkit.Regularizer, whose arguments are stored under their names")
+        raise NotApplicable("it is not a subclass of regkit.Regularizer, whose arguments are stored under their names")
     regularizer = subject.make()
     config = {name: plain(value) for name, value in all_options(regularizer).items()}
     again = construct(subject.name, subject.cls, json.loads(json.dumps(config)))

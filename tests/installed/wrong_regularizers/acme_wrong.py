@@ -437,6 +437,15 @@ class SumsFourthPowers(Power):
         return regkit.graph.total([(z * z * z * z).sum() for z in selected(self, outputs)])
 
 
+@wrong("penalty_and_gradient_are_finite_for_large_numbers")
+class SumsFourthPowersOfWeights(Power):
+    __doc__ = None
+
+    def loss(self, layers):
+        selected = [w for _, w in regkit.select_params(layers, self.pattern or "hid?.w")]
+        return regkit.graph.total([(w * w * w * w).sum() for w in selected])
+
+
 @wrong("penalty_and_gradient_are_finite_without_examples")
 class DividesByTheNumberOfExamples(Power):
     __doc__ = None
