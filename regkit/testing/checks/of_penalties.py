@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ...errors import NoMatchError
+from ...errors import NoMatchError, OptionError
 from ...graph.libraries import library as library_of
 from ...layers import Layer
+from ...live import Live
 from ..network import Network, named
 from ..running import EVERYWHERE, GRAPHS, check
 from ..subject import ONE_LAYER, NotApplicable, Subject
 
 DTYPES = ("float64", "float32")
 LARGE = np.float32(1e18)
+#: Weights that some classes, or all, refuse.
+OTHER_WEIGHTS = (1.0, 1.5, -1.0, float("nan"))
 #: How near two values of a dtype have to be, relative to the larger.
 TOLERANCE = {"float64": 1e-9, "float32": 2e-4}
 
@@ -173,20 +177,42 @@ def loss_is_linear_in_the_weight(subject: Subject, library: Any) -> None:
 
 @check("loss_is_linear_in_the_weight", on=GRAPHS)
 def weight_may_be_live(subject: Subject, library: Any) -> None:
-    """A shared scalar as weight changes what a compiled function gives, without another compilation."""
+    """A Live or a shared scalar as weight changes what a compiled function gives; a Live refuses what a weight does."""
     subject.needs("weight")
+    live, shared = Live(0.25), library.shared(np.asarray(0.25))
+    sets = [subject.set_of(subject.make(weight=weight)) for weight in (live, shared)]
+    for weight in OTHER_WEIGHTS:
+        if _refused(subject.make, weight=weight) != _refused(live.set, weight):
+            raise AssertionError(
+                f"the weight {weight} is refused by the constructor or by a Live, and not by both. "
+                "A class says what its weight has to be below in weight_below"
+            )
+    live.set(0.25)
     values = subject.network.values()
-    weight = library.shared(np.asarray(0.25))
-    regularizers = subject.set_of(subject.make(weight=weight))
-    inputs, layers, outputs = subject.graph(library, values, regularizers if not subject.has("loss") else None)
     if not subject.has("loss"):
+        for regularizers in sets:
+            subject.graph(library, values, regularizers)
         return
-    function = library.function(list(inputs.values()), regularizers.loss(layers, outputs), rewrites=False)
-    before = function(*values.values())
-    weight.set_value(np.asarray(0.75))
-    after = function(*values.values())
-    if not _near(after, 3 * before):
-        raise AssertionError(f"a shared weight went from 0.25 to 0.75 and the loss from {before} to {after}")
+
+    def build(inputs: dict[str, Any]) -> list[Any]:
+        graph = subject.network.connect(inputs, library.tensor_module)
+        return [regularizers.loss(*graph) for regularizers in sets]
+
+    function = library.compiled(build, values)
+    before = function(values)
+    live.set(0.75)
+    shared.set_value(np.asarray(0.75))
+    for kind, one, other in zip(("Live", "shared"), before, function(values)):
+        if not _near(other, 3 * one):
+            raise AssertionError(f"a {kind} weight went from 0.25 to 0.75 and the loss from {one} to {other}")
+
+
+def _refused(use: Callable[..., Any], *arguments: Any, **named_arguments: Any) -> bool:
+    try:
+        use(*arguments, **named_arguments)
+    except OptionError:
+        return True
+    return False
 
 
 @check("penalty_is_deterministic", on=EVERYWHERE)

@@ -371,6 +371,26 @@ class FreezesTheWeight(Power):
             self.weight = float(self.weight.get_value())
 
 
+@wrong("weight_may_be_live", needs_graph=True)
+class FreezesALiveWeight(Power):
+    __doc__ = None
+
+    def __init__(self, pattern=None, weight=0.0):
+        super().__init__(pattern, weight)
+        if isinstance(weight, regkit.Live):
+            self.weight = weight.value
+
+
+@wrong("weight_may_be_live", needs_graph=True)
+class RefusesAWeightThatALiveMayBecome(Power):
+    __doc__ = None
+
+    def __init__(self, pattern=None, weight=0.0):
+        super().__init__(pattern, weight)
+        if isinstance(weight, float) and weight >= 1:
+            raise regkit.OptionError("at most 1")
+
+
 @wrong("penalty_equals_the_numpy_twin")
 class AveragesWhereItsTwinSums(Power):
     __doc__ = None
