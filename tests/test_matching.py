@@ -95,7 +95,9 @@ def test_a_selected_output_or_parameter_of_complex_numbers_is_refused():
 def test_an_output_of_a_graph_library_that_is_not_a_dense_tensor_is_refused(lib):
     scalar = __import__(f"{lib.name}.scalar", fromlist=["float64"]).float64("s")
     generic = __import__(f"{lib.name}.compile", fromlist=["shared"]).shared({"a": 1})
-    for odd in (scalar, generic):
+    several = __import__(f"{lib.name}.typed_list", fromlist=["TypedListType"]).TypedListType(lib.tensor("x").type)("xs")
+    sparse = __import__(f"{lib.name}.sparse", fromlist=["csr_matrix"]).csr_matrix("w", dtype="float64")
+    for odd in (scalar, generic, several, sparse):
         with pytest.raises(regkit.GraphError, match="output 'odd' is of type .*; regularizers are of arrays of real"):
             regkit.select_outputs({"odd": odd}, "odd")
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from regkit_hidden_l1 import HiddenL1
 
 import regkit
+
+try:
+    import tomllib
+except ModuleNotFoundError:  # before Python 3.11: pip has the same in it
+    from pip._vendor import tomli as tomllib
 
 ACCEPTED = (
     "a finite real number of at least 0, a regkit.Live of one, or a scalar of a graph library, "
@@ -170,6 +177,54 @@ def test_what_a_constructor_refuses_is_told_with_the_alias():
         == "alias 'even': Even needs the argument 'order'. Accepted: order, weight"
     )
     assert regkit.build(even=dict(order=2, weight=0.1))[0].order == 2
+
+
+@pytest.mark.parametrize("value", [0.1, dict(weight=0.1), [0.1]])
+def test_a_constructor_is_called_once_also_where_it_refuses(value):
+    calls = []
+
+    class RefusesOnce(regkit.Regularizer):
+        def __init__(self, pattern=None, weight=0.0):
+            super().__init__(pattern, weight)
+            calls.append(weight)
+            if len(calls) == 1:
+                raise RuntimeError("not yet")
+
+        def loss(self):
+            return 0.0
+
+    regkit.register(RefusesOnce, "refuses_once")
+    assert message(regkit.OptionError, refuses_once=value) == (
+        "alias 'refuses_once': RefusesOnce(weight=0.1) is refused: not yet"
+    )
+    assert calls == [0.1]
+
+
+def test_names_are_looked_at_before_a_constructor_is_called():
+    class Counts(regkit.Regularizer):
+        def __init__(self, pattern=None, weight=0.0, **others):
+            raise AssertionError("called")
+
+        def loss(self):
+            return 0.0
+
+    regkit.register(Counts, "counts")
+    assert "patern='hid*', which is not an argument of it" in message(regkit.OptionError, counts=dict(patern="hid*"))
+
+
+def test_load_gives_the_class_of_an_alias_and_answers_as_build_does():
+    assert regkit.load("hidden_sparsity") is HiddenL1
+    with pytest.raises(regkit.UnknownAliasError, match="Did you mean 'hidden_sparsity'"):
+        regkit.load("hiden_sparsity")
+    with pytest.raises(regkit.OptionError, match="load got 3; accepted: the name of an alias"):
+        regkit.load(3)
+
+
+@pytest.mark.parametrize("alias", sorted(regkit.available()))
+def test_the_config_of_every_alias_goes_through_toml_and_back(alias):
+    config = regkit.build({alias: 0.1}).config()
+    written = f"[{alias}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in config[alias].items())
+    assert regkit.build(tomllib.loads(written)).config() == config
 
 
 # Aliases

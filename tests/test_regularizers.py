@@ -395,6 +395,11 @@ def test_layers_that_are_no_sequence_are_refused(network, layers):
         regkit.build(hidden_l1=1).loss(layers, network[1])
 
 
+def test_modify_graph_looks_at_its_layers_too(network):
+    with pytest.raises(regkit.GraphError, match="layers is 3; expected a sequence of layers, such as regkit.Layer"):
+        regkit.build(noise=1).modify_graph(network[1], 3)
+
+
 def test_a_layer_without_an_output_name_is_refused(network):
     with pytest.raises(regkit.GraphError, match="layers has 'in'; expected objects with output_name and params"):
         regkit.build(hidden_l1=1).loss(["in", "hid1", "out"], network[1])

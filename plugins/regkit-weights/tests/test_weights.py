@@ -210,3 +210,8 @@ def twice(w):
 def test_float16_counts_and_sums_beyond_its_largest_number(regularizer, value, expected):
     twins = [param(name, np.full((300, 300), value, "float16")) for name in ("hid1.w", "hid2.w")]
     assert regularizer.loss([regkit.Layer("hid1:out", twins)]) == pytest.approx(expected, rel=NEAR["float16"])
+
+
+def test_parameters_without_a_name_count_beside_named_ones():
+    layers = [regkit.Layer("hid1:out", [param("hid1.w", np.full((1, 4), 1.0)), np.full((1, 4), 10.0)])]
+    assert WeightL2().loss(layers) == (4 + 400) / 2
