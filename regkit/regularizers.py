@@ -44,7 +44,6 @@ class RegularizerSet:
     def __init__(self, members: Iterable[Member]) -> None:
         self._members = tuple(members)
         self._names = _names(self._members)
-        self._driver: Driver | None = None
 
     # What a host calls
 
@@ -278,16 +277,18 @@ class RegularizerSet:
         return table_of(zip(self._names, self))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_driver": None}
+        return {name: value for name, value in self.__dict__.items() if name != "_driver"}
 
     @property
     def _hooks(self) -> Driver:
         """What calls the hooks, made at the first call: it needs pluggy, and registering costs more than building."""
-        if self._driver is None:
+        driver: Driver | None = self.__dict__.get("_driver")
+        if driver is None:
             from .hooks.driver import Driver
 
-            self._driver = Driver(zip(self._names, self._members))
-        return self._driver
+            # of two threads that come first at once, both get the same
+            driver = self.__dict__.setdefault("_driver", Driver(zip(self._names, self._members)))
+        return driver
 
 
 def _names(members: Sequence[Member]) -> list[str]:
