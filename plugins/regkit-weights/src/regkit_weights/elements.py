@@ -30,7 +30,7 @@ class WeightL1(ReducedPenalty):
     ----------
     pattern : str or sequence of str, optional
         Case-sensitive glob, or several, for names of parameters. By default all; those of one dimension, such as
-        biases, are never counted.
+        biases, are never counted. One without a name goes by its place, as ``hid1:out.param0``.
     weight : real number or scalar of a graph library, default 0
         Strength, in units of the loss per unit of weight.
     reduction : {"sum", "mean", "batch"}, default "sum"
@@ -48,9 +48,8 @@ class WeightL1(ReducedPenalty):
 
     Examples
     --------
-    >>> import numpy, regkit, types
-    >>> class Param(numpy.ndarray): name = "hid1.w"
-    >>> layers = [regkit.Layer("hid1:out", [numpy.array([[1.0, -2.0], [0.0, 3.0]]).view(Param)])]
+    >>> import numpy, regkit
+    >>> layers = [regkit.Layer("hid1:out", {"hid1.w": numpy.array([[1.0, -2.0], [0.0, 3.0]])})]
     >>> print(WeightL1().loss(layers))
     6.0
     """
@@ -77,7 +76,7 @@ class WeightL2(ReducedPenalty):
     ----------
     pattern : str or sequence of str, optional
         Case-sensitive glob, or several, for names of parameters. By default all; those of one dimension, such as
-        biases, are never counted.
+        biases, are never counted. One without a name goes by its place, as ``hid1:out.param0``.
     weight : real number or scalar of a graph library, default 0
         Strength, in units of the loss per squared unit of weight.
     reduction : {"sum", "mean", "batch"}, default "sum"
@@ -97,8 +96,7 @@ class WeightL2(ReducedPenalty):
     Examples
     --------
     >>> import numpy, regkit
-    >>> class Param(numpy.ndarray): name = "hid1.w"
-    >>> layers = [regkit.Layer("hid1:out", [numpy.array([[1.0, -2.0], [0.0, 3.0]]).view(Param)])]
+    >>> layers = [regkit.Layer("hid1:out", {"hid1.w": numpy.array([[1.0, -2.0], [0.0, 3.0]])})]
     >>> print(WeightL2().loss(layers))
     14.0
     """
@@ -126,7 +124,7 @@ class ElasticNet(ReducedPenalty):
     ----------
     pattern : str or sequence of str, optional
         Case-sensitive glob, or several, for names of parameters. By default all; those of one dimension, such as
-        biases, are never counted.
+        biases, are never counted. One without a name goes by its place, as ``hid1:out.param0``.
     weight : real number or scalar of a graph library, default 0
         Strength, in units of the loss.
     l1_ratio : float, default 0.5
@@ -146,8 +144,7 @@ class ElasticNet(ReducedPenalty):
     Examples
     --------
     >>> import numpy, regkit
-    >>> class Param(numpy.ndarray): name = "hid1.w"
-    >>> layers = [regkit.Layer("hid1:out", [numpy.array([[1.0, -2.0], [0.0, 3.0]]).view(Param)])]
+    >>> layers = [regkit.Layer("hid1:out", {"hid1.w": numpy.array([[1.0, -2.0], [0.0, 3.0]])})]
     >>> print(ElasticNet(l1_ratio=0.5).loss(layers))  # 0.5 * 6 + 0.25 * 14
     6.5
     """

@@ -30,7 +30,7 @@ class WeightOrthogonal(WeightPenalty):
     ----------
     pattern : str or sequence of str, optional
         Case-sensitive glob, or several, for names of parameters. By default all; those of one dimension, such as
-        biases, are never counted.
+        biases, are never counted. One without a name goes by its place, as ``hid1:out.param0``.
     weight : real number or scalar of a graph library, default 0
         Strength, in units of the loss; for weights far from orthonormal per fourth power of weight.
     matrix_axis : {0, -1}, optional
@@ -92,7 +92,7 @@ class WeightSpectral(WeightPenalty):
     ----------
     pattern : str or sequence of str, optional
         Case-sensitive glob, or several, for names of parameters. By default all; those of one dimension, such as
-        biases, are never counted.
+        biases, are never counted. One without a name goes by its place, as ``hid1:out.param0``.
     weight : real number or scalar of a graph library, default 0
         Strength, in units of the loss per squared unit of weight.
     iterations : int, default 20

@@ -21,7 +21,7 @@ class WeightPenalty(regkit.Regularizer):
         regkit.NoMatchError
             If no parameter of two or more dimensions matches.
         """
-        selected = regkit.select_params(layers, "*" if self.pattern is None else self.pattern)
+        selected = regkit.select_params(layers, self.pattern)
         matrices = [(name, regkit.graph.as_float(w)) for name, w in selected if w.ndim > 1]
         if not matrices:
             there = ", ".join(name for name, _ in selected)

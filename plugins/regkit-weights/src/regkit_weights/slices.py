@@ -33,7 +33,7 @@ class GroupLasso(ReducedPenalty):
     ----------
     pattern : str or sequence of str, optional
         Case-sensitive glob, or several, for names of parameters. By default all; those of one dimension, such as
-        biases, are never counted.
+        biases, are never counted. One without a name goes by its place, as ``hid1:out.param0``.
     weight : real number or scalar of a graph library, default 0
         Strength, in units of the loss per unit of weight.
     axis : {0, 1}, default 0
@@ -55,8 +55,7 @@ class GroupLasso(ReducedPenalty):
     Examples
     --------
     >>> import numpy, regkit
-    >>> class Param(numpy.ndarray): name = "hid1.w"
-    >>> layers = [regkit.Layer("hid1:out", [numpy.array([[3.0, 4.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]).view(Param)])]
+    >>> layers = [regkit.Layer("hid1:out", {"hid1.w": numpy.array([[3.0, 4.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])})]
     >>> print(f"{GroupLasso().loss(layers):.6g}")  # sqrt(4) * 5 + sqrt(4) * 0
     10
     """
@@ -93,7 +92,7 @@ class WeightMaxNorm(WeightPenalty):
     ----------
     pattern : str or sequence of str, optional
         Case-sensitive glob, or several, for names of parameters. By default all; those of one dimension, such as
-        biases, are never counted.
+        biases, are never counted. One without a name goes by its place, as ``hid1:out.param0``.
     weight : real number or scalar of a graph library, default 0
         Strength, in units of the loss per squared unit of weight.
     c : float, default 1
