@@ -346,6 +346,15 @@ def test_a_random_expression_that_a_step_closes_over_is_changed_with_the_same_dr
         np.testing.assert_allclose(rec, DATA + hid1.sum())
 
 
+def test_a_random_expression_is_changed_in_a_scan_that_takes_it_as_an_argument(lib):
+    x = lib.tensor("x")
+    hidden = x + regkit.graph.random_stream(x, 0).normal(x)
+    taken = scan(lib, lambda row, given: row + given.sum(), sequences=[x], non_sequences=[hidden])
+    changed = regkit.build(a=Shift("hid1:out", 1)).apply({"in:out": x, "hid1:out": hidden, "rec:out": taken})
+    hid1, rec = lib.function([x], [changed["hid1:out"], changed["rec:out"]])(DATA)
+    np.testing.assert_allclose(rec, DATA + hid1.sum())
+
+
 def test_a_change_reaches_a_scan_within_a_scan(lib):
     x = lib.tensor("x")
     hidden = lib.tensor_module.tanh(x)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..errors import GraphError
-from .interiors import Interiors, nodes_of
+from .copies import Copies
+from .interiors import nodes_of
 from .libraries import common_library, module
 from .remaking import of_the_type, remade
 
@@ -73,7 +74,7 @@ def _rebuilt(
         named.setdefault(expression, []).append(name)
     constant = module(made_by, "graph.basic").Constant
     nodes = list(nodes_of([*named, *further]))
-    interiors = Interiors(named, nodes, constant, made_by)
+    copies = Copies(named, nodes, constant, made_by)
 
     rebuilt: dict[Any, Any] = {}
     replaced: dict[Any, Any] = {}  # what `modify` changed itself
@@ -85,7 +86,7 @@ def _rebuilt(
             if changed is not expression:
                 if not replaced:
                     check_one_graph(named, nodes, constant)
-                interiors.check(original, named[original])
+                copies.check(original, named[original])
                 replaced[original] = changed
             expression = changed
         if expression is not original:
@@ -94,10 +95,10 @@ def _rebuilt(
     for expression in named:
         if expression.owner is None:
             visit(expression, expression)
-    for node in interiors.in_order(nodes):
+    for node in copies.in_order(nodes):
         inputs = [rebuilt.get(variable, variable) for variable in node.inputs]
-        if any(original in replaced for original in interiors.copies(node)):
-            made = remade(node, interiors.within[node], inputs, replaced)
+        if any(original in replaced for original in copies.within_node(node)):
+            made = remade(node, copies.interiors[node], inputs, replaced)
         elif any(new is not old for new, old in zip(inputs, node.inputs)):
             made = node.clone_with_new_inputs(inputs, strict=False).outputs
         else:
@@ -110,7 +111,7 @@ def _rebuilt(
     )
 
 
-class OneExpression(dict):  # type: ignore[type-arg]  # subscripted it needs Python 3.9 and a name at run time
+class OneExpression(dict[str, "Any"]):
     """The names of one expression, as `modify` gets them: what it makes of one of them is what all of them are.
 
     Each regularizer sees and changes the names as in any dict; after it, `agree` makes them one expression again.
