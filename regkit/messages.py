@@ -46,6 +46,18 @@ def escaped(text: str, keep: str = "") -> str:
     return "".join(sign if sign.isprintable() or sign in keep else repr(sign)[1:-1] for sign in text)
 
 
+def first_sentence(docstring: str | None) -> str:
+    r"""Return the first sentence of a docstring, without the full stop; an empty string if there is none.
+
+    Examples
+    --------
+    >>> first_sentence("Penalize activations.\n\nThe penalty is ...")
+    'Penalize activations'
+    """
+    paragraph = " ".join((docstring or "").strip().partition("\n\n")[0].split())
+    return paragraph.partition(". ")[0].rstrip(".:")
+
+
 def warn(message: str) -> None:
     """Warn the nearest caller that is not regkit."""
     import warnings

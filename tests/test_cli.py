@@ -111,6 +111,32 @@ def test_list_imports_no_plugin_unless_asked_to(run):
     assert run("list", "--check", program=("-c", program)).stdout.splitlines()[-1] == "True"
 
 
+def test_list_says_in_a_sentence_what_a_class_does_wherever_its_module_has_it_from(run, tmp_path):
+    package = tmp_path / "acme_lazy"
+    distribute(tmp_path, "acme_elsewhere", "[regkit.regularizers]\nlazy = acme_lazy:Public\n")
+    (package / "rooms").mkdir(parents=True)
+    (package / "__init__.py").write_text("if False:\n    from .rooms import Private as Public\n")
+    (package / "rooms" / "__init__.py").write_text("from ..found import Private\n")
+    (package / "found.py").write_text('class Private:\n    """Penalize a\n    thing. And more.\n    """\n')
+    (row,) = [row for row in json.loads(run("list", "--json", path=[str(tmp_path)]).stdout) if row["alias"] == "lazy"]
+    assert (row["state"], row["does"]) == ("ok", "Penalize a thing")
+
+
+def test_list_tells_class_distribution_and_place_only_when_asked(run):
+    place = str(INSTALLED / "healthy" / "acme_healthy-1.0.dist-info")
+    short, long = (run("list", *option, cases=["healthy"]).stdout for option in ((), ("--long",)))
+    assert not any(word in short for word in ("acme_healthy:", "acme-healthy", place))
+    assert all(word in long for word in ("acme_healthy:", "acme-healthy 1.0", place))
+
+
+@pytest.mark.parametrize("command", ["show", "check"])
+def test_the_shell_completes_aliases(run, command):
+    program = ("-c", "import sys; sys.argv[0] = 'regkit'; from regkit.__main__ import main; main()")
+    typed = f"regkit {command} acme_"
+    done = run(program=program, cases=["healthy"], _REGKIT_COMPLETE="bash_complete", COMP_WORDS=typed, COMP_CWORD="2")
+    assert done.stdout == "plain,acme_healthy\n"
+
+
 def test_list_of_what_is_sound_exits_with_0_and_fits_one_line_each_when_piped(run):
     done = run("list", cases=["healthy"])
     assert done.returncode == 0, done.stdout
@@ -155,7 +181,8 @@ def test_show_gives_signature_equation_distribution_and_docstring(run):
     assert done.stdout.startswith("HiddenL1(pattern=None, weight=0.0, reduction='sum')\n")
     assert f"from         regkit-hidden-l1 {regkit.__version__} (regkit_hidden_l1:HiddenL1)\n" in done.stdout
     assert "aliases      hidden_l1, hidden_sparsity\n" in done.stdout
-    assert done.stdout.count(r"\frac{1}{|\Omega|} \sum_{i \in \Omega} \frac{\|Z_i\|_1}{n_i}") == 1
+    assert done.stdout.count("1/|Ω| Σ_{i∈Ω} ‖Zᵢ‖₁/nᵢ\n") == 1
+    assert "\\" not in done.stdout
     assert "Penalize the activation of hidden layers under an L1 norm." in done.stdout
 
 
@@ -331,7 +358,7 @@ def test_a_class_that_is_registered_settles_a_conflict(run):
 EVIL, HARMLESS = "\x1b[2J\x1b]0;owned\x07\u202e", r"\x1b[2J\x1b]0;owned\x07\u202e"
 
 
-@pytest.mark.parametrize("command", [["list"], ["show", "öké"], ["doctor"]])
+@pytest.mark.parametrize("command", [["list", "--long"], ["show", "öké"], ["doctor"]])
 def test_what_metadata_says_is_shown_so_that_no_terminal_obeys_it(run, tmp_path, command):
     lines = f"[regkit.regularizers]\nöké = acme_evil:Evil\nevil{EVIL} = acme_evil:Evil\nno entry\n"
     source = regularizer("Evil") + f'    __doc__ = "Looks harmless{EVIL.encode("unicode_escape").decode()}"\n'

@@ -13,13 +13,14 @@ from rich.progress import Progress
 from ..errors import RegkitError
 from ..graph.libraries import LIBRARIES
 from ..testing.network import ACTIVATIONS
+from .completion import completed
 from .terminal import Failure, console
 
 ON_THESE = "Run on these libraries only, and on NumPy. Repeatable."
 
 
 @click.command()
-@click.argument("regularizer", metavar="ALIAS|MODULE:CLASS")
+@click.argument("regularizer", metavar="ALIAS|MODULE:CLASS", shell_complete=completed)
 @click.option("--options", default="{}", metavar="JSON", help="Constructor arguments to try it with.")
 @click.option("--activation", type=click.Choice(ACTIVATIONS), default="tanh", help="Of the network it is tried on.")
 @click.option("--axes", type=click.Choice(["2", "3"]), default="2", help="Dimensions of that network's outputs.")

@@ -14,7 +14,8 @@ from .. import __version__
 from ..discovery import installed, reading
 from ..discovery.names import known
 from ..graph.libraries import LIBRARIES
-from .states import WRONG, is_there, states
+from .sources import is_there
+from .states import WRONG, states
 from .terminal import print_table, say
 
 BLAS = "set THEANO_FLAGS=blas__ldflags= in the environment"

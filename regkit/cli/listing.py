@@ -12,18 +12,21 @@ from ..constructors import REQUIRED, constructor_arguments
 from ..discovery import class_of, installed
 from ..errors import RegkitError
 from ..registry import available
+from .completion import completed
+from .equations import readable
 from .states import WRONG, states
 from .terminal import Failure, plugins_print_elsewhere, print_table, say
 
 
 @click.command("list")
 @click.option("--check", "importing", is_flag=True, help="Import every plugin to tell its state.")
+@click.option("--long", "in_full", is_flag=True, help="Also tell class, distribution and place.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
-def list_aliases(importing: bool, as_json: bool) -> None:
+def list_aliases(importing: bool, in_full: bool, as_json: bool) -> None:
     """List the aliases, and whether they work.
 
-    Without --check no plugin is imported: the state is what metadata and source tell. A terminal that is too narrow
-    shows no folders and no classes; `regkit show ALIAS` does. Exits with 1 if any alias is in conflict or broken.
+    One line for each, with the first sentence of its class, cut where the terminal ends. Without --check no plugin is
+    imported: the state is what metadata and source tell. Exits with 1 if any alias is in conflict or broken.
     """
     found = states(importing)
     if as_json:
@@ -36,25 +39,23 @@ def list_aliases(importing: bool, as_json: bool) -> None:
                 "from": state.places,
                 "state": state.state,
                 "why": state.why,
+                "does": state.sentence,
             }
             for state in found
         ]
         click.echo(json.dumps(rows, indent=2))
     elif found:
-        print_table(
-            ["alias", "class", "distribution", "state", "from"],
-            [
-                [
-                    state.alias or "?",
-                    state.claim.target if state.claim else "",
-                    state.whose,
-                    state.state,
-                    ", ".join(state.places),
-                ]
-                for state in found
-            ],
-            less=["class", "from"],
-        )
+        table = [[state.alias or "?", state.state, state.sentence] for state in found]
+        if in_full:
+            places = [
+                [state.claim.target if state.claim else "", state.whose, ", ".join(state.places)] for state in found
+            ]
+            print_table(
+                ["alias", "state", "does", "class", "distribution", "from"],
+                [[*row, *place] for row, place in zip(table, places)],
+            )
+        else:
+            print_table(["alias", "state", "does"], table, cut="does")
         for line in dict.fromkeys(
             f"{state.state}: {state.alias or 'metadata'}: {state.why}" for state in found if state.why
         ):
@@ -65,7 +66,7 @@ def list_aliases(importing: bool, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("alias")
+@click.argument("alias", shell_complete=completed)
 def show(alias: str) -> None:
     """Show an alias: its constructor, what it computes, its origin."""
     try:
@@ -83,4 +84,4 @@ def show(alias: str) -> None:
         for place in installed().places(claim, alias):
             say(f"in           {place}")
     say(f"aliases      {', '.join(same)}")
-    say(f"\n{inspect.cleandoc(cls.__doc__ or 'It has no docstring.')}")
+    say(f"\n{readable(inspect.cleandoc(cls.__doc__ or 'It has no docstring.'))}")

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from ..registry import available
-from .states import is_there
+from .sources import is_there
 from .terminal import Failure, say
 
 #: The names that the template has, from which those of a new distribution are made.

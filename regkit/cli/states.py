@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import ast
-from importlib.machinery import ModuleSpec, PathFinder
-from importlib.util import find_spec
 from typing import NamedTuple
 
 from ..discovery import class_of, installed, registered
 from ..discovery.claims import Claim
 from ..errors import RegkitError
+from ..messages import first_sentence
 from ..registry import available
+from .sources import problem_without_import, sentence_without_import
 from .terminal import plugins_print_elsewhere
 
 #: The states in which something is wrong.
@@ -25,6 +24,7 @@ class State(NamedTuple):
     places: list[str]
     state: str  # ok, registered here, hidden by what is registered here, conflict, broken
     why: str
+    sentence: str  # the first of the class's docstring
 
     @property
     def whose(self) -> str:
@@ -47,8 +47,8 @@ def states(importing: bool) -> list[State]:
             else:
                 why = problems.get(alias, "") if importing else problem_without_import(claim.target)
                 state = "broken" if why else "ok"
-            found.append(State(alias, claim, installed().places(claim, alias), state, why))
-    return found + [State(None, None, [], "broken", problem) for problem in installed().problems]
+            found.append(State(alias, claim, installed().places(claim, alias), state, why, _sentence(alias, claim)))
+    return found + [State(None, None, [], "broken", problem, "") for problem in installed().problems]
 
 
 def _problem(alias: str) -> str:
@@ -61,78 +61,8 @@ def _problem(alias: str) -> str:
     return ""
 
 
-def problem_without_import(target: str) -> str:
-    """Return what is wrong with an entry point as far as its source tells; an empty string if nothing is to be seen.
-
-    Looks for the module, reads it, and looks for what it imports at its top and for the name of the class. What goes
-    wrong only while it runs is not seen.
-    """
-    module, _, attribute = target.partition(":")
-    if not module or not attribute:
-        return f"{target!r} names no class, which is written module:Class"
-    spec = _find(module)
-    if spec is None:
-        return f"there is no module {module!r}"
-    read = getattr(spec.loader, "get_data", None)  # which folders and zip files have
-    if read is None or not spec.origin or not spec.origin.endswith(".py"):
-        return ""  # an extension module, for example: nothing to read
-    try:
-        tree = ast.parse(read(spec.origin))
-    except (OSError, SyntaxError, ValueError) as error:
-        return f"{type(error).__name__} in {spec.origin}: {error}"
-    for name in _imported(tree):
-        if not is_there(name):
-            return f"{module} imports {name!r}, which is not installed"
-    if attribute.partition(".")[0] not in _bound(tree) and not {"*", "__getattr__"} & _bound(tree):
-        return f"{module} defines no {attribute!r}"
-    return ""
-
-
-def is_there(module: str) -> bool:
-    """Tell whether a module could be imported, without importing it."""
-    try:
-        return find_spec(module) is not None
-    except ValueError:  # it is imported and does not say from where, as `__main__` of a script
-        return True
-    except ImportError:  # a finder of somebody else's
-        return False
-
-
-def _find(module: str) -> ModuleSpec | None:
-    """Find a module without importing the packages it is in."""
-    top, *rest = module.split(".")
-    try:
-        spec = find_spec(top)
-    except (ImportError, ValueError):
-        return None
-    name = top
-    for part in rest:
-        if spec is None or spec.submodule_search_locations is None:
-            return None
-        name = f"{name}.{part}"
-        spec = PathFinder.find_spec(name, spec.submodule_search_locations)
-    return spec
-
-
-def _imported(tree: ast.Module) -> list[str]:
-    """The packages that a module imports whatever happens: in its top-level statements."""
-    names = []
-    for node in tree.body:
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names.append(node.module)
-    return [name.partition(".")[0] for name in names]
-
-
-def _bound(tree: ast.Module) -> set[str]:
-    """The names that a module may bind, also within its top-level ifs and trys."""
-    names = set()
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
-            names.add(node.name)
-        elif isinstance(node, (ast.Import, ast.ImportFrom)):
-            names |= {alias.asname or alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            names.add(node.id)
-    return names
+def _sentence(alias: str, claim: Claim) -> str:
+    """What the class says of itself in its first sentence."""
+    if claim.distribution is None:  # registered here
+        return first_sentence(registered[alias].__doc__)
+    return sentence_without_import(claim.target)

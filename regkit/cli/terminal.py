@@ -38,23 +38,20 @@ def say(text: str = "", style: str = "") -> None:
     console().print(escaped(text, keep="\n"), style=style)
 
 
-def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], less: Sequence[str] = ()) -> None:
-    """Print rows under headers; a state in its colour.
-
-    Columns of `less` are left out, the last first, where the terminal is too narrow for all.
-    """
+def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], cut: str | None = None) -> None:
+    """Print rows under headers; a state in its colour. The column `cut` ends where the terminal does, others wrap."""
     out = console()
     cells = [[escaped(cell) for cell in row] for row in rows]
-    widths = [max(map(cell_len, column)) for column in zip(headers, *cells)]
-    kept = dict(zip(headers, widths))
-    for header in reversed(less):
-        if sum(kept.values()) + len(kept) - 1 > out.width:
-            del kept[header]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for header in kept:
-        table.add_column(header, overflow="fold")
+    widths = [max(map(cell_len, column)) for column in zip(headers, *cells)]
+    for header, width in zip(headers, widths):
+        if header == cut:
+            left = out.width - (sum(widths) - width) - 2 * (len(widths) - 1)  # two spaces between columns
+            table.add_column(header, overflow="ellipsis", no_wrap=True, max_width=max(left, len(header)))
+        else:
+            table.add_column(header, overflow="fold")
     for row in cells:
-        table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for header, cell in zip(headers, row) if header in kept))
+        table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
     with out.capture() as capture:
         out.print(table)
     click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))

@@ -80,7 +80,9 @@ class RandomChange(regkit.Regularizer):
 
 
 class GaussianNoise(RandomChange):
-    r"""Add Gaussian noise to outputs: every element of a matching output Z becomes
+    r"""Add Gaussian noise to outputs.
+
+    Every element of a matching output Z becomes
 
     .. math:: z + \sigma \epsilon, \qquad \epsilon \sim \mathcal{N}(0, 1)
 
@@ -118,7 +120,7 @@ class GaussianNoise(RandomChange):
     >>> regkit.build(noise=GaussianNoise("hid*", weight=0.5)).modify_graph(outputs)
     >>> list(outputs), round(float(outputs["hid1:out"].std()), 1)
     (['hid1:out', 'hid1:out-prenoise'], 0.5)
-    """  # noqa: D400 - the first sentence ends in its equation
+    """
 
     suffix = "-prenoise"
 
@@ -127,7 +129,9 @@ class GaussianNoise(RandomChange):
 
 
 class Dropout(RandomChange):
-    r"""Set elements of outputs to zero at random: every element of a matching output Z becomes
+    r"""Set elements of outputs to zero at random.
+
+    Every element of a matching output Z becomes
 
     .. math:: \frac{m z}{1 - p}, \qquad m \sim \mathrm{Bernoulli}(1 - p)
 
@@ -168,7 +172,7 @@ class Dropout(RandomChange):
     >>> regkit.build(dropout=Dropout("hid*", weight=0.2)).modify_graph(outputs)
     >>> sorted(set(outputs["hid1:out"].ravel().tolist())), round(float(outputs["hid1:out"].mean()), 1)
     ([0.0, 1.25], 1.0)
-    """  # noqa: D400 - the first sentence ends in its equation
+    """
 
     suffix = "-predrop"
 
@@ -181,7 +185,9 @@ class Dropout(RandomChange):
 
 
 class InputNoise(GaussianNoise):
-    r"""Add Gaussian noise to the main output of the first layer: `GaussianNoise` with another default.
+    r"""Add Gaussian noise to the main output of the first layer.
+
+    It is `GaussianNoise` with another default.
 
     Parameters
     ----------
@@ -216,7 +222,9 @@ class InputNoise(GaussianNoise):
 
 
 class HiddenNoise(GaussianNoise):
-    r"""Add Gaussian noise to the main output of every hidden layer: `GaussianNoise` with another default.
+    r"""Add Gaussian noise to the main output of every hidden layer.
+
+    It is `GaussianNoise` with another default.
 
     Parameters
     ----------
@@ -251,7 +259,9 @@ class HiddenNoise(GaussianNoise):
 
 
 class OutputNoise(GaussianNoise):
-    r"""Add Gaussian noise to the main output of the last layer: `GaussianNoise` with another default.
+    r"""Add Gaussian noise to the main output of the last layer.
+
+    It is `GaussianNoise` with another default.
 
     Parameters
     ----------
@@ -286,7 +296,9 @@ class OutputNoise(GaussianNoise):
 
 
 class InputDropout(Dropout):
-    r"""Set to zero at random elements of the main output of the first layer: `Dropout` with another default.
+    r"""Set elements of the main output of the first layer to zero at random.
+
+    It is `Dropout` with another default.
 
     Parameters
     ----------
@@ -321,7 +333,9 @@ class InputDropout(Dropout):
 
 
 class HiddenDropout(Dropout):
-    r"""Set to zero at random elements of the main output of every hidden layer: `Dropout` with another default.
+    r"""Set elements of the main output of every hidden layer to zero at random.
+
+    It is `Dropout` with another default.
 
     Parameters
     ----------
@@ -356,7 +370,9 @@ class HiddenDropout(Dropout):
 
 
 class OutputDropout(Dropout):
-    r"""Set to zero at random elements of the main output of the last layer: `Dropout` with another default.
+    r"""Set elements of the main output of the last layer to zero at random.
+
+    It is `Dropout` with another default.
 
     Parameters
     ----------
