@@ -1,0 +1,310 @@
+"""Networks of pytensor-ml, trained and asked to predict with regkit's regularizers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytensor.tensor as pt
+import pytest
+from pytensor.compile.mode import Mode
+from pytensor.graph.traversal import variable_ancestors
+from pytensor.printing import debugprint
+from pytensor_ml.activations import ReLU
+from pytensor_ml.layers import LSTM, BatchNorm, Input, Linear, Sequential
+from pytensor_ml.loss import CrossEntropy, SquaredError
+from pytensor_ml.model import Model
+from pytensor_ml.optim import sgd
+from pytensor_ml.params import trainable
+from regkit_pytensor_ml import find_layers, regularized
+
+import regkit
+
+FAST = {"mode": Mode("py", "fast_compile")}
+LOSS = CrossEntropy(expect_logits=True)
+PENALTIES = {"hidden_l1": 0.03, "weight_l2": 0.1, "group_lasso": 0.2}
+
+DATA = np.random.default_rng(0).normal(size=(8, 4))
+TARGETS = np.arange(8) % 3
+
+pytestmark = pytest.mark.filterwarnings("ignore:PyTensor could not link to a BLAS")
+
+
+def compiled(network, rate=0.0, **aliases):
+    return network.model.compile_train(sgd(rate), regularized(LOSS, **aliases) if aliases else LOSS)
+
+
+def mlp():
+    x = Input("X", shape=(None, 4))
+    return Sequential(Linear("fc1", n_in=4, n_out=5), ReLU(), Linear("logits", n_in=5, n_out=3))(x)
+
+
+def test_the_loss_is_theirs_and_the_penalties_are_numpys(network):
+    outputs = network.numpy()
+    hidden = [outputs[name] for name in network.hidden]
+    matrices = [value for value in network.values.values() if value.ndim > 1]
+    logits = outputs["logits:out"]
+    error = -(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))[
+        np.arange(len(logits)), network.targets
+    ].mean()
+    l1 = np.mean([np.abs(z).sum() for z in hidden])
+    l2 = np.mean([(w**2).sum() for w in matrices])
+    groups = [np.sqrt(w[0].size) * np.sqrt((w.reshape(len(w), -1) ** 2).sum(axis=1)).sum() for w in matrices]
+    expected = error + 0.03 * l1 + 0.1 * l2 + 0.2 * np.mean(groups)
+    np.testing.assert_allclose(network.loss(compiled(network, **PENALTIES)), expected, rtol=1e-10)
+
+
+def test_layers_are_named_by_their_parameters(network):
+    layers = find_layers(network.prediction)
+    assert [layer.output_name for layer in regkit.select_layers(layers, "input")] == ["X:out"]
+    assert {layer.output_name for layer in regkit.select_layers(layers, "hidden")} == set(network.hidden)
+    assert [layer.output_name for layer in regkit.select_layers(layers, "output")] == ["logits:out"]
+
+
+def test_every_compilation_of_a_model_has_the_same_names_and_values(network):
+    """pytensor-ml rewrites in place what it differentiates: of its own loss, the model's graph."""
+    compiled(network, **PENALTIES)
+    found = []
+    for with_penalties in (True, False, True, True):
+        if with_penalties:
+            names = [list(layer.outputs) for layer in find_layers(network.prediction)]
+            found.append((names, network.loss(compiled(network, **PENALTIES))))
+        else:
+            compiled(network)
+    assert found[0][0] == found[1][0] == found[2][0]
+    np.testing.assert_allclose([loss for _, loss in found[1:]], found[0][1], rtol=1e-12)
+
+
+def test_a_network_trains_with_dropout_and_its_predictions_stay_clean(network):
+    before = network.model.predict(network.data)
+    np.testing.assert_allclose(before, network.numpy(training=False)["logits:out"], atol=1e-10)
+    step = compiled(network, rate=0.1, hidden_l1=1e-4, hidden_dropout=0.2)
+    losses = [float(step(network.data, network.targets)) for _ in range(40)]
+    assert len(set(losses)) == len(losses)
+    assert np.mean(losses[-10:]) < np.mean(losses[:10])
+    after = network.model.predict(network.data)
+    assert (after != before).all()
+    np.testing.assert_array_equal(network.model.predict(network.data), after)
+    np.testing.assert_allclose(after, network.numpy(training=False)["logits:out"], atol=1e-10)
+
+
+def test_compiling_with_regularizers_leaves_the_models_graph_as_it_is():
+    prediction = mlp()
+    before = debugprint(prediction, file="str")
+    Model(prediction, FAST).compile_train(sgd(0.1), regularized(LOSS, hidden_l1=0.1, hidden_dropout=0.5))
+    assert debugprint(prediction, file="str") == before
+
+
+def test_a_relu_that_lost_its_name_is_still_what_is_penalized():
+    prediction = mlp()
+    Model(prediction, FAST).compile_train(sgd(0.1), LOSS)
+    assert "ReLU" not in {variable.name for variable in variable_ancestors([prediction])}
+    (hidden,) = regkit.select_layers(find_layers(prediction), "hidden")
+    assert hidden.outputs["fc1:out"].eval({"X": DATA}).min() == 0
+    assert hidden.outputs["fc1:pre"].eval({"X": DATA}).min() < 0
+
+
+def test_dropout_of_a_layer_is_seen_by_what_follows():
+    """With weights and biases of 1 and inputs of 1, each of 4 units is 5 or, dropped out, 0; kept ones are doubled."""
+    x = Input("X", shape=(None, 4))
+    prediction = Linear("out", n_in=4, n_out=1)(Linear("fc1", n_in=4, n_out=4)(x))
+    model = Model(prediction, FAST)
+    for param in model.weights:
+        param.set_value(np.ones(param.get_value().shape))
+    step = model.compile_train(sgd(0.0), regularized(SquaredError(), hidden_dropout=0.5))
+    losses = {round(float(step(np.ones((1, 4)), np.ones((1, 1))))) for _ in range(60)}
+    assert losses == {(10 * kept) ** 2 for kept in range(5)}
+    assert model.predict(np.ones((1, 4))) == 21
+
+
+def test_a_sum_of_two_parallel_branches_belongs_to_the_later_name():
+    x = Input("X", shape=(None, 4))
+    left, right = (Linear(name, n_in=4, n_out=5)(x) for name in ("left", "right"))
+    for joined in (left + right, right + left):
+        outputs = {}
+        for layer in find_layers(Linear("logits", n_in=5, n_out=3)(ReLU()(joined))):
+            outputs.update(layer.outputs)
+        assert outputs["left:out"] is left
+        assert outputs["right:pre"] is right
+        assert outputs["right:out"].owner.inputs[1] is joined
+
+
+def test_an_input_of_a_normalization_stays_the_input():
+    x = Input("X", shape=(None, 4))
+    data, fc1 = find_layers(Linear("fc1", n_in=4, n_out=2)(BatchNorm("bn", n_in=4)(x)))
+    assert data.outputs == {"X:out": x}
+    assert [param.name for param in data.params] == ["bn_loc", "bn_scale"]
+    assert [param.name for param in fc1.params] == ["fc1_W", "fc1_b"]
+
+
+def test_a_recurrent_layer_takes_the_output_before_it_turned_time_first():
+    x = Input("X", shape=(None, 7, 4))
+    hidden = ReLU()(Linear("fc1", n_in=4, n_out=5)(x))
+    layers = find_layers(LSTM("lstm", n_in=5, n_hidden=3)(hidden))
+    assert layers[1].outputs["fc1:out"] is hidden
+
+
+def test_a_layer_of_ones_own_has_its_matrix_and_its_bias():
+    x = Input("X", shape=(None, 4))
+    w, b = trainable(np.ones((4, 3)), "own_W", layer_name="own"), trainable(np.ones(3), "own_b", layer_name="own")
+    _, own, _ = find_layers(Linear("out", n_in=3, n_out=2)(pt.tanh(x @ w + b)))
+    assert own.params == (w, b)
+    assert list(own.outputs) == ["own:pre", "own:out"]
+    np.testing.assert_array_equal(own.outputs["own:pre"].eval({"X": np.ones((1, 4))}), [[5, 5, 5]])
+
+
+def test_a_live_weight_changes_the_next_step():
+    weight = regkit.Live(0.0)
+    step = Model(mlp(), FAST).initialize(seed=1).compile_train(sgd(0.0), regularized(LOSS, weight_l2=weight))
+    bare = float(step(DATA, TARGETS))
+    weight.set(1.0)
+    one = float(step(DATA, TARGETS))
+    weight.set(2.0)
+    np.testing.assert_allclose(float(step(DATA, TARGETS)) - bare, 2 * (one - bare))
+    assert one > bare
+
+
+def test_contractive_is_the_squared_norm_of_a_linear_layers_weights():
+    """The Jacobian of each of the examples is W, whatever the example is."""
+    x = Input("X", shape=(None, 4))
+    first = Linear("fc1", n_in=4, n_out=5)
+    model = Model(Linear("logits", n_in=5, n_out=3)(first(x)), FAST).initialize(seed=1)
+    losses = [
+        float(model.compile_train(sgd(0.0), loss)(DATA, TARGETS))
+        for loss in (LOSS, regularized(LOSS, contractive=dict(weight=1, reduction="batch")))
+    ]
+    np.testing.assert_allclose(losses[1] - losses[0], (first.W.get_value() ** 2).sum())
+
+
+def test_options_come_as_a_mapping_too():
+    loss = regularized(LOSS, {"hidden_l1": 0.1}, weight_l2=0.2)
+    assert repr(loss.regularizers) == "build(hidden_l1=0.1, weight_l2=0.2)"
+
+
+def test_labels_and_one_hot_targets_are_what_the_loss_without_regularizers_takes():
+    onehot = CrossEntropy(expect_logits=True, expect_onehot_labels=True)
+    for loss in (LOSS, onehot, SquaredError()):
+        assert regularized(loss).target_ndim(2) == loss.target_ndim(2)
+        assert regularized(loss).target_dtype("float32") == loss.target_dtype("float32")
+
+
+# Bad input
+
+
+def refusal(prediction):
+    with pytest.raises(regkit.GraphError) as caught:
+        find_layers(prediction)
+    return str(caught.value)
+
+
+def test_a_parameter_of_no_named_layer_is_refused():
+    x = Input("X", shape=(None, 4))
+    assert refusal(x @ trainable(np.ones((4, 2)), "W")) == (
+        "parameter W belongs to no named layer. Give the layer's name where it is made: "
+        "pytensor_ml.params.trainable(..., layer_name='fc1')"
+    )
+
+
+def test_an_input_without_a_name_is_refused():
+    assert refusal(Linear("fc1", n_in=4, n_out=2)(pt.tensor(shape=(None, 4), dtype="float64"))) == (
+        "an input of the network has no name: Matrix(float64, shape=(?, 4)). Give it one, as in Input('X', shape=...)"
+    )
+
+
+TWO = (
+    "two layers are named {!r}, or one is applied twice. Give each layer a name of its own, as in "
+    "Linear('fc1', ...), and apply it once"
+)
+
+
+def test_two_layers_that_were_given_no_name_are_refused():
+    x = Input("X", shape=(None, 4))
+    assert refusal(Linear(n_in=4, n_out=2)(ReLU()(Linear(n_in=4, n_out=4)(x)))) == TWO.format("Linear")
+
+
+def test_two_parallel_layers_of_one_name_are_refused():
+    x = Input("X", shape=(None, 4))
+    assert refusal(Linear("a", n_in=4, n_out=2)(x) + Linear("a", n_in=4, n_out=2)(x)) == TWO.format("a")
+
+
+def test_layers_of_two_kinds_and_one_name_are_refused():
+    x = Input("X", shape=(None, 7, 4))
+    hidden = LSTM("a", n_in=4, n_hidden=4, bias=False)(x)
+    assert refusal(Linear("a", n_in=4, n_out=2, bias=False)(hidden)) == TWO.format("a")
+
+
+def test_a_layer_that_is_applied_twice_is_refused():
+    first, second = (Input(name, shape=(None, 4)) for name in ("left", "right"))
+    shared = Linear("shared", n_in=4, n_out=2)
+    assert refusal(shared(first) + shared(second)) == TWO.format("shared")
+
+
+def test_an_input_and_a_layer_of_one_name_are_refused():
+    assert refusal(Linear("X", n_in=4, n_out=2)(Input("X", shape=(None, 4)))) == TWO.format("X")
+
+
+def test_a_graph_without_layers_is_refused():
+    x = Input("X", shape=(None, 4))
+    assert refusal(x * 2).endswith(
+        "depends on no layer: no parameter of two or more dimensions, made by a layer of pytensor-ml or by "
+        "pytensor_ml.params.trainable, meets data"
+    )
+
+
+def test_a_layer_of_which_others_use_two_expressions_is_refused():
+    x = Input("X", shape=(None, 4))
+    u, v = (trainable(np.ones((4, 4)), name, layer_name="pair") for name in "UV")
+    assert refusal(Linear("out", n_in=4, n_out=1)(x @ u) + Linear("other", n_in=4, n_out=1)(x @ v)) == (
+        "layer 'pair' has several outputs that others use, and no expression through which all goes. Give the "
+        "parameters of each part a layer_name of their own"
+    )
+
+
+def test_parameters_of_two_layers_in_one_expression_are_refused():
+    x = Input("X", shape=(None, 4))
+    u, v = (trainable(np.ones((4, 4)), name, layer_name=f"layer{name}") for name in "UV")
+    assert refusal(pt.join(0, x, u, v)).startswith(
+        "parameters of layers 'layerU', 'layerV' meet data in one expression"
+    )
+
+
+def test_a_keyword_that_is_not_an_alias_brings_the_suggestion():
+    with pytest.raises(regkit.UnknownAliasError, match="'hiden_sparsity'. Did you mean 'hidden_sparsity'?"):
+        regularized(LOSS, hiden_sparsity=0.1)
+
+
+def test_a_pattern_that_matches_nothing_names_the_outputs_it_saw():
+    model = Model(mlp(), FAST)
+    with pytest.raises(regkit.NoMatchError, match="hidden_l1: pattern 'hid1' matches none of the outputs: X:out, fc1:"):
+        model.compile_train(sgd(0.1), regularized(LOSS, hidden_l1=dict(weight=0.1, pattern="hid1")))
+
+
+def test_what_is_not_a_loss_is_refused():
+    with pytest.raises(regkit.OptionError) as caught:
+        regularized(abs, hidden_l1=0.1)
+    assert str(caught.value) == (
+        "regularized got <built-in function abs>; accepted: a loss of pytensor-ml, such as "
+        "pytensor_ml.loss.SquaredError()"
+    )
+
+
+@pytest.mark.parametrize("version", ["0.4.0", "1.3", "0.30.1", "0.2.9"])
+def test_a_version_outside_the_pin_is_refused_at_import(tmp_path: Path, version):
+    metadata = tmp_path / f"pytensor_ml-{version}.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text(f"Metadata-Version: 2.1\nName: pytensor-ml\nVersion: {version}\n")
+    path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
+    done = subprocess.run(
+        [sys.executable, "-c", "import regkit_pytensor_ml"],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr.splitlines()[-1] == (
+        f"ImportError: regkit-pytensor-ml works with pytensor-ml 0.3, and {version} is installed. Install what works: "
+        'pip install "pytensor-ml==0.3.*"'
+    )
