@@ -90,4 +90,4 @@ def _load(module: str) -> object:
 
 
 def __dir__() -> "list[str]":
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

@@ -71,6 +71,9 @@ class Regularizer:
     #: ``changes_graph = False``.
     changes_graph = False
 
+    #: What None for a pattern selects, in words, for the log and the catalogue.
+    default_selection = "default"
+
     def __init__(self, pattern: Pattern = None, weight: Any = 0.0) -> None:
         if not is_plain_number(weight, self.weight_below):
             from .validation import checked_weight
@@ -132,16 +135,16 @@ class Regularizer:
         """
 
     def log(self) -> None:
-        """Log one line at level INFO to the logger ``regkit``, such as ``regularizer: 0.1 * HiddenL1(hid3:out)``."""
+        """Log one line at level INFO to the logger ``regkit``.
+
+        It says the weight, the class, what is selected, the name in the set and the other options, such as
+        ``regularizer: 0.1 * HiddenL1(hid3:out) [hidden_l1, reduction=sum]``.
+        """
         import logging
 
-        pattern = getattr(self, "pattern", None)
-        logging.getLogger("regkit").info(
-            "regularizer: %s * %s(%s)",
-            getattr(self, "weight", 1),
-            type(self).__name__,
-            pattern if pattern is None or isinstance(pattern, str) else ", ".join(pattern),
-        )
+        from .serialization import line_of
+
+        logging.getLogger("regkit").info("regularizer: %s", line_of(self))
 
     def checked_choice(self, argument: str, value: Any, accepted: Sequence[str]) -> str:
         """Return the value of a constructor's argument if it is one of several; otherwise raise an OptionError.

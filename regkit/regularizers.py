@@ -274,7 +274,7 @@ class RegularizerSet:
         """A table of the members, for notebooks."""
         from .serialization import table_of
 
-        return table_of(zip(self._names, self))
+        return table_of(zip(self._names, self._members))
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_driver"}

@@ -122,6 +122,43 @@ def value_as_written(regularizer: Any) -> str:
     return f"dict({', '.join(f'{name}={value!r}' for name, value in options.items())})"
 
 
+def line_of(regularizer: Any) -> str:
+    """Return what a regularizer is, as the log says it: with its name in the set whose hook is running."""
+    from .graph.random import Drawing
+    from .messages import escaped
+
+    arguments, _ = constructor_arguments(type(regularizer))
+    others = [name for name in arguments if name not in ("pattern", "weight")]
+    values = {name: value for name in others if (value := getattr(regularizer, name, None)) is not None}
+    details = [name] if (name := Drawing.running_member()) is not None else []
+    details += [f"{name}={globs_as_written(value)}" for name, value in values.items()]
+    line = f"{weight_as_written(regularizer)} * {type(regularizer).__name__}({selection_of(regularizer)})"
+    return escaped(f"{line} [{', '.join(details)}]" if details else line)
+
+
+def weight_as_written(regularizer: Any) -> str:
+    """Return the weight; of a live one the present value, and that it is live."""
+    from .graph.weights import current_value
+
+    weight = getattr(regularizer, "weight", 1)
+    try:
+        value = current_value(weight)
+    except regkit.GraphError:  # symbolic: it has no value yet
+        return str(weight)
+    return str(weight) if value is weight else f"{value} (live)"
+
+
+def selection_of(regularizer: Any) -> str:
+    """Return what a regularizer selects: its pattern, or what its class says of None."""
+    pattern = getattr(regularizer, "pattern", None)
+    return getattr(regularizer, "default_selection", "default") if pattern is None else globs_as_written(pattern)
+
+
+def globs_as_written(value: Any) -> str:
+    """Return an option's value; several globs without brackets."""
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
 def plain(value: Any) -> Any:
     """Return a value as JSON has it, without None inside, which TOML cannot hold; TypeError if it has no form."""
     if hasattr(value, "tolist"):
@@ -143,14 +180,31 @@ def _plain_item(item: Any) -> Any:
     return plain(item)
 
 
-def table_of(named: Iterable[tuple[str, Any]]) -> str:
-    """Return the HTML table of a set's members."""
+def table_of(members: Iterable[tuple[str, Member]]) -> str:
+    """Return the HTML table of a set's members, by their names."""
     from html import escape
 
-    rows = [(name, type(one).__name__, getattr(one, "weight", ""), changed_options(one)) for name, one in named]
-    cells = [
-        (name, cls, str(weight), ", ".join(f"{key}={value!r}" for key, value in options.items() if key != "weight"))
-        for name, cls, weight, options in rows
-    ]
-    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in cells)
-    return f"<table><tr><th>name</th><th>class</th><th>weight</th><th>options</th></tr>{body}</table>"
+    rows: list[tuple[str, ...]] = [("alias", "weight", "pattern", "penalty", "distribution")]
+    rows += [_row(name, member) for name, member in members]
+    head, *body = (
+        "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in row) for tag, row in zip(["th", *["td"] * len(rows)], rows)
+    )
+    return f"<table><tr>{head}</tr>{''.join(f'<tr>{cells}</tr>' for cells in body)}</table>"
+
+
+def _row(name: str, member: Member) -> tuple[str, ...]:
+    """What the table says of one member; its distribution where it is one that claims its alias."""
+    from .messages import escaped, first_sentence
+    from .registry import available
+
+    cls = type(member.regularizer)
+    sentence = first_sentence(cls.__doc__)
+    claims = available().get(member.label, ()) if member.from_alias else ()
+    owners = [" ".join(map(str, claim[:2])) for claim in claims if claim.distribution is not None]
+    return (
+        name,
+        weight_as_written(member.regularizer),
+        selection_of(member.regularizer),
+        f"{cls.__name__}: {sentence}" if sentence else cls.__name__,
+        "" if claims and claims[0].distribution is None else escaped(", ".join(owners)),
+    )

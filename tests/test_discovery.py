@@ -419,7 +419,7 @@ def test_a_misspelt_alias_among_very_many_is_compared_with_few(site):
 @pytest.mark.parametrize(
     ("wanted", "suggested"),
     [
-        ("l1", "'acme_l1' or 'hidden_l1' or 'weight_l1'"),
+        ("l1", "'hidden_l1' or 'weight_l1' or 'acme_l1'"),
         ("entropy", "'hidden_entropy'"),
         ("entr", "'hidden_entropy'"),
         ("hiden_l1", "'hidden_l1'"),
@@ -431,3 +431,29 @@ def test_an_alias_that_is_part_of_others_suggests_them(site, wanted, suggested):
     with pytest.raises(regkit.UnknownAliasError) as error:
         regkit.build({wanted: 0.1})
     assert f"Did you mean {suggested}?" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "here"),
+    [
+        ("l1", "'hidden_l1' or 'weight_l1'"),
+        ("l2", "'hidden_l2' or 'weight_l2'"),
+        ("l1_l2", "'elastic_net'"),
+        ("activity_l1", "'hidden_l1'"),
+        ("kl", "'hidden_kl'"),
+        ("tv", "'hidden_variation'"),
+        ("orthogonal", "'weight_orthogonal'"),
+        ("weight_norm", "'weight_l2' or 'weight_max_norm'"),
+        ("Activity-L2", "'hidden_l2'"),
+    ],
+)
+def test_a_name_that_is_common_elsewhere_suggests_what_does_that_here(elsewhere, here):
+    with pytest.raises(regkit.UnknownAliasError) as error:
+        regkit.build({elsewhere: 0.1})
+    assert f"Did you mean {here}?" in str(error.value)
+
+
+def test_every_alias_that_a_common_name_means_is_one_of_ours():
+    from regkit.discovery.elsewhere import _NAMES
+
+    assert set(_NAMES) <= set(regkit.available())

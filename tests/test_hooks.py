@@ -216,11 +216,29 @@ def test_log_is_one_info_record_each_in_order(caplog):
             c=Custom(),
         ).log()
     assert caplog.record_tuples == [
-        ("regkit", logging.INFO, "regularizer: 0.1 * HiddenL1(hid3:out)"),
-        ("regkit", logging.INFO, "regularizer: 1 * HiddenL1(None)"),
-        ("regkit", logging.INFO, "regularizer: 2 * HiddenL1(hid1:*, hid2:*)"),
+        ("regkit", logging.INFO, "regularizer: 0.1 * HiddenL1(hid3:out) [hidden_l1, reduction=sum]"),
+        ("regkit", logging.INFO, "regularizer: 1 * HiddenL1(all hidden layers) [hidden_l1[1], reduction=sum]"),
+        ("regkit", logging.INFO, "regularizer: 2 * HiddenL1(hid1:*, hid2:*) [hidden_l1[2], reduction=sum]"),
         ("acme", logging.INFO, "mine"),
     ]
+
+
+def test_a_symbolic_weight_is_logged_as_it_is_and_a_shared_one_with_its_value(lib, caplog):
+    shared = lib.shared(np.asarray(0.25))
+    with caplog.at_level(logging.INFO):
+        regkit.build(
+            a=regkit.load("hidden_l1")("h", shared), b=regkit.load("hidden_l1")("h", lib.tensor("w", ndim=0))
+        ).log()
+    assert caplog.messages == [
+        "regularizer: 0.25 (live) * HiddenL1(h) [a, reduction=sum]",
+        "regularizer: w * HiddenL1(h) [b, reduction=sum]",
+    ]
+
+
+def test_a_log_of_odd_names_is_one_line(caplog):
+    with caplog.at_level(logging.INFO):
+        regkit.build({"two\nlines": regkit.load("hidden_l1")("h\n", 1)}).log()
+    assert caplog.messages == [r"regularizer: 1 * HiddenL1(h\n) [two\nlines, reduction=sum]"]
 
 
 def test_what_a_hook_raises_comes_out_as_it_is(network):

@@ -112,7 +112,7 @@ def test_it_is_written_down_with_its_present_value_and_shown_in_the_log(caplog):
     assert regs.live() == {"hidden_l1": 0.3}
     with caplog.at_level("INFO"):
         regs.log()
-    assert caplog.messages[0] == "regularizer: Live(0.3) * HiddenL1(None)"
+    assert caplog.messages[0] == "regularizer: 0.3 (live) * HiddenL1(all hidden layers) [hidden_l1, reduction=sum]"
 
 
 def test_a_term_has_it_for_its_weight():

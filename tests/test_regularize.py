@@ -49,7 +49,7 @@ def test_the_result_is_frozen_and_each_regularizer_logs_a_line(caplog):
     with caplog.at_level("INFO"):
         result = regkit.build(hidden_l1=0.5).regularize(network(np.array([[1.0]])))
     assert result.loss == 1
-    assert caplog.messages == ["regularizer: 0.5 * HiddenL1(None)"]
+    assert caplog.messages == ["regularizer: 0.5 * HiddenL1(all hidden layers) [hidden_l1, reduction=sum]"]
     with pytest.raises(dataclasses.FrozenInstanceError):
         result.loss = 0
 

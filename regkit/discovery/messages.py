@@ -47,11 +47,16 @@ def _unknown(alias: str, aliases: list[str], problems: list[str]) -> str:
 
 
 def _meant(alias: str, aliases: list[str]) -> list[str]:
-    """Return the alias that was probably meant; where none is near, those that one is part of."""
+    """Return what it means elsewhere and what it is part of; or else the alias that is near."""
+    from .elsewhere import meant_elsewhere
+
+    words = [name for name in aliases if alias in name.split("_")]
+    common = [name for name in meant_elsewhere(alias) if name in aliases]
+    if common:
+        return list(dict.fromkeys([*common, *words]))[:_SUGGESTED]
     suggestion = nearest(alias, aliases, cutoff=0.6)
     if suggestion is not None:
         return [suggestion]
-    words = [name for name in aliases if alias in name.split("_")]
     return (words or [name for name in aliases if len(alias) > 1 and alias in name])[:_SUGGESTED]
 
 

@@ -30,6 +30,7 @@ class Drawing:
     _running: ContextVar[tuple[Drawing, ...]] = ContextVar("running", default=())
 
     def __init__(self, name: str) -> None:
+        self.member = name
         self._name = (*name.encode("utf-8", "surrogatepass"), END)
         self._times: dict[object, count[int]] = {}  # by the seed: how often there was a stream of it
 
@@ -40,6 +41,12 @@ class Drawing:
             return hook(*arguments)
         finally:
             self._running.reset(token)
+
+    @classmethod
+    def running_member(cls) -> str | None:
+        """The name of the member whose hook is running here; None outside of hooks."""
+        running = cls._running.get()
+        return running[-1].member if running else None
 
     @classmethod
     def key(cls, seed: bytes) -> tuple[int, ...]:

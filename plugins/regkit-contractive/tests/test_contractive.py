@@ -174,4 +174,4 @@ def test_a_wrt_that_is_no_glob_is_refused(wrt):
 def test_log_says_what_is_differentiated_by(caplog):
     with caplog.at_level(logging.INFO, logger="regkit"):
         Contractive("hid3:out", 0.1, wrt="in").log()
-    assert caplog.messages == ["regularizer: 0.1 * Contractive(hid3:out wrt in)"]
+    assert caplog.messages == ["regularizer: 0.1 * Contractive(hid3:out) [wrt=in, reduction=sum]"]

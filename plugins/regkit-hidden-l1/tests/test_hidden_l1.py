@@ -182,10 +182,10 @@ def test_the_graph_is_left_as_it_is(lib):
     assert outputs["hid1:out"] is z
 
 
-def test_log_is_the_references_line(caplog):
+def test_log_is_the_references_line_with_the_reduction(caplog):
     with caplog.at_level(logging.INFO, logger="regkit"):
         HiddenL1("hid3:out", 0.1).log()
-    assert caplog.messages == ["regularizer: 0.1 * HiddenL1(hid3:out)"]
+    assert caplog.messages == ["regularizer: 0.1 * HiddenL1(hid3:out) [reduction=sum]"]
 
 
 @pytest.mark.parametrize("reduction", ["max", None, 1, ["sum"]])

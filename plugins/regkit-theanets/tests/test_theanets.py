@@ -409,8 +409,8 @@ def test_each_regularizer_logs_its_line(net, caplog):
     with caplog.at_level(logging.INFO, logger="regkit"):
         net.loss(hidden_sparsity=dict(weight=0.1, pattern="hid2:out"), weight_l2=0.5)
     assert [record.getMessage() for record in caplog.records if record.name == "regkit"] == [
-        "regularizer: 0.1 * HiddenL1(hid2:out)",
-        "regularizer: 0.5 * WeightL2(None)",
+        "regularizer: 0.1 * HiddenL1(hid2:out) [hidden_sparsity, reduction=mean]",
+        "regularizer: 0.5 * WeightL2(all parameters of two or more axes) [weight_l2, reduction=mean]",
     ]
 
 

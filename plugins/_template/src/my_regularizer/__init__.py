@@ -39,6 +39,8 @@ class MyRegularizer(regkit.Regularizer):
     3.5
     """
 
+    default_selection = "all hidden layers"
+
     def loss(self, layers: Any, outputs: Any) -> Any:
         """Return the penalty, a scalar, of all outputs of a graph."""
         selected = regkit.select_outputs(outputs, self.pattern, layers)

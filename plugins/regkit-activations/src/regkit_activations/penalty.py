@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 class ActivationPenalty(regkit.Regularizer):
     r"""The mean of a penalty over outputs, :math:`\frac{1}{|\Omega|} \sum_{i \in \Omega} p(Z_i)`."""
 
+    default_selection = "all hidden layers"
+
     def loss(self, layers: Sequence[Any], outputs: Mapping[str, Any]) -> Any:
         """Return the penalty, a scalar.
 

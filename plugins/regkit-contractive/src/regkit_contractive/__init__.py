@@ -71,6 +71,8 @@ class Contractive(regkit.Regularizer):
     regkit.errors.GraphError: an array has its value and no graph, so it has no jacobian
     """
 
+    default_selection = "all hidden layers"
+
     def __init__(
         self,
         pattern: str | Sequence[str] | None = None,
@@ -95,14 +97,6 @@ class Contractive(regkit.Regularizer):
         selected = regkit.select_outputs(outputs, self.pattern, layers)
         inputs = self._inputs(layers, outputs)
         return regkit.graph.mean([regkit.graph.total(self._of_each_input(name, z, inputs)) for name, z in selected])
-
-    def log(self) -> None:
-        """Log one line, as theanets does, with what is differentiated by."""
-        import logging
-
-        logging.getLogger("regkit").info(
-            "regularizer: %s * %s(%s wrt %s)", self.weight, type(self).__name__, self.pattern, self.wrt
-        )
 
     def _inputs(self, layers: Sequence[Any], outputs: Mapping[str, Any]) -> list[tuple[str, Any]]:
         if self.wrt is not None:

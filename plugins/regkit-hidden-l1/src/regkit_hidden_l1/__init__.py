@@ -65,6 +65,7 @@ class HiddenL1(regkit.Regularizer):
     """
 
     changes_graph = False
+    default_selection = "all hidden layers"
 
     def __init__(self, pattern: str | Sequence[str] | None = None, weight: Any = 0.0, reduction: str = "sum") -> None:
         super().__init__(pattern, weight)

@@ -31,6 +31,8 @@ class RandomChange(regkit.Regularizer):
     #: The role of the layers whose main outputs are changed where there is no pattern; None means all.
     _role: str | None = None
 
+    default_selection = "all layers, input and output too"
+
     def __init__(self, pattern: str | Sequence[str] | None = None, weight: Any = 0.0, seed: int = 13) -> None:
         super().__init__(pattern, weight)
         if isinstance(seed, bool) or not hasattr(seed, "__index__") or seed < 0:
@@ -219,6 +221,7 @@ class InputNoise(GaussianNoise):
     """
 
     _role = "input"
+    default_selection = "the input layer"
 
 
 class HiddenNoise(GaussianNoise):
@@ -256,6 +259,7 @@ class HiddenNoise(GaussianNoise):
     """
 
     _role = "hidden"
+    default_selection = "all hidden layers"
 
 
 class OutputNoise(GaussianNoise):
@@ -293,6 +297,7 @@ class OutputNoise(GaussianNoise):
     """
 
     _role = "output"
+    default_selection = "the output layer"
 
 
 class InputDropout(Dropout):
@@ -330,6 +335,7 @@ class InputDropout(Dropout):
     """
 
     _role = "input"
+    default_selection = "the input layer"
 
 
 class HiddenDropout(Dropout):
@@ -367,6 +373,7 @@ class HiddenDropout(Dropout):
     """
 
     _role = "hidden"
+    default_selection = "all hidden layers"
 
 
 class OutputDropout(Dropout):
@@ -404,3 +411,4 @@ class OutputDropout(Dropout):
     """
 
     _role = "output"
+    default_selection = "the output layer"

@@ -16,6 +16,8 @@ __version__ = "0.1.0"
 class RecurrentPenalty(regkit.Regularizer):
     """What both have in common: outputs with time on axis 1, a mean over time and over outputs."""
 
+    default_selection = "all hidden layers with a time axis"
+
     def __init__(self, pattern: str | Sequence[str] | None = None, weight: Any = 0.0, reduction: str = "sum") -> None:
         super().__init__(pattern, weight)
         self.reduction = self.checked_choice("reduction", reduction, self.REDUCTIONS)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 class WeightPenalty(regkit.Regularizer):
     """The mean of a penalty over parameters of two or more dimensions."""
 
+    default_selection = "all parameters of two or more axes"
+
     def loss(self, layers: Sequence[Any]) -> Any:
         r"""Return the penalty :math:`\frac{1}{|\Omega|} \sum_{i \in \Omega} p(W_i)`, a scalar.
 
