@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Optional
 
@@ -65,7 +66,13 @@ def _library() -> str | None:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest's -m
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what uses a graph library, and leave it out, as deselected and not as skipped, where there is none."""
+    """Mark what uses a graph library, and leave it out, as deselected and not as skipped, where there is none.
+
+    So are tests of a framework that is not installed.
+    """
+    old = [item for item in items if any(find_spec(mark.args[0]) is None for mark in item.iter_markers("framework"))]
+    config.hook.pytest_deselected(items=old)
+    items[:] = [item for item in items if item not in old]
     for item in items:
         # tests that regkit.testing makes of a regularizer's promises are of each installed library, and take a check
         if {"lib", "check"} & set(getattr(item, "fixturenames", ())):

@@ -47,6 +47,7 @@ class Lane:
     benchmarks: tuple[str, ...] = ()
     stand_in: bool = False
     plugin: str = ""
+    tests: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     alone: tuple[str, ...] = ()
     passes: tuple[Mapping[str, str], ...] = ({},)
@@ -64,6 +65,11 @@ class Lane:
         return variables
 
     @property
+    def own_tests(self) -> tuple[str, ...]:
+        """The tests that run in the lane in place of all the others, if it has its own."""
+        return (f"plugins/{self.plugin}/tests",) if self.plugin else self.tests
+
+    @property
     def missing(self) -> str:
         """What keeps the lane from running here, with the remedy; empty if nothing does."""
         lacks = _lacks(self.python)
@@ -74,7 +80,7 @@ class Lane:
             package = PARTS[wanted[0]].format(self.python)
             return f"Python {self.python} has no {wanted[0]} (Debian: apt-get install {package})"
         if self.stand_in and any(
-            lane.library and not lane.stand_in and not lane.plugin and not lane.missing for lane in LANES
+            lane.library and not lane.stand_in and not lane.own_tests and not lane.missing for lane in LANES
         ):
             return "not needed beside the others"
         return ""

@@ -88,11 +88,11 @@ def _pytest(session: nox.Session, lane: Lane, *arguments: str, flags: str = "") 
 
 
 def _test(session: nox.Session, lane: Lane) -> None:
-    """Test a lane: the core and the standard plugins, or a plugin with a lane of its own."""
+    """Test a lane: the core and the standard plugins, or what has a lane of its own."""
     shutil.rmtree(REPORTS / lane.name, ignore_errors=True)
-    if lane.plugin:
+    if lane.own_tests:
         _install(session, lane, "pytest>=8")
-        _test_plugin(session, lane)
+        _test_own(session, lane)
         return
     _install(session, lane, "pytest>=8", *BACK_ENDS)
     session.run("pip", "uninstall", "-q", "-y", *STRANGERS, silent=True)
@@ -109,15 +109,15 @@ def _test(session: nox.Session, lane: Lane) -> None:
     _test_strangers(session, lane)
 
 
-def _test_plugin(session: nox.Session, lane: Lane) -> None:
-    """Test a plugin beside the framework or the engine that it is for."""
-    folder = Path("plugins", lane.plugin)
+def _test_own(session: nox.Session, lane: Lane) -> None:
+    """Test a plugin, or pages, beside the framework or the engine that it is for."""
     for one in lane.passes:
         select = ("-k", one["select"]) if "select" in one else ()
-        _pytest(session, lane, str(folder / "tests"), *select, *session.posargs, flags=one.get("flags", ""))
+        _pytest(session, lane, *lane.own_tests, *select, *session.posargs, flags=one.get("flags", ""))
     flags = lane.passes[0].get("flags", "")
-    pages = (str(folder / "README.md"), *lane.pages)
-    _pytest(session, lane, "-q", "--doctest-glob=*.md", *pages, flags=flags)
+    pages = (*([f"plugins/{lane.plugin}/README.md"] if lane.plugin else []), *lane.pages)
+    if pages:
+        _pytest(session, lane, "-q", "--doctest-glob=*.md", *pages, flags=flags)
     for program in lane.programs:
         session.run("python", program, env=lane.variables(flags))
 
@@ -150,7 +150,7 @@ def _bench(session: nox.Session, lane: Lane) -> None:
     for name in lane.benchmarks:
         into = ("--into", str(RESULTS))
         session.run("python", f"benchmarks/{name}.py", *into, *options, env=lane.variables())
-    if "--sizes" in session.posargs and lane.library and not lane.plugin:
+    if "--sizes" in session.posargs and lane.library and not lane.own_tests:
         session.run("python", "benchmarks/graph_size.py", env=lane.variables())
 
 
@@ -162,7 +162,7 @@ def _define(job: Callable[[nox.Session, Lane], None], lane: Lane, name: str) -> 
 
 for lane in LANES:
     _define(_test, lane, lane.name)
-    if lane.library and not lane.plugin:
+    if lane.library and not lane.own_tests:
         _define(_demo, lane, f"demo-{lane.name}")
     if lane.benchmarks:
         _define(_bench, lane, f"bench-{lane.name}")
@@ -206,7 +206,7 @@ def _slowest(lane: str) -> str:
 @nox.session(python=False)
 def demo(session: nox.Session) -> None:
     """Ng's sparse autoencoder on natural images, in the first lane that can run here."""
-    possible = [lane for lane in LANES if lane.library and not lane.plugin]
+    possible = [lane for lane in LANES if lane.library and not lane.own_tests]
     here = next((lane for lane in possible if not lane.missing), None)
     if here is None:
         wanted = "; ".join(f"{lane.name}: {lane.missing}" for lane in possible)
