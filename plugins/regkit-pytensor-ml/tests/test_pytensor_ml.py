@@ -14,7 +14,17 @@ from pytensor.compile.mode import Mode
 from pytensor.graph.traversal import variable_ancestors
 from pytensor.printing import debugprint
 from pytensor_ml.activations import ReLU
-from pytensor_ml.layers import LSTM, BatchNorm, Input, Linear, Sequential
+from pytensor_ml.layers import (
+    LSTM,
+    BatchNorm,
+    Conv2D,
+    Embedding,
+    Input,
+    LayerNorm,
+    Linear,
+    Sequential,
+    TransformerBlock,
+)
 from pytensor_ml.loss import CrossEntropy, SquaredError
 from pytensor_ml.model import Model
 from pytensor_ml.optim import sgd
@@ -145,6 +155,29 @@ def test_a_recurrent_layer_takes_the_output_before_it_turned_time_first():
     hidden = ReLU()(Linear("fc1", n_in=4, n_out=5)(x))
     layers = find_layers(LSTM("lstm", n_in=5, n_hidden=3)(hidden))
     assert layers[1].outputs["fc1:out"] is hidden
+
+
+def test_a_convolution_takes_the_output_before_it_was_padded():
+    x = Input("X", shape=(None, 8, 8, 4))
+    hidden = ReLU()(Linear("fc1", n_in=4, n_out=5)(x))
+    layers = find_layers(Conv2D("conv", in_channels=5, out_channels=3, kernel_size=3, padding="same")(hidden))
+    assert layers[1].outputs["fc1:out"] is hidden
+
+
+def test_a_language_model_has_the_layers_of_its_block():
+    tokens = pt.tensor("tokens", shape=(None, 7), dtype="int64")
+    words, places = (Embedding(name, n_embeddings=11, n_features=8) for name in ("words", "places"))
+    embedded = words(tokens) + places(pt.arange(tokens.shape[1]))
+    block = TransformerBlock("block", d_model=8, n_head=2, dropout=0.1, is_causal=True)(embedded)
+    layers = find_layers(Linear("head", n_in=8, n_out=11)(LayerNorm("norm", n_in=8)(block)))
+    names = {layer.output_name: layer.role for layer in layers}
+    attention = {f"block_attn_{which}_proj:out": "hidden" for which in ("q", "k", "v", "out")}
+    feed_forward = {"block_ff_fc_in:out": "hidden", "block_ff_fc_out:out": "hidden"}
+    ends = {"tokens:out": "input", "words:out": "hidden", "places:out": "hidden", "head:out": "output"}
+    assert names == {**ends, **attention, **feed_forward}
+    outputs = {name: expression for layer in layers for name, expression in layer.outputs.items()}
+    assert outputs["places:out"] is embedded
+    assert outputs["words:out"].name == "words_output"
 
 
 def test_a_layer_of_ones_own_has_its_matrix_and_its_bias():

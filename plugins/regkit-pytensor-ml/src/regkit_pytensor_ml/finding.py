@@ -9,8 +9,10 @@ from pytensor.graph.basic import Constant
 from pytensor.graph.traversal import graph_inputs, toposort
 from pytensor.scan.op import Scan
 from pytensor.tensor.elemwise import DimShuffle
+from pytensor.tensor.pad import Pad
 from pytensor.tensor.shape import Shape, Shape_i
 from pytensor.tensor.subtensor import Subtensor
+from pytensor_ml.layers.conv import ConvLayer
 from pytensor_ml.params import TrainableParameter
 
 import regkit
@@ -189,7 +191,9 @@ class _Walk:
 
 
 def _lead_ins(node: Any) -> list[Any]:
-    """What a recurrent layer makes of its input before it begins: time comes first, then slices are cut."""
+    """What a layer makes of its input before it begins: a convolution pads, a recurrence turns and cuts it by time."""
+    if isinstance(node.op, ConvLayer):
+        return [one for one in node.inputs if one.owner is not None and isinstance(one.owner.op, Pad)]
     found = []
     for sequence in node.op.outer_seqs(node.inputs) if isinstance(node.op, Scan) else ():
         turned = False
