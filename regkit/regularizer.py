@@ -87,8 +87,7 @@ class Regularizer:
         super().__init_subclass__(**arguments)
         for base in cls.__mro__:
             if "changes_graph" in vars(base):
-                cls.changes_graph = vars(base)["changes_graph"]
-                return
+                return  # Python finds it there by itself; a copy here would hide what a further base of a subclass says
             if "modify_graph" in vars(base):
                 cls.changes_graph = True
                 return
