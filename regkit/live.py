@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from _thread import allocate_lock  # threading.Lock, without the cost of importing threading
 
-from .validation import INFINITY, checked_constant, weight_limit
+from .validation import INFINITY, checked_value, weight_limit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ class Live:
     """
 
     def __init__(self, value: float) -> None:
-        self._value = checked_constant(type(self).__name__, value)
-        self._limits: dict[str, float] = {}  # by the name of the class that has one
+        self._value = checked_value(type(self).__name__, value)
+        self._limits: dict[str, float] = {}  # by the name of the class that has one: of several by one name, the lowest
         self._variables: dict[str, Any] = {}  # by the library whose shared variable it is
         self._lock = allocate_lock()
 
@@ -60,9 +60,9 @@ class Live:
             If a regularizer that uses it would not accept the value; then nothing has changed.
         """
         with self._lock:
-            number = checked_constant(type(self).__name__, value)
+            number = checked_value(type(self).__name__, value)
             for user, below in self._limits.items():
-                checked_constant(user, value, below)
+                checked_value(user, value, below)
             self._value = number
             for variable in self._variables.values():
                 variable.set_value(number)
@@ -76,9 +76,9 @@ class Live:
             If the present value is not within it.
         """
         below = weight_limit(cls)
-        if below < INFINITY and cls.__name__ not in self._limits:
+        if below < self._limits.get(cls.__name__, INFINITY):
             with self._lock:
-                checked_constant(cls.__name__, self._value, below)
+                checked_value(cls.__name__, self._value, below)
                 self._limits[cls.__name__] = below
 
     def variable(self, made_by: str) -> Any:

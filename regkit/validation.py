@@ -17,8 +17,12 @@ INFINITY = float("inf")
 
 def accepted_weight(below: float = INFINITY) -> str:
     """Return in words what a weight may be."""
-    limit = "" if below == INFINITY else f" and below {below:g}"
-    return f"a finite real number of at least 0{limit}, a regkit.Live of one, or a scalar of a graph library"
+    return f"{accepted_value(below)}, a regkit.Live of one, or a scalar of a graph library"
+
+
+def accepted_value(below: float = INFINITY) -> str:
+    """Return in words what a live weight may be set to."""
+    return f"a finite real number of at least 0{'' if below == INFINITY else f' and below {below:g}'}"
 
 
 def range_in_words(low: float, high: float) -> str:
@@ -58,9 +62,18 @@ def checked_weight(cls: type, weight: Any) -> Any:
 
 def checked_constant(owner: str, weight: Any, below: float = INFINITY) -> float:
     """Return a weight that does not change as a Python number."""
+    return _in_range(owner, weight, below, accepted_weight(below))
+
+
+def checked_value(owner: str, value: Any, below: float = INFINITY) -> float:
+    """Return what a live weight is set to as a Python number."""
+    return _in_range(owner, value, below, accepted_value(below))
+
+
+def _in_range(owner: str, weight: Any, below: float, accepted: str) -> float:
     number = as_python_number(weight)
     if number is None or not 0 <= number <= LARGEST_FLOAT or not number < below:
-        raise OptionError(f"{owner} got weight={weight!r}; accepted: {accepted_weight(below)}")
+        raise OptionError(f"{owner} got weight={weight!r}; accepted: {accepted}")
     return number
 
 

@@ -61,7 +61,7 @@ def test_it_is_one_shared_variable_of_a_library_whoever_asks(lib):
 @pytest.mark.parametrize("value", [-3, float("nan"), float("inf"), True, "0.1", None, np.ones(2)])
 def test_it_refuses_what_a_weight_refuses_and_keeps_its_value(value):
     weight = regkit.Live(0.5)
-    with pytest.raises(regkit.OptionError, match="Live got weight=.*; accepted: a finite real number of at least 0"):
+    with pytest.raises(regkit.OptionError, match="Live got weight=.*; accepted: a finite real number of at least 0$"):
         weight.set(value)
     with pytest.raises(regkit.OptionError, match="Live got weight="):
         regkit.Live(value)
@@ -80,6 +80,15 @@ def test_it_remembers_the_limit_of_each_regularizer_that_uses_it():
         Share(weight=1)
     with pytest.raises(regkit.OptionError, match="Share got weight=2"):
         Share(weight=regkit.Live(2))
+
+
+def test_of_two_classes_of_one_name_the_lower_limit_holds():
+    weight = regkit.Live(0.25)
+    half = type("Share", (Share,), {"weight_below": 0.5})
+    regkit.build(share=Share(weight=weight), half=half(weight=weight))
+    with pytest.raises(regkit.OptionError, match="Share got weight=0.75; accepted: .* and below 0.5$"):
+        weight.set(0.75)
+    assert weight.value == 0.25
 
 
 def test_a_weight_that_is_assigned_later_has_the_limit_too():
