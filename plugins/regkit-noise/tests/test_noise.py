@@ -211,6 +211,15 @@ def test_hidden_noise_of_a_network_without_hidden_layers_is_an_error():
         regs.loss(layers, outputs)
 
 
+def test_input_noise_of_a_network_that_names_no_input_says_that_there_is_none():
+    layers = [regkit.Layer("hid:out", role="hidden")]
+    outputs = {"hid:out": np.ones(2)}
+    regs = regkit.build(input_noise=0.1)
+    regs.modify_graph(outputs, layers)
+    with pytest.raises(regkit.NoMatchError, match="input_noise: the network has no input layers"):
+        regs.loss(layers, outputs)
+
+
 @pytest.mark.parametrize("weight", [1, 1.0, 2.5])
 def test_dropout_of_everything_is_refused(weight):
     with pytest.raises(regkit.OptionError, match=f"Dropout got weight={weight}; accepted: .* at least 0 and below 1"):

@@ -73,7 +73,7 @@ class RandomChange(regkit.Regularizer):
         selected = [(name, z) for name, z in outputs.items() if name in meant]
         if not selected:
             if not meant:
-                raise regkit.NoMatchError("the network has no hidden layers")
+                raise regkit.NoMatchError(f"the network has no {self._role} layers")
             raise regkit.NoMatchError(f"{', '.join(meant)} is not among the outputs: {', '.join(outputs)}")
         return selected
 
