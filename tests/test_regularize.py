@@ -75,6 +75,8 @@ def test_members_that_change_graphs_are_refused_by_name_where_there_is_no_place_
     regs = regkit.build(hidden_l1=1, hidden_dropout=0.5)
     with pytest.raises(regkit.GraphError, match="hidden_dropout changes the graph of a network, for which there is no"):
         regs.regularize(network(np.ones((1, 1))), allow_changes=False)
+    with pytest.raises(regkit.GraphError, match="noise, hidden_dropout change the graph of a network"):
+        (regkit.build(noise=0.1) + regs).regularize(network(np.ones((1, 1))), allow_changes=False)
     assert regs[:1].regularize(network(np.ones((1, 1))), allow_changes=False).loss == 2
 
 

@@ -14,6 +14,7 @@ import pytest
 from regkit_hidden_l1 import HiddenL1
 
 import regkit
+from regkit.hooks.memory import KEPT
 
 
 def test_members_are_found_by_position_and_by_name():
@@ -250,6 +251,42 @@ def test_a_class_changes_graphs_if_it_overrides_the_hook_or_says_so():
     ]  # fmt: skip
     assert regkit.build(hidden_l1=1, hidden_noise=0.1).changes_graph
     assert not regkit.build(hidden_l1=1).changes_graph
+
+
+def test_a_class_that_inherits_a_penalty_and_then_the_hook_changes_graphs():
+    class Penalty(regkit.Regularizer):
+        def loss(self):
+            return 1.0
+
+    class Both(Penalty, Scale):
+        """A penalty and a change."""
+
+    assert (Penalty.changes_graph, Both.changes_graph) == (False, True)
+
+
+def test_a_host_that_reshapes_a_changed_output_is_warned_and_not_told_that_the_pattern_is_wrong(network):
+    layers, outputs = network
+    for spec in (dict(dropout=dict(weight=0.5, pattern="hid1:out")), dict(hidden_dropout=0.5)):
+        regs = regkit.build(spec)
+        current = {}
+        for name, z in outputs.items():
+            of_layer = {name: z}
+            regs.modify_graph(of_layer, layers)
+            current[name] = of_layer[name]
+        assert regs.loss(layers, current) == 0
+        reshaped = {name: z.reshape(z.shape) if name.startswith("hid") else z for name, z in current.items()}
+        with pytest.warns(UserWarning, match="unless they are computed from what it was called with"):
+            assert regs.loss(layers, reshaped) == 0
+
+
+def test_scalars_which_have_no_weak_references_are_remembered_up_to_a_number():
+    regs = regkit.build(scale=Scale("x0", 2))
+    outputs = {}
+    for i in range(KEPT - 1):  # x0 counts twice, with the original that is kept
+        of_layer = {f"x{i}": np.float64(i)}
+        regs.modify_graph(of_layer)
+        outputs.update(of_layer)
+    assert regs.unmatched(outputs) == []
 
 
 def test_a_class_of_marked_hooks_changes_graphs_if_it_has_that_hook():

@@ -61,7 +61,10 @@ def rebuild(outputs: Mapping[str, Any], modify: Modify, also: Sequence[Any] | No
     further = () if also is None else tuple(also)
     made_by = common_library([*outputs.items(), *((f"also {i}", expression) for i, expression in enumerate(further))])
     if made_by == "numpy":
-        raise GraphError("arrays have their value and no graph, so nothing can be rebuilt")
+        raise GraphError(
+            "arrays have their value and no graph, so nothing can be rebuilt. Change each before the next is computed "
+            "from it, as modify_graph does"
+        )
     result = ({}, ()) if made_by is None else _rebuilt(outputs, modify, further, made_by)
     return result[0] if also is None else result
 

@@ -69,7 +69,7 @@ class Driver:
             if penalty is not None
         ]
         self._check_globs(self._members, outputs, layers)
-        self._check_changes(outputs, but={name for name, _, _ in penalties})
+        self._check_changes(outputs, layers, but={name for name, _, _ in penalties})
         return weigh(penalties, made_by, outputs)
 
     def apply(
@@ -89,7 +89,7 @@ class Driver:
             for member, its in seen.items():
                 remember(self._members[member].seen, {name: rebuilt[name] for name in names}, its)
         self._check_globs(self._changing(), outputs, layers)
-        self._check_changes({name: rebuilt[name] for name in outputs})
+        self._check_changes({name: rebuilt[name] for name in outputs}, layers)
         return rebuilt, along
 
     def regularize(
@@ -106,8 +106,8 @@ class Driver:
         changing = self._changing()
         if changing and not allow_changes:
             raise GraphError(
-                f"{', '.join(changing)} changes the graph of a network, for which there is no place here: "
-                "there is one graph, for training and for predictions"
+                f"{', '.join(changing)} {'change' if len(changing) > 1 else 'changes'} the graph of a network, for "
+                "which there is no place here: there is one graph, for training and for predictions"
             )
         if changing:
             every, along = self.apply(every, layers, along)
@@ -151,26 +151,29 @@ class Driver:
                 if said:
                     raise NoMatchError(f"{name}: {said}")
 
-    def _check_changes(self, outputs: Mapping[str, Any], but: Collection[str] = ()) -> None:
+    def _check_changes(self, outputs: Mapping[str, Any], layers: Sequence[Any], but: Collection[str] = ()) -> None:
         """Raise for a regularizer that was given outputs of this graph and found nothing to change in them.
 
-        Warn for one that changes graphs and was given none of these outputs: it has no effect on them.
+        Warn for one that changes graphs and was given none of these outputs, or not those that it would change.
         """
         for name, member in self._changing().items():
             regularizer = member.regularizer
+            pattern = getattr(regularizer, "pattern", None)
             seen = recall(member.seen, outputs)
             if name in but or any(its.matched for _, its in seen):
                 continue
-            if not seen:
+            names = [output for output, _ in seen]
+            meant = outputs if pattern is not None else [layer.output_name for layer in layers]
+            unseen = [output for output in meant if output in outputs and output not in names]
+            if not seen or (unseen and pattern_matches(pattern, unseen)):
                 if outputs and not is_zero(getattr(regularizer, "weight", 1)):
                     warn(
                         f"{name}: {type(regularizer).__name__} changes graphs, and modify_graph was called with none "
-                        "of these outputs, so it has no effect on them. Call modify_graph for each layer while the "
-                        "graph is built, or apply or regularize on a finished one"
+                        "of the outputs here that it could change, so it has no effect, unless they are computed from "
+                        "what it was called with. Call modify_graph for each layer while the graph is built, or apply "
+                        "or regularize on a finished one"
                     )
                 continue
-            pattern = getattr(regularizer, "pattern", None)
-            names = [output for output, _ in seen]
             said = next((its.said for _, its in seen if its.said), "")
             if said and pattern_matches(pattern, names):
                 raise NoMatchError(said)  # it looks for something else than its pattern

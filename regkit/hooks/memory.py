@@ -31,7 +31,7 @@ def remember(memory: dict[Any, Any], outputs: Mapping[str, Any], seen: Seen) -> 
             memory.pop(key, None)
             reference = _Strong(expression)
             strong = [other for other, (ref, _) in list(memory.items()) if isinstance(ref, _Strong)]
-            for other in strong[: len(strong) - KEPT + 1]:
+            for other in strong[: max(0, len(strong) - KEPT + 1)]:
                 memory.pop(other, None)
         memory[key] = reference, seen
 
