@@ -259,8 +259,8 @@ def test_members_that_change_graphs_are_refused_by_name_with_the_reason():
     with pytest.raises(regkit.GraphError) as error:
         network(weight_l2=0.1, hidden_noise=0.1, dropout=[dict(weight=0.1, pattern="hid1")] * 2)
     assert str(error.value) == (
-        "hidden_noise, dropout, dropout[1] changes the outputs of a network while it is trained, which a PyMC model "
-        "has no place for: it has one graph, and a logp has no draws in it. Leave it out"
+        "hidden_noise, dropout, dropout[1]: a PyMC model has one graph, for fitting and for predictions, and its logp "
+        "has no draws in it, so no outputs can be changed. Leave these out"
     )
 
 
@@ -271,6 +271,13 @@ def test_a_call_without_a_model_says_where_to_call():
         "regularize got no model on the context stack. Call it within `with pm.Model():`, after the deterministics "
         "that patterns name, or pass model="
     )
+
+
+def test_what_is_not_a_model_or_not_a_name_is_refused():
+    with pytest.raises(regkit.GraphError, match=r"^regularize got model='m'\. Call it within"):
+        regkit_pymc.regularize(model="m", weight_l2=0.1)
+    with pytest.raises(regkit.OptionError, match=r"^regularize got name=3; accepted: a string that is not empty$"):
+        regkit_pymc.regularize(model=network(), name=3, weight_l2=0.1)
 
 
 def test_a_misspelt_alias_is_answered_with_the_suggestion():

@@ -57,7 +57,7 @@ def regularize(
     regkit.NoMatchError
         If a regularizer of outputs has no pattern, or a pattern matches nothing.
     regkit.OptionError
-        If the model has variables of these names, or a value is not accepted.
+        If the model has variables of these names, or a name or a value is not accepted.
     regkit.UnknownAliasError
         If a keyword is not an alias.
 
@@ -97,11 +97,13 @@ def regularize(
 
 def _check(members: Mapping[str, regkit.RegularizerSet], name: str, model: Any) -> None:
     """Raise before the model has been touched."""
+    if not isinstance(name, str) or not name:
+        raise regkit.OptionError(f"regularize got name={name!r}; accepted: a string that is not empty")
     changing = [label for label, one in members.items() if one.changes_graph]
     if changing:
         raise regkit.GraphError(
-            f"{', '.join(changing)} changes the outputs of a network while it is trained, which a PyMC model has no "
-            "place for: it has one graph, and a logp has no draws in it. Leave it out"
+            f"{', '.join(changing)}: a PyMC model has one graph, for fitting and for predictions, and its logp has no "
+            "draws in it, so no outputs can be changed. Leave these out"
         )
     for wanted in (name, *(f"{name}::{label}" for label in members)):
         full = model.name_for(wanted)
