@@ -346,10 +346,12 @@ def penalty_is_the_same_in_the_default_mode(subject: Subject, library: Any) -> N
     """Penalty and gradient, compiled and rewritten as users have it, are those of the graph as it stands in Python."""
     subject.needs_penalty()
     values = subject.network.values()
-    plain, *gradients = subject.compiled(library, gradients=True)(values)
-    # one gradient, since compiling costs seconds: by what is near, and leads through all that the penalty is made of
+    # compiling costs seconds: the penalty of one layer, and one gradient that leads through all that it is made of
+    one_layer: dict[str, Any] = {"pattern": ONE_LAYER} if subject.takes("pattern") else {}
+    penalty = subject.penalty_of(library, **one_layer)
+    plain, *gradients = library.compiled(penalty, values, list(values))(values)
     by = next((name for name in ("hid2.w", "in:out") if gradients[list(values).index(name)].any()), "hid1.w")
-    default = library.compiled(subject.penalty_of(library), values, [by], default_mode=True)(values)
+    default = library.compiled(penalty, values, [by], default_mode=True)(values)
     if not _near(plain, default[0]):
         raise AssertionError(f"the penalty is {plain} as it stands, and {default[0]} in {library.name}'s default mode")
     if not np.allclose(gradients[list(values).index(by)], default[1], rtol=1e-6, atol=1e-9):
