@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from _thread import allocate_lock  # threading.Lock, without the cost of importing threading
 
 from .validation import INFINITY, checked_value, weight_limit
@@ -9,6 +10,17 @@ from .validation import INFINITY, checked_value, weight_limit
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+_lock = allocate_lock()  # one for all: none is held for long
+
+
+def _renew_lock() -> None:
+    global _lock
+    _lock = allocate_lock()
+
+
+if hasattr(os, "register_at_fork"):  # another thread may hold the lock, which would never give it back in the child
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 class Live:
@@ -44,7 +56,6 @@ class Live:
         self._value = checked_value(type(self).__name__, value)
         self._limits: dict[str, float] = {}  # by the name of the class that has one: of several by one name, the lowest
         self._variables: dict[str, Any] = {}  # by the library whose shared variable it is
-        self._lock = allocate_lock()
 
     @property
     def value(self) -> float:
@@ -59,7 +70,7 @@ class Live:
         OptionError
             If a regularizer that uses it would not accept the value; then nothing has changed.
         """
-        with self._lock:
+        with _lock:
             number = checked_value(type(self).__name__, value)
             for user, below in self._limits.items():
                 checked_value(user, value, below)
@@ -77,13 +88,13 @@ class Live:
         """
         below = weight_limit(cls)
         if below < self._limits.get(cls.__name__, INFINITY):
-            with self._lock:
+            with _lock:
                 checked_value(cls.__name__, self._value, below)
                 self._limits[cls.__name__] = below
 
     def variable(self, made_by: str) -> Any:
         """Return the shared scalar that stands for it in graphs of a library, the same at every call."""
-        with self._lock:
+        with _lock:
             if made_by not in self._variables:
                 from .graph.libraries import shared_scalar
 

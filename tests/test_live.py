@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -129,6 +132,48 @@ def test_a_term_has_it_for_its_weight():
     (term,) = regkit.build(hidden_l1=dict(weight=weight, pattern="hid")).terms([], {"hid": PENALTY})
     assert term.weight is weight
     assert (term.penalty, term.weighted) == (4, 2)
+
+
+FORK = """
+import os, signal, threading
+import regkit
+
+weight, reads, go_on = regkit.Live(0.5), threading.Event(), threading.Event()
+
+
+class Slow:
+    @property
+    def ndim(self):
+        reads.set()
+        go_on.wait()
+
+
+def set_slowly():
+    try:
+        weight.set(Slow())
+    except regkit.OptionError:
+        print("refused", flush=True)
+
+
+thread = threading.Thread(target=set_slowly)
+thread.start()
+reads.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    weight.set(0.25)
+    os._exit(0)
+status = os.waitpid(child, 0)[1]
+go_on.set()
+thread.join()
+print(os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes do not fork here")
+def test_a_child_that_was_forked_while_a_thread_sets_it_can_set_it():
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", FORK], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("refused\n0\n", "")
 
 
 def test_a_weight_of_another_library_than_the_outputs_is_refused(lib):
