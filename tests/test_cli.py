@@ -217,6 +217,7 @@ def test_check_takes_an_expected_failure(run):
     ("arguments", "said"),
     [
         (["json:JSONDecoder"], "<class 'json.decoder.JSONDecoder'> is not a regularizer"),
+        (["os:environ"], "Error: an object of type _Environ is not a regularizer"),
         (["json:nothing"], "json:nothing cannot be imported: AttributeError"),
         (["no_such_module:Class"], "no_such_module:Class cannot be imported: ModuleNotFoundError"),
         (["hidden_l1", "--options", "{"], "--options '{' is not JSON"),

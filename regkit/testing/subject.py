@@ -45,7 +45,10 @@ class Subject:
     ) -> None:
         self.cls: type = class_of(regularizer) if isinstance(regularizer, str) else regularizer
         if not isinstance(self.cls, type) or not has_hooks(self.cls):
-            raise OptionError(f"{self.cls!r} is not a regularizer. Accepted: an alias, or a class with hooks")
+            given = repr(self.cls)
+            if len(given) > 100:  # such as a table, or the environment with what is secret in it
+                given = f"an object of type {type(self.cls).__name__}"
+            raise OptionError(f"{given} is not a regularizer. Accepted: an alias, or a class with hooks")
         if aliases is not None and (isinstance(aliases, str) or not isinstance(aliases, Sequence)):
             raise OptionError(f"aliases is {aliases!r}; accepted: a sequence of names, or None for those installed")
         if options is not None and not isinstance(options, Mapping):
