@@ -99,7 +99,11 @@ def test_parameters_are_all_free_variables_and_vectors_do_not_count():
     assert potential(network(weight_l1=1)) == pytest.approx(-(np.abs(W1).sum() + np.abs(W2).sum()) / 2, rel=1e-12)
 
 
-def test_a_weight_penalty_of_a_vector_by_its_name_says_that_it_has_not_two_dimensions():
+def test_a_vector_counts_in_a_weight_penalty_where_it_is_named():
+    assert potential(network(weight_l1=dict(weight=2, pattern="b2"))) == pytest.approx(-2 * np.abs(B2).sum(), rel=1e-12)
+
+
+def test_a_weight_penalty_of_a_vector_by_a_glob_says_that_it_has_not_two_dimensions():
     with pytest.raises(regkit.NoMatchError) as error:
         network(weight_l1=dict(weight=1, pattern="b*"))
     assert str(error.value) == "weight_l1: pattern 'b*' matches only parameters without two dimensions: b2"

@@ -84,10 +84,21 @@ def test_a_group_of_zeros_has_a_gradient_of_zero(lib):
     np.testing.assert_allclose(gradient, np.sqrt(2) * np.array([[0.6, -0.8], [0.0, 0.0]]))
 
 
-def test_biases_alone_are_an_error_that_names_them():
+@pytest.mark.parametrize("regularizer", [WeightL2("hid?.b"), GroupLasso("hid?.b")])
+def test_biases_alone_are_an_error_that_names_them(regularizer):
     with pytest.raises(regkit.NoMatchError) as error:
-        WeightL2("hid1.b").loss(LAYERS)
-    assert str(error.value) == "pattern 'hid1.b' matches only parameters without two dimensions: hid1.b"
+        regularizer.loss(LAYERS)
+    assert str(error.value) == "pattern 'hid?.b' matches only parameters without two dimensions: hid1.b"
+
+
+def test_a_vector_counts_where_a_pattern_is_its_name():
+    layers = [regkit.Layer("hid1:out", {"w": np.ones((1, 4)), "b": np.array([3.0, -4.0])})]
+    assert WeightL1("b").loss(layers) == 7
+    assert WeightL2(["w", "b"]).loss(layers) == (4 + 25) / 2
+    assert ElasticNet("b", l1_ratio=0).loss(layers) == 12.5
+    assert WeightL2("?").loss(layers) == WeightL2().loss(layers) == 4
+    with pytest.raises(regkit.NoMatchError, match="matches only parameters without two dimensions: b"):
+        GroupLasso("b").loss(layers)
 
 
 def test_a_pattern_that_matches_nothing_names_the_parameters():

@@ -29,8 +29,9 @@ class WeightL1(ReducedPenalty):
     Parameters
     ----------
     pattern : str or sequence of str, optional
-        Case-sensitive glob, or several, for names of parameters. By default all; those of one dimension, such as
-        biases, are never counted. One without a name goes by its place, as ``hid1:out.param0``.
+        Case-sensitive glob, or several, for names of parameters. By default all of two or more dimensions; a vector,
+        such as a bias, counts only where a pattern is its name, not a glob. One without a name goes by its place, as
+        ``hid1:out.param0``.
     weight : real number or scalar of a graph library, default 0
         Strength, in units of the loss per unit of weight.
     reduction : {"sum", "mean", "batch"}, default "sum"
@@ -54,6 +55,8 @@ class WeightL1(ReducedPenalty):
     6.0
     """
 
+    vectors_by_name = True
+
     def _penalty(self, name: str, w: Any) -> Any:
         return self._reduced(name, abs(w))
 
@@ -75,8 +78,9 @@ class WeightL2(ReducedPenalty):
     Parameters
     ----------
     pattern : str or sequence of str, optional
-        Case-sensitive glob, or several, for names of parameters. By default all; those of one dimension, such as
-        biases, are never counted. One without a name goes by its place, as ``hid1:out.param0``.
+        Case-sensitive glob, or several, for names of parameters. By default all of two or more dimensions; a vector,
+        such as a bias, counts only where a pattern is its name, not a glob. One without a name goes by its place, as
+        ``hid1:out.param0``.
     weight : real number or scalar of a graph library, default 0
         Strength, in units of the loss per squared unit of weight.
     reduction : {"sum", "mean", "batch"}, default "sum"
@@ -101,6 +105,8 @@ class WeightL2(ReducedPenalty):
     14.0
     """
 
+    vectors_by_name = True
+
     def _penalty(self, name: str, w: Any) -> Any:
         return self._reduced(name, w * w)
 
@@ -123,8 +129,9 @@ class ElasticNet(ReducedPenalty):
     Parameters
     ----------
     pattern : str or sequence of str, optional
-        Case-sensitive glob, or several, for names of parameters. By default all; those of one dimension, such as
-        biases, are never counted. One without a name goes by its place, as ``hid1:out.param0``.
+        Case-sensitive glob, or several, for names of parameters. By default all of two or more dimensions; a vector,
+        such as a bias, counts only where a pattern is its name, not a glob. One without a name goes by its place, as
+        ``hid1:out.param0``.
     weight : real number or scalar of a graph library, default 0
         Strength, in units of the loss.
     l1_ratio : float, default 0.5
@@ -148,6 +155,8 @@ class ElasticNet(ReducedPenalty):
     >>> print(ElasticNet(l1_ratio=0.5).loss(layers))  # 0.5 * 6 + 0.25 * 14
     6.5
     """
+
+    vectors_by_name = True
 
     def __init__(
         self,

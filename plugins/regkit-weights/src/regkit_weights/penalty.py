@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 class WeightPenalty(regkit.Regularizer):
     """The mean of a penalty over parameters of two or more dimensions."""
 
+    #: Whether a vector counts where the pattern is its name, and not a glob that happens to match it.
+    vectors_by_name = False
+
     default_selection = "all parameters of two or more axes"
 
     def loss(self, layers: Sequence[Any]) -> Any:
@@ -24,7 +27,12 @@ class WeightPenalty(regkit.Regularizer):
             If no parameter of two or more dimensions matches.
         """
         selected = regkit.select_params(layers, self.pattern)
-        matrices = [(name, regkit.graph.as_float(w)) for name, w in selected if w.ndim > 1]
+        named = (self.pattern,) if isinstance(self.pattern, str) else self.pattern or ()
+        matrices = [
+            (name, regkit.graph.as_float(w))
+            for name, w in selected
+            if w.ndim > 1 or (self.vectors_by_name and w.ndim == 1 and name in named)
+        ]
         if not matrices:
             there = ", ".join(name for name, _ in selected)
             raise regkit.NoMatchError(
