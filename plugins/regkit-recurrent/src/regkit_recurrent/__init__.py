@@ -84,6 +84,11 @@ class RecurrentNorm(RecurrentPenalty):
     regkit.OptionError
         If the reduction is none of the three, or the weight or the pattern is not accepted.
 
+    Notes
+    -----
+    The gradient by :math:`Z_i^{e,t}` is :math:`4 Z_i^{e,t} (d_t - d_{t+1}) / (|\Omega| \, T n)`, :math:`d_t` being the
+    difference that is squared; at the ends there is one of the two.
+
     References
     ----------
     .. [1] D. Krueger & R. Memisevic (2016). "Regularizing RNNs by Stabilizing Activations." ICLR. arXiv:1511.08400.
@@ -132,6 +137,11 @@ class RecurrentState(RecurrentPenalty):
     ------
     regkit.OptionError
         If the reduction is none of the three, or the weight or the pattern is not accepted.
+
+    Notes
+    -----
+    The gradient by :math:`Z_i^{e,t}` is :math:`2 (d_t - d_{t+1}) / (|\Omega| \, T n)`, :math:`d_t` being the difference
+    whose norm is taken; at the ends there is one of the two.
 
     References
     ----------

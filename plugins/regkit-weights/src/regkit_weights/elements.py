@@ -42,6 +42,10 @@ class WeightL1(ReducedPenalty):
     regkit.OptionError
         If the reduction is none of the three, or the weight or the pattern is not accepted.
 
+    Notes
+    -----
+    The gradient is :math:`\operatorname{sign}(W_i) / (|\Omega| \, n_i)`, zero at zero.
+
     References
     ----------
     .. [1] R. Tibshirani (1996). "Regression Shrinkage and Selection via the Lasso." J. R. Statist. Soc. B 58, 267-288.
@@ -90,6 +94,10 @@ class WeightL2(ReducedPenalty):
     ------
     regkit.OptionError
         If the reduction is none of the three, or the weight or the pattern is not accepted.
+
+    Notes
+    -----
+    The gradient is :math:`2 W_i / (|\Omega| \, n_i)`.
 
     References
     ----------
@@ -142,6 +150,11 @@ class ElasticNet(ReducedPenalty):
     ------
     regkit.OptionError
         If l1_ratio is not from 0 to 1, or another argument is not accepted.
+
+    Notes
+    -----
+    The gradient is :math:`(\alpha \operatorname{sign}(W_i) + (1 - \alpha) W_i) / (|\Omega| \, n_i)`, the sign of 0
+    being 0.
 
     References
     ----------
