@@ -103,6 +103,13 @@ def test_a_weight_that_is_assigned_later_has_the_limit_too():
         weight.set(3)
 
 
+def test_a_weight_that_is_assigned_later_is_refused_by_the_name_of_its_member():
+    regs = regkit.build(mine=HiddenL1("hid", weight=0.1))
+    regs[0].weight = -3
+    with pytest.raises(regkit.OptionError, match="mine: HiddenL1 got weight=-3"):
+        regs.loss([], {"hid": PENALTY})
+
+
 def test_copies_of_a_set_share_it_and_a_pickled_one_does_not():
     weight = regkit.Live(0.5)
     regs = regkit.build(share=Share(weight=weight))

@@ -408,6 +408,7 @@ def test_an_output_that_is_no_expression_is_named(outputs, said):
 @pytest.mark.parametrize(
     ("penalty", "said"),
     [
+        (np.complex128(1j), "bad: Returns returned a penalty of complex128; a penalty is a real number"),
         (np.ones(3), r"bad: Returns returned a penalty of shape \(3,\); a penalty is a scalar"),
         ("0", "bad: Returns returned as its penalty: '0' of type builtins.str is no expression"),
         (True, "bad: Returns returned as its penalty: True of type builtins.bool is no expression"),

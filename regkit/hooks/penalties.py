@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..constructors import weight_of
-from ..errors import GraphError, prefixed
+from ..errors import GraphError, RegkitError, prefixed
 from ..graph.arithmetic import as_float, cast, total
 from ..graph.libraries import common_library, float_x, is_symbolic, library, module
 from ..graph.weights import weight_in
@@ -78,6 +78,8 @@ def _checked(name: str, regularizer: Any, penalty: Any, made_by: str | None) -> 
     if getattr(penalty, "ndim", None) != 0:
         form = f"shape {penalty.shape}" if own == "numpy" else f"type {penalty.type}"
         raise GraphError(f"{name}: {kind} returned a penalty of {form}; a penalty is a scalar")
+    if str(penalty.dtype).startswith("complex"):
+        raise GraphError(f"{name}: {kind} returned a penalty of {penalty.dtype}; a penalty is a real number")
     if made_by is not None and own != made_by:
         if own != "numpy":
             raise GraphError(f"{name}: {kind} returned an expression of {own} for outputs of {made_by}")
@@ -88,7 +90,7 @@ def _checked(name: str, regularizer: Any, penalty: Any, made_by: str | None) -> 
 def _term(name: str, regularizer: Any, penalty: Any, made_by: str) -> Term:
     try:
         factor = weight_in(made_by, regularizer)
-    except GraphError as error:
+    except RegkitError as error:
         raise prefixed(error, name) from None
     dtype = str(penalty.dtype)
     if is_zero(factor):  # adds nothing, also where the penalty is infinite
