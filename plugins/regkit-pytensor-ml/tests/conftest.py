@@ -109,18 +109,18 @@ def convolution():
 
 
 def residual():
-    """The sum of a layer and of what it was made from belongs to the layer."""
+    """The sum of a layer and of what it was made from belongs to the layer, whatever the names are."""
     x = Input("X", shape=(None, 4))
-    fc1 = ReLU()(Linear("fc1", n_in=4, n_out=5)(x))
-    fc2 = ReLU()(fc1 + Linear("fc2", n_in=5, n_out=5)(fc1))
-    prediction = Linear("logits", n_in=5, n_out=3)(fc2)
+    stem = ReLU()(Linear("stem", n_in=4, n_out=5)(x))
+    block = ReLU()(stem + Linear("block", n_in=5, n_out=5)(stem))
+    prediction = Linear("logits", n_in=5, n_out=3)(block)
 
     def outputs(x, values, training):
-        fc1 = relu(linear(x, values, "fc1"))
-        fc2 = relu(fc1 + linear(fc1, values, "fc2"))
-        return {"fc1:out": fc1, "fc2:out": fc2, "logits:out": linear(fc2, values, "logits")}
+        stem = relu(linear(x, values, "stem"))
+        block = relu(stem + linear(stem, values, "block"))
+        return {"stem:out": stem, "block:out": block, "logits:out": linear(block, values, "logits")}
 
-    return Network(prediction, RNG.normal(size=(EXAMPLES, 4)), ("fc1:out", "fc2:out"), outputs)
+    return Network(prediction, RNG.normal(size=(EXAMPLES, 4)), ("stem:out", "block:out"), outputs)
 
 
 def normalized():

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytensor
 import pytensor.tensor as pt
 import pytest
 from pytensor.compile.mode import Mode
@@ -187,6 +188,31 @@ def test_a_layer_of_ones_own_has_its_matrix_and_its_bias():
     assert own.params == (w, b)
     assert list(own.outputs) == ["own:pre", "own:out"]
     np.testing.assert_array_equal(own.outputs["own:pre"].eval({"X": np.ones((1, 4))}), [[5, 5, 5]])
+
+
+def sequence_model():
+    """A model whose LSTM is used at every step."""
+    x = Input("X", shape=(None, 6, 4))
+    return Model(Linear("logits", n_in=5, n_out=3)(LSTM("lstm", n_in=4, n_hidden=5)(x)), FAST).initialize(seed=1)
+
+
+@pytest.mark.parametrize("alias", sorted(regkit.available()))
+def test_a_network_trains_with_every_alias(alias):
+    if alias.startswith("recurrent"):
+        model, data, targets = sequence_model(), np.tile(DATA[:, None], (1, 6, 1)), np.tile(TARGETS[:, None], (1, 6))
+    else:
+        model, data, targets = Model(mlp(), FAST).initialize(seed=1), DATA, TARGETS
+    before = {param: param.get_value() for param in model.weights}
+    step = model.compile_train(sgd(0.01), regularized(LOSS, {alias: 0.1}))
+    losses = [float(step(data, targets)) for _ in range(3)]
+    assert np.isfinite(losses).all()
+    assert all((param.get_value() != value).any() for param, value in before.items())
+
+
+def test_a_float32_network_keeps_its_type():
+    with pytensor.config.change_flags(floatX="float32"):
+        loss = regularized(LOSS, hidden_l1=0.1, weight_l2=0.1, hidden_dropout=0.5)(pt.lvector("target"), mlp())
+    assert loss.dtype == "float32"
 
 
 def test_a_live_weight_changes_the_next_step():

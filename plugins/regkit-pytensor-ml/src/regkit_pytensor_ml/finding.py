@@ -91,7 +91,11 @@ class _Walk:
         return self.depth[name], name
 
     def outputs(self, prediction: Any) -> dict[str, Any]:
-        """Return for each layer the last of its expressions through which all goes that others get of it."""
+        """Return for each layer the last of its expressions through which all goes that others get of it.
+
+        Where one goes through the graph in order, that is an expression which, when it is made, is the only one of its
+        layer that is still needed.
+        """
         inside: dict[Any, int] = {}  # expression -> how many nodes of its own layer still need it
         outside = {prediction}
         steps = [(node, self._layer(node), self._of_data(node)) for node in self.nodes if self._of_data(node)]
