@@ -431,8 +431,8 @@ def test_a_pattern_that_matches_nothing_is_an_error_that_says_what_there_is(net,
 @pytest.mark.parametrize(
     ("keywords", "error", "message"),
     [
-        (dict(hidden_dropout=1), regkit.OptionError, "accepted: a probability of at least 0 and below 1"),
-        (dict(dropout={"hid1:out": 1.5}), regkit.OptionError, "accepted: a probability of at least 0 and below 1"),
+        (dict(hidden_dropout=1), regkit.OptionError, "of at least 0 and below 1"),
+        (dict(dropout={"hid1:out": 1.5}), regkit.OptionError, "of at least 0 and below 1"),
         (dict(noise={"hid1:out": -1}), regkit.OptionError, "weight=-1; accepted: a finite real number of at least 0"),
         (dict(recurrent_state=0.1), regkit.GraphError, "'hid1:out' .2 axes.*has no time axis"),
         (dict(contractive=dict(weight=1, wrt="nothing")), regkit.NoMatchError, "wrt: pattern 'nothing' matches none"),
