@@ -52,6 +52,8 @@ class HiddenKL(regkit.Regularizer):
     0.1927
     """
 
+    default_selection = "all hidden layers"  # what the log says where there is no pattern
+
     def __init__(self, pattern=None, weight=0.0, rho=0.05):
         super().__init__(pattern, weight)
         if isinstance(rho, bool) or not isinstance(rho, float) or not 0 < rho < 1:
