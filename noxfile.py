@@ -60,13 +60,19 @@ def wheels(session: nox.Session) -> None:
     shutil.rmtree(WHEELS, ignore_errors=True)
     # some plugins are for newer Pythons than the one that builds all
     build = ("pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--ignore-requires-python", "--wheel-dir")
-    session.run(*build, str(WHEELS), *map(str, (HERE, *PLUGINS)))
+    session.run(*build, str(WHEELS), *map(str, (HERE, *STANDARD)))
+    # apart, as they bring frameworks along: dist/*.whl installs anywhere
+    session.run(*build, str(WHEELS / "hosts"), *(str(path) for path in PLUGINS if path not in STANDARD))
     session.run(*build, str(WHEELS / "third_party"), str(THIRD_PARTY))
+
+
+def _wheels() -> list[Path]:
+    return [*WHEELS.glob("*.whl"), *WHEELS.glob("hosts/*.whl")]
 
 
 def _install(session: nox.Session, lane: Lane, *packages: str) -> None:
     """Install the core with its extras, the plugins and more, the lane's pins being constraints for all of it."""
-    built = {path.name.partition("-")[0].replace("_", "-"): str(path) for path in WHEELS.glob("*.whl")}
+    built = {path.name.partition("-")[0].replace("_", "-"): str(path) for path in _wheels()}
     if len(built) != len(PLUGINS) + 1:
         session.error(f"expected a wheel of each distribution in {WHEELS}, found {len(built)}. Run: nox -s wheels")
     core = built["regkit-core"]
