@@ -73,6 +73,10 @@ class Layer:
             raise GraphError(
                 f"Layer {output_name!r} got outputs={outputs!r}; accepted: a mapping of names to expressions"
             )
+        if not isinstance(params, Mapping) and (isinstance(params, str) or not hasattr(params, "__iter__")):
+            raise GraphError(
+                f"Layer {output_name!r} got params={params!r}; accepted: a sequence or a mapping of variables"
+            )
         self.output_name = output_name
         self.params = tuple(params.values() if isinstance(params, Mapping) else params)
         self.param_names = tuple(params) if isinstance(params, Mapping) else _names_of(output_name, self.params)

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from contextvars import ContextVar
 from fnmatch import fnmatchcase
 
 from .errors import GraphError, NoMatchError, OptionError
 from .graph.libraries import check_selectable
 from .layers import named_params, select_layers
+from .messages import listed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Any, Union
 
     Globs = Union[str, Sequence[str]]
+
+
+#: The selections made in this context, while somebody watches.
+_watching: ContextVar[set[tuple[str, tuple[str, ...]]] | None] = ContextVar("watching", default=None)
 
 
 def select_outputs(
@@ -58,6 +65,7 @@ def select_outputs(
         selected = _hidden_outputs(layers, outputs)
     else:
         globs = globs_of(pattern)
+        _selecting("outputs", globs)
         selected = [(name, outputs[name]) for name in outputs if matches(name, globs)]
         if not selected:
             raise NoMatchError(nothing_matches(globs, "outputs", outputs))
@@ -99,6 +107,7 @@ def select_params(layers: Iterable[Any], pattern: Globs | None = None) -> list[t
     ['hid1:out.param0']
     """
     globs = globs_of("*" if pattern is None else pattern)
+    _selecting("parameters", globs)
     params: dict[str, Any] = {}
     named_once: set[int] = set()  # a parameter without a name that layers share goes by the first of them
     for name, param in (pair for layer in layers for pair in named_params(layer)):
@@ -117,7 +126,7 @@ def select_params(layers: Iterable[Any], pattern: Globs | None = None) -> list[t
 
 def nothing_matches(globs: Sequence[str], what: str, names: Iterable[str]) -> str:
     """Return what is said of globs that match nothing of what there is."""
-    return f"pattern {', '.join(map(repr, globs))} matches none of the {what}: {', '.join(names) or 'none'}"
+    return f"pattern {', '.join(map(repr, globs))} matches none of the {what}: {listed(names)}"
 
 
 def _hidden_outputs(layers: Sequence[Any], outputs: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -148,12 +157,29 @@ def matches(name: str, globs: Iterable[str]) -> bool:
     return any(fnmatchcase(name, glob) for glob in globs)
 
 
-def unmatched_globs(globs: Sequence[str], outputs: Iterable[str], params: Iterable[str]) -> str:
+@contextmanager
+def watched_selections() -> Iterator[set[tuple[str, tuple[str, ...]]]]:
+    """Yield a set that gets of each selection made meanwhile whether it is of outputs or parameters, and its globs."""
+    seen: set[tuple[str, tuple[str, ...]]] = set()
+    token = _watching.set(seen)
+    try:
+        yield seen
+    finally:
+        _watching.reset(token)
+
+
+def _selecting(what: str, globs: tuple[str, ...]) -> None:
+    seen = _watching.get()
+    if seen is not None:
+        seen.add((what, globs))
+
+
+def unmatched_globs(globs: Sequence[str], there: Mapping[str, Sequence[str]]) -> str:
     """Return what is said of the globs of one pattern that match nothing in a graph; an empty string if all match.
 
-    A pattern is one of outputs or one of parameters: of the two, that of which more globs match something.
+    `there` are the names in the graph, of outputs, of parameters or of both. Where both may be meant, it is that of
+    which more globs match something.
     """
-    there = {"outputs": list(outputs), "parameters": list(params)}
     missing = {
         what: [glob for glob in globs if not any(fnmatchcase(name, glob) for name in names)]
         for what, names in there.items()

@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+#: How many names an error lists.
+LISTED = 20
+
 #: With how many names a misspelt one is compared in full, which takes some 50 microseconds each.
 _COMPARED = 1000
 
@@ -33,6 +36,13 @@ def _sharing_most(name: str, names: list[str]) -> list[str]:
         return sum([pair in other for pair in pairs]) / (len(pairs) + len(other) + 1)
 
     return nlargest(_COMPARED, names, key=shared)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names as an error lists them: the first of many, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return f"{', '.join(map(escaped, names[:LISTED])) or 'none'}{more}"
 
 
 def escaped(text: str, keep: str = "") -> str:

@@ -44,9 +44,9 @@ class Regularizer:
     Raises
     ------
     OptionError
-        If the weight is no finite real number of at least 0, or the pattern no glob.
+        If the weight is not a finite real number of at least 0, or the pattern not a glob.
     GraphError
-        If the weight is an expression that is no scalar.
+        If the weight is an expression that is not a scalar.
 
     Examples
     --------

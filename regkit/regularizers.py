@@ -255,6 +255,8 @@ class RegularizerSet:
             raise regkit.UnknownAliasError(
                 f"no regularizer {key!r} in this set. It has: {', '.join(self._names) or 'none'}"
             )
+        if not -len(self) <= key < len(self):
+            raise IndexError(f"no regularizer {key} in this set of {len(self)}")
         return self._members[key].regularizer
 
     def __contains__(self, key: object) -> bool:

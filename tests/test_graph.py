@@ -30,7 +30,7 @@ def test_what_is_no_expression_is_named_with_its_type_and_the_libraries_there_ar
         graph.library(value)
     kind = type(value)
     assert str(error.value) == (
-        f"{value!r} of type {kind.__module__}.{kind.__qualname__} is no expression of a supported library: "
+        f"{value!r} of type {kind.__module__}.{kind.__qualname__} is not an expression of a supported library: "
         "theano, aesara, pytensor, numpy"
     )
 

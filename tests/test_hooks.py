@@ -119,7 +119,7 @@ def test_a_marked_hook_that_is_overridden_without_a_mark_is_refused():
         (lambda outputs: outputs.clear(), "a: modify_graph of C took 'hid1:out' away. A changed output keeps its name"),
         (
             lambda outputs: outputs.update({"hid1:out": None}),
-            "'hid1:out': None of type builtins.NoneType is no expr",
+            "'hid1:out': None of type builtins.NoneType is not an expr",
         ),
     ],
 )

@@ -203,7 +203,10 @@ def test_arrays_have_no_graph_to_rebuild():
         ),
         (lambda outputs: outputs.update({"hid1:out": outputs["hid1:out"].astype("float32")}), "keeps its dtype"),
         (lambda outputs: outputs.pop("hid1:out"), "breaks: modify_graph of Breaks took 'hid1:out' away"),
-        (lambda outputs: outputs.update({"hid1:out": None}), "'hid1:out': None of type builtins.NoneType is no expr"),
+        (
+            lambda outputs: outputs.update({"hid1:out": None}),
+            "'hid1:out': None of type builtins.NoneType is not an expr",
+        ),
         (lambda outputs: outputs.update({"out:out": outputs["hid1:out"]}), "the new name 'out:out' is taken already"),
     ],
 )

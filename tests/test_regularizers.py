@@ -310,7 +310,7 @@ def test_a_class_of_marked_hooks_changes_graphs_if_it_has_that_hook():
         (
             "weight_l2",
             ["hid1.w", "hid2:out"],
-            "'hid1.w' matches none of the outputs: .*'hid2:out' matches none of the param",
+            "weight_l2: pattern 'hid2:out' matches none of the parameters: in.w, hid1.w",
         ),
         ("noise", ["hid1:out", "hid9"], "noise: pattern 'hid9' matches none of the outputs"),
     ],
@@ -389,11 +389,11 @@ def test_a_change_that_matched_keeps_the_original_beside_it(network):
 @pytest.mark.parametrize(
     ("outputs", "said"),
     [
-        ({"hid1:out": None}, "'hid1:out': None of type builtins.NoneType is no expression of a supported library: "
+        ({"hid1:out": None}, "'hid1:out': None of type builtins.NoneType is not an expression of a supported library: "
          "theano, aesara, pytensor, numpy"),
-        ({"hid1:out": "z"}, "'hid1:out': 'z' of type builtins.str is no expression"),
-        ({"hid1:out": [1.0]}, "'hid1:out': \\[1.0\\] of type builtins.list is no expression"),
-        ({"hid1:out": np.array("z")}, "'hid1:out': array\\('z'.* of type numpy.ndarray is no expression"),
+        ({"hid1:out": "z"}, "'hid1:out': 'z' of type builtins.str is not an expression"),
+        ({"hid1:out": [1.0]}, "'hid1:out': \\[1.0\\] of type builtins.list is not an expression"),
+        ({"hid1:out": np.array("z")}, "'hid1:out': array\\('z'.* of type numpy.ndarray is not an expression"),
         ([("hid1:out", 1)], "outputs is .*; expected a mapping of names to expressions"),
     ],
 )  # fmt: skip
@@ -410,8 +410,8 @@ def test_an_output_that_is_no_expression_is_named(outputs, said):
     [
         (np.complex128(1j), "bad: Returns returned a penalty of complex128; a penalty is a real number"),
         (np.ones(3), r"bad: Returns returned a penalty of shape \(3,\); a penalty is a scalar"),
-        ("0", "bad: Returns returned as its penalty: '0' of type builtins.str is no expression"),
-        (True, "bad: Returns returned as its penalty: True of type builtins.bool is no expression"),
+        ("0", "bad: Returns returned as its penalty: '0' of type builtins.str is not an expression"),
+        (True, "bad: Returns returned as its penalty: True of type builtins.bool is not an expression"),
     ],
 )
 def test_a_penalty_that_is_no_scalar_is_the_plugins_mistake_and_named(network, penalty, said):
@@ -492,3 +492,51 @@ def test_a_set_is_a_table_in_a_notebook():
         ["mine", "1", "&lt;c&gt;", "Mine: Penalize &lt;nothing&gt;", ""],
         ["silent", "0.0", "default", "Silent", ""],
     ]
+
+
+def test_a_pattern_of_parameters_is_not_satisfied_by_an_output_of_that_name():
+    outputs = {"hid1": np.ones(2), "hid2": np.ones(2)}
+    layers = [regkit.Layer("hid1", {"hid1.w": np.eye(2)}), regkit.Layer("hid2")]
+    regs = regkit.build(weight_l2=dict(weight=1, pattern=["hid1*", "hid2*"]))
+    with pytest.raises(
+        regkit.NoMatchError, match=r"weight_l2: pattern 'hid2\*' matches none of the parameters: hid1.w"
+    ):
+        regs.loss(layers, outputs)
+
+
+def test_a_class_of_marked_hooks_may_mean_something_else_by_a_pattern(network):
+    class Duck:
+        pattern = (1, 2)
+
+        @regkit.hookimpl
+        def loss(self):
+            return 1.0
+
+        @regkit.hookimpl
+        def modify_graph(self, outputs):
+            """Leave them."""
+
+    regs = regkit.build(duck=Duck())
+    regs.modify_graph(network[1])
+    assert regs.loss(*network) == 1
+
+
+def test_a_class_that_changes_an_output_and_says_that_it_changes_none_is_refused():
+    class Denies(Scale):
+        changes_graph = False
+
+    with pytest.raises(
+        regkit.GraphError, match="d: modify_graph of Denies changed an output, and its class says changes"
+    ):
+        regkit.build(d=Denies("hid1", 1)).modify_graph({"hid1": np.ones(2)})
+
+
+def test_an_error_lists_the_first_of_many_outputs():
+    outputs = {f"hid{i}": np.ones(2) for i in range(500)}
+    with pytest.raises(regkit.NoMatchError, match="matches none of the outputs: hid0, .*, hid19 and 480 more$"):
+        regkit.build(hidden_l1=dict(weight=1, pattern="x")).loss([], outputs)
+
+
+def test_a_position_that_is_not_in_the_set_is_an_index_error_that_says_so():
+    with pytest.raises(IndexError, match="no regularizer 5 in this set of 1"):
+        regkit.build(hidden_l1=1)[5]

@@ -47,7 +47,7 @@ def test_a_total_has_the_dtype_of_its_terms_and_so_has_its_gradient(lib, dtype, 
 
 def test_a_total_of_what_is_no_scalar_is_refused_whatever_the_number(lib):
     for terms in ([lib.tensor("z", ndim=1)] * 2, [lib.tensor("z", ndim=1)] * 40, [np.ones(3), np.ones(3)]):
-        with pytest.raises(regkit.GraphError, match="term 0 of a total is no scalar"):
+        with pytest.raises(regkit.GraphError, match="term 0 of a total is not a scalar"):
             regkit.graph.total(terms)
 
 
@@ -84,7 +84,7 @@ def test_a_mean_of_integers_is_one_of_floats():
 def test_a_total_of_nothing_and_of_what_is_no_expression_are_refused():
     with pytest.raises(regkit.GraphError, match="the total of no terms"):
         regkit.graph.total([])
-    with pytest.raises(regkit.GraphError, match="'term 1': None of type builtins.NoneType is no expression"):
+    with pytest.raises(regkit.GraphError, match="'term 1': None of type builtins.NoneType is not an expression"):
         regkit.graph.total([np.float64(1), None])
 
 

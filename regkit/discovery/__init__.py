@@ -135,7 +135,7 @@ class Reading:
             found = _named(target)
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # whatever a plugin does while it is imported; some of it is no Exception
+        except BaseException as error:  # whatever a plugin does while it is imported; some of it is not an Exception
             from .messages import not_loaded
 
             raise not_loaded(alias, self.installed().claims(alias), error) from error

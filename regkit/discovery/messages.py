@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..errors import AliasConflictError, PluginLoadError, RegkitError, UnknownAliasError
-from ..messages import escaped, nearest
+from ..messages import escaped, listed, nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     from .claims import Claim, Installed
 
-#: How many aliases an error lists, and how many it suggests.
-_LISTED, _SUGGESTED = 20, 4
+#: How many aliases an error suggests.
+_SUGGESTED = 4
 
 
 def not_one_target(alias: str, installed: Installed, registered: Iterable[str]) -> RegkitError:
@@ -37,12 +37,11 @@ def not_loaded(alias: str, claims: Iterable[Claim], error: BaseException) -> Plu
 
 def _unknown(alias: str, aliases: list[str], problems: list[str]) -> str:
     meant = " or ".join(map(repr, _meant(alias, aliases)))
-    listed = ", ".join(map(escaped, aliases[:_LISTED])) or "none; regkit-hidden-l1 brings the first"
-    more = f" and {len(aliases) - _LISTED} more" if len(aliases) > _LISTED else ""
+    installed = listed(aliases) if aliases else "none; regkit-hidden-l1 brings the first"
     unreadable = "".join(f"\nNot readable: {problem}" for problem in problems)
     return (
         f"no installed plugin provides {alias!r}."
-        f"{f' Did you mean {meant}?' if meant else ''} Installed aliases: {listed}{more}{unreadable}"
+        f"{f' Did you mean {meant}?' if meant else ''} Installed aliases: {installed}{unreadable}"
     )
 
 

@@ -118,7 +118,9 @@ def total(terms: Sequence[Any]) -> Any:
         raise GraphError("the total of no terms has no library and no dtype")
     for i, term in enumerate(terms):
         if getattr(term, "ndim", None) != 0:
-            raise GraphError(f"term {i} of a total is no scalar: {getattr(term, 'type', getattr(term, 'shape', term))}")
+            raise GraphError(
+                f"term {i} of a total is not a scalar: {getattr(term, 'type', getattr(term, 'shape', term))}"
+            )
     if made_by != "numpy":
         while len(terms) > PLAIN:
             terms = [_chunked(made_by, terms[i : i + CHUNK]) for i in range(0, len(terms), CHUNK)]
@@ -230,7 +232,7 @@ def jacobian(expression: Any, wrt: Any) -> Any:
     Raises
     ------
     GraphError
-        As `gradient`, and if `expression` is no vector.
+        As `gradient`, and if `expression` is not a vector.
     """
     made_by = library(expression)
     if made_by == "numpy":

@@ -45,8 +45,8 @@ def library(expression: Any) -> str:
     if made_by is None:
         kind = type(expression)
         raise GraphError(
-            f"{expression!r} of type {kind.__module__}.{kind.__qualname__} is no expression of a supported library: "
-            f"{', '.join(LIBRARIES)}, numpy"
+            f"{expression!r} of type {kind.__module__}.{kind.__qualname__} is not an expression of a supported "
+            f"library: {', '.join(LIBRARIES)}, numpy"
         )
     return made_by
 

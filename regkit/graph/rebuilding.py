@@ -146,7 +146,9 @@ def _modified(
     current.agree()
     for name in current:
         if name not in names and (name in outputs or name in added):
-            raise GraphError(f"the new name {name!r} is taken already")
+            raise GraphError(
+                f"the new name {name!r} is taken already. Give the outputs as they were before a set changed them"
+            )
     result = current.expression
     if result is not expression:
         if (result.dtype, result.ndim) != (expression.dtype, expression.ndim):

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pluggy
 
-from ..errors import GraphError, HookSignatureError, NoMatchError, RegkitError, prefixed
+from ..errors import GraphError, HookSignatureError, NoMatchError, OptionError, RegkitError, prefixed
 from ..graph.random import Drawing
 from ..graph.rebuilding import OneExpression
-from ..matching import globs_of, matches
+from ..matching import globs_of, matches, watched_selections
 from ..regularizer import Regularizer
+from ..regularizers import changes_graph
 from .signatures import implemented
 from .specs import HOOKS
 
@@ -40,7 +41,8 @@ class Adapter:
         What it adds is taken out again and comes with the result: the originals that one regularizer keeps are not for
         the next one to change.
         """
-        names = list(outputs)
+        before = dict(outputs)
+        names = list(before)
         problem = None
         try:
             returned = self._call("modify_graph", outputs=outputs, layers=layers)
@@ -50,6 +52,12 @@ class Adapter:
         if returned is not None:
             problem = f"returned {returned!r}, and has to change the outputs in place"
         missing = [name for name in names if name not in outputs]
+        if (
+            not missing
+            and not changes_graph(self.regularizer)
+            and any(outputs[name] is not before[name] for name in names)
+        ):
+            problem = "changed an output, and its class says changes_graph = False"
         if missing:
             problem = f"took {missing[0]!r} away. A changed output keeps its name"
         if problem:
@@ -58,9 +66,12 @@ class Adapter:
             outputs.agree()
         return self, Modified(matched, {name: outputs.pop(name) for name in list(outputs) if name not in names}, None)
 
-    def loss(self, layers: Sequence[Any], outputs: MutableMapping[str, Any]) -> tuple[Adapter, Any]:
-        """Run the hook; the result is the penalty."""
-        return self, self._call("loss", layers=layers, outputs=outputs)
+    def loss(self, layers: Sequence[Any], outputs: MutableMapping[str, Any]) -> tuple[Adapter, Any, set[str]]:
+        """Run the hook; the result is the penalty, and whether its pattern was one of outputs or of parameters."""
+        with watched_selections() as selections:
+            penalty = self._call("loss", layers=layers, outputs=outputs)
+        own = globs_or_none(getattr(self.regularizer, "pattern", None))
+        return self, penalty, {what for what, globs in selections if globs == own}
 
     def log(self) -> None:
         """Run the hook."""
@@ -83,12 +94,18 @@ class Modified(NamedTuple):
     no_match: NoMatchError | None  # what it said where nothing matched
 
 
+def globs_or_none(pattern: Any) -> tuple[str, ...] | None:
+    """Return the globs of a pattern; None if there is none, or a class of marked hooks means something else by it."""
+    try:
+        return globs_of(pattern)
+    except OptionError:
+        return None
+
+
 def pattern_matches(pattern: Any, names: Iterable[str]) -> bool:
-    """Tell whether a regularizer's pattern matches any of several names; no pattern matches all."""
-    if pattern is None:
-        return True
-    globs = globs_of(pattern)
-    return any(matches(name, globs) for name in names)
+    """Tell whether a regularizer's pattern matches any of several names; none, or what is not globs, matches all."""
+    globs = globs_or_none(pattern)
+    return globs is None or any(matches(name, globs) for name in names)
 
 
 class HookManager(pluggy.PluginManager):

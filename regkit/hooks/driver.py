@@ -9,10 +9,10 @@ from ..errors import GraphError, NoMatchError
 from ..graph.rebuilding import rebuild
 from ..layers import check_layers, named_params, outputs_of
 from ..live import is_zero
-from ..matching import globs_of, unmatched_globs
-from ..messages import warn
+from ..matching import unmatched_globs
+from ..messages import listed, warn
 from ..regularizers import changes_graph
-from .adapters import Adapter, HookManager, pattern_matches
+from .adapters import Adapter, HookManager, globs_or_none, pattern_matches
 from .memory import Seen, recall, remember
 from .penalties import check_outputs, weigh, weighted_total
 
@@ -63,12 +63,11 @@ class Driver:
         """Run the hook `loss`, and return what each regularizer adds."""
         made_by = check_outputs(outputs)
         check_layers(layers)
+        results = self._hooks.loss(layers=layers, outputs=outputs)
         penalties = [
-            (adapter.name, adapter.regularizer, penalty)
-            for adapter, penalty in self._hooks.loss(layers=layers, outputs=outputs)
-            if penalty is not None
+            (adapter.name, adapter.regularizer, penalty) for adapter, penalty, _ in results if penalty is not None
         ]
-        self._check_globs(self._members, outputs, layers)
+        self._check_globs(self._members, outputs, layers, {adapter.name: kinds for adapter, _, kinds in results})
         self._check_changes(outputs, layers, but={name for name, _, _ in penalties})
         return weigh(penalties, made_by, outputs)
 
@@ -141,13 +140,24 @@ class Driver:
         check_outputs(outputs)
         return seen
 
-    def _check_globs(self, members: Mapping[str, Member], outputs: Mapping[str, Any], layers: Sequence[Any]) -> None:
-        """Raise for a glob, one of several in a pattern, that matches nothing in the whole graph."""
+    def _check_globs(
+        self,
+        members: Mapping[str, Member],
+        outputs: Mapping[str, Any],
+        layers: Sequence[Any],
+        kinds: Mapping[str, Collection[str]] | None = None,
+    ) -> None:
+        """Raise for a glob, one of several in a pattern, that matches nothing in the whole graph.
+
+        `kinds` tells of members whether their patterns were seen to be of outputs, of parameters or of both.
+        """
         for name, member in members.items():
-            pattern = getattr(member.regularizer, "pattern", None)
-            if isinstance(pattern, (list, tuple)) and len(pattern) > 1:
+            globs = globs_or_none(getattr(member.regularizer, "pattern", None)) or ()
+            if len(globs) > 1:
                 params = [param for layer in layers for param, _ in named_params(layer)]
-                said = unmatched_globs(globs_of(pattern), outputs, params)
+                there = {"outputs": list(outputs), "parameters": params}
+                seen = (kinds or {}).get(name)
+                said = unmatched_globs(globs, {kind: there[kind] for kind in seen} if seen else there)
                 if said:
                     raise NoMatchError(f"{name}: {said}")
 
@@ -177,4 +187,4 @@ class Driver:
             said = next((its.said for _, its in seen if its.said), "")
             if said and pattern_matches(pattern, names):
                 raise NoMatchError(said)  # it looks for something else than its pattern
-            raise NoMatchError(f"{name}: pattern {pattern!r} matches none of the outputs: {', '.join(names) or 'none'}")
+            raise NoMatchError(f"{name}: pattern {pattern!r} matches none of the outputs: {listed(names)}")

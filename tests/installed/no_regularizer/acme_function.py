@@ -1,4 +1,4 @@
-"""A plugin whose entry points name what is no regularizer."""
+"""A plugin whose entry points name what is not a regularizer."""
 
 
 def penalty(z):

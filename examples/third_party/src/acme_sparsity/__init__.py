@@ -19,7 +19,7 @@ class HiddenKL(regkit.Regularizer):
 
     where :math:`\Omega` is the set of matching outputs and :math:`\hat\rho_{ij}` the mean activation of unit j of
     output i, over all axes but the last. With one hidden layer it is that of [1]_. The penalty is a sum over units and
-    of a mean over examples: of parts of a batch it cannot be put together, since KL is no linear function of the mean.
+    of a mean over examples: of parts of a batch it cannot be put together, since KL is not linear in the mean.
 
     Parameters
     ----------

@@ -107,7 +107,7 @@ class GaussianNoise(RandomChange):
     Raises
     ------
     regkit.OptionError
-        If the weight is negative, or the seed no integer of at least 0.
+        If the weight is negative, or the seed not an integer of at least 0.
 
     References
     ----------
@@ -159,7 +159,7 @@ class Dropout(RandomChange):
     Raises
     ------
     regkit.OptionError
-        If the weight is negative, or 1 or more, or the seed no integer of at least 0.
+        If the weight is negative, or 1 or more, or the seed not an integer of at least 0.
 
     References
     ----------
