@@ -32,7 +32,7 @@ def instance(cls: type, options: dict[str, Any]) -> Any:
         If a name is not an argument, one is missing, the weight is not accepted or not stored, or the constructor
         refuses.
     """
-    arguments, takes_others = constructor_arguments(cls)
+    arguments, takes_others, required = _read_once(cls)
     for name in options:
         if name not in arguments and not (takes_others and isinstance(name, str)):
             from .messages import nearest
@@ -43,8 +43,8 @@ def instance(cls: type, options: dict[str, Any]) -> Any:
                 f"{f' Did you mean {suggestion!r}?' if suggestion else ''}"
                 f" Accepted: {', '.join(arguments) or 'no arguments'}"
             )
-    for name, default in arguments.items():
-        if default is REQUIRED and name not in options:
+    for name in required:
+        if name not in options:
             raise regkit.OptionError(f"{cls.__name__} needs the argument {name!r}. Accepted: {', '.join(arguments)}")
     if "weight" in options and not is_plain_number(options["weight"], getattr(cls, "weight_below", float("inf"))):
         from .validation import checked_weight
@@ -66,6 +66,30 @@ def constructor_arguments(cls: type) -> tuple[dict[str, Any], bool]:
 
     A constructor with ``**kwargs`` hands them to the next one, as cooperative classes do.
     """
+    arguments, takes_others, _ = _read_once(cls)
+    return dict(arguments), takes_others
+
+
+#: Where a class keeps what was read of its constructor, beside that constructor.
+_KEPT = "_regkit_constructor"
+
+
+def _read_once(cls: type) -> tuple[dict[str, Any], bool, list[str]]:
+    """Return a constructor's arguments, whether it takes others, and those that it needs, kept with the class."""
+    constructor: Any
+    read: tuple[dict[str, Any], bool, list[str]] | None
+    constructor, read = vars(cls).get(_KEPT, (None, None))
+    if read is None or constructor is not cls.__init__:  # type: ignore[misc]  # as it is now, whoever defined it
+        arguments, takes_others = _read(cls)
+        read = arguments, takes_others, [name for name, default in arguments.items() if default is REQUIRED]
+        try:  # noqa: SIM105 - contextlib costs more to import than the rest of a build
+            setattr(cls, _KEPT, (cls.__init__, read))  # type: ignore[misc]  # as above
+        except TypeError:  # a class that takes no attributes, such as int
+            pass
+    return read
+
+
+def _read(cls: type) -> tuple[dict[str, Any], bool]:
     arguments: dict[str, Any] = {}
     for function in constructors(cls):
         code = function.__code__

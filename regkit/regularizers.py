@@ -374,8 +374,9 @@ def build(options: Mapping[str, Any] | None = None, /, **aliases: Any) -> Regula
         aliases = merged(options, aliases)
     members: list[Member] = []
     for alias, value in aliases.items():
-        if is_plain_number(value):  # what nearly all are
-            members.append(Member(alias, _of_number(alias, value), True))
+        arguments = value if type(value) is dict else {"weight": value}
+        if is_plain_number(arguments.get("weight")):  # what nearly all have
+            members.append(Member(alias, _from_arguments(alias, arguments), True))
         else:
             from .value_forms import regularizers_of
 
@@ -383,10 +384,10 @@ def build(options: Mapping[str, Any] | None = None, /, **aliases: Any) -> Regula
     return RegularizerSet(members)
 
 
-def _of_number(alias: str, weight: float) -> Any:
+def _from_arguments(alias: str, arguments: dict[str, Any]) -> Any:
     cls = class_of(alias)
     try:
-        return instance(cls, {"weight": weight})
+        return instance(cls, arguments)
     except regkit.RegkitError as error:
         from .errors import prefixed
 
