@@ -18,7 +18,8 @@ What cannot be said so is here. Each function looks at the expression it is give
 | `rebuild` | changes named expressions of a finished graph, and everything that depends on them |
 """
 
-from .arithmetic import as_float, cast, gradient, held, jacobian, mean, reduced_sum, total, widened
+from .arithmetic import as_float, cast, mean, reduced_sum, total, widened
+from .gradients import gradient, held, jacobian
 from .libraries import LIBRARIES, functions, library
 from .random import RandomStream, random_stream
 from .rebuilding import rebuild
