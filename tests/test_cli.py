@@ -280,7 +280,7 @@ def test_new_where_nothing_can_be_written_says_so(run, tmp_path):
 
 
 def test_new_that_cannot_write_all_of_it_leaves_nothing(run, tmp_path):
-    pytest.importorskip("resource")
+    pytest.importorskip("resource", reason="limits of a process are for POSIX systems")
     program = (
         "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))\n"  # less than the license has
         "from regkit.__main__ import main; main()"

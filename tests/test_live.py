@@ -183,8 +183,8 @@ def test_a_child_that_was_forked_while_a_thread_sets_it_can_set_it():
     assert (done.stdout, done.stderr) == ("refused\n0\n", "")
 
 
-def test_a_weight_of_another_library_than_the_outputs_is_refused(lib):
-    other = regkit.Live(0.5)
-    regs = regkit.build(hidden_l1=dict(weight=other, pattern="hid"))
+def test_one_live_serves_a_graph_library_and_arrays(lib):
+    weight = regkit.Live(0.5)
+    regs = regkit.build(hidden_l1=dict(weight=weight, pattern="hid"))
     assert lib.evaluate(regs.loss([], {"hid": lib.tensor("z")}), z=PENALTY) == 2
-    assert loss_of(regs) == 2  # one Live serves both
+    assert loss_of(regs) == 2

@@ -118,7 +118,7 @@ def test_the_jacobian_of_a_random_layer_is_that_of_the_draws_of_the_graph(lib):
 
 @pytest.mark.parametrize("alias", ["noise", "dropout"])
 def test_beside_random_changes_the_gradient_is_that_of_finite_differences_with_the_draws_held(lib, alias):
-    pytest.importorskip("regkit_noise")
+    pytest.importorskip("regkit_noise", reason="what is random beside it comes from regkit-noise")
     rng = np.random.default_rng(0)
     at, w_at, v_at = (rng.normal(size=size) for size in ((5, 3), (3, 4), (4, 2)))
     x, w, v = lib.tensor("x"), lib.tensor("w"), lib.tensor("v")

@@ -181,3 +181,10 @@ def test_an_option_that_is_not_accepted_is_named(make, message):
     with pytest.raises(regkit.OptionError) as error:
         make()
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0)])
+def test_the_spectral_norm_of_a_parameter_without_elements_is_0(lib, shape):
+    w = np.zeros(shape)
+    assert WeightSpectral().loss(layers_of(w)) == 0
+    assert lib.evaluate(WeightSpectral().loss(layers_of(lib.tensor("w"))), w=w) == 0

@@ -156,12 +156,15 @@ class WeightSpectral(WeightPenalty):
 
     def _penalty(self, name: str, w: Any) -> Any:
         w = as_matrix(self, name, w)
-        sqrt = regkit.graph.functions(w).sqrt
+        functions = regkit.graph.functions(w)
+        sqrt = functions.sqrt
         scale = abs(w).sum()  # so that no product underflows or overflows
         zero = regkit.graph.cast(scale <= 0, str(w.dtype))  # 1 there, for no 0 / 0
         scale = regkit.graph.held(scale + zero)
         scaled = w / scale
-        right = scaled[(scaled * scaled).sum(axis=1).argmax()]  # which is never orthogonal to all rows
+        nothing = regkit.graph.cast(0, str(w.dtype))
+        rows = functions.concatenate([scaled, scaled.sum(axis=0, keepdims=True) * nothing])  # a parameter may have none
+        right = rows[(rows * rows).sum(axis=1).argmax()]  # which is never orthogonal to all rows
         for _ in range(self.iterations):
             right = scaled.T.dot(scaled.dot(right))
             right = right / (abs(right).sum() + zero)
