@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from .regularizers import RegularizerSet as RegularizerSet
     from .regularizers import build as build
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOME = {
     "build": "regularizers",

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -179,7 +180,7 @@ def test_show_gives_signature_equation_distribution_and_docstring(run):
     done = run("show", "hidden_l1")
     assert done.returncode == 0
     assert done.stdout.startswith("HiddenL1(pattern=None, weight=0.0, reduction='sum')\n")
-    assert f"from         regkit-hidden-l1 {regkit.__version__} (regkit_hidden_l1:HiddenL1)\n" in done.stdout
+    assert f"from         regkit-hidden-l1 {version('regkit-hidden-l1')} (regkit_hidden_l1:HiddenL1)\n" in done.stdout
     assert "aliases      hidden_l1, hidden_sparsity\n" in done.stdout
     assert done.stdout.count("1/|Ω| Σ_{i∈Ω} ‖Zᵢ‖₁/nᵢ\n") == 1
     assert "\\" not in done.stdout

@@ -53,7 +53,8 @@ def test_the_plugins_of_the_environment_are_those_that_importlib_metadata_report
     }
     found = {(alias, *claim) for alias, claims in regkit.available().items() for claim in claims}
     assert found == expected
-    assert ("hidden_l1", "regkit-hidden-l1", "0.1.0", "regkit_hidden_l1:HiddenL1") in found
+    version = importlib.metadata.version("regkit-hidden-l1")
+    assert ("hidden_l1", "regkit-hidden-l1", version, "regkit_hidden_l1:HiddenL1") in found
 
 
 def test_a_distribution_installed_later_is_seen_after_refresh(monkeypatch):

@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -24,6 +27,21 @@ PROJECTS = {
 }
 CORE = PROJECTS["pyproject.toml"]
 LANES = tomllib.loads((HERE / "lanes.toml").read_text(encoding="utf-8"))["lane"]
+#: What is released: the core and each plugin.
+OURS = [path for path in PROJECTS if path == "pyproject.toml" or path.startswith("plugins/regkit-")]
+CHANGELOG = re.compile(r"^## \[(?P<version>.+)\](?: - (?P<date>.+))?$", re.MULTILINE)
+
+
+def package(path):
+    """The folder of a distribution's only package."""
+    if path == "pyproject.toml":
+        return HERE / "regkit"
+    (source,) = (HERE / path).parent.glob("src/*/__init__.py")
+    return source.parent
+
+
+def version(path):
+    return re.search(r'^__version__ = "(.+)"$', (package(path) / "__init__.py").read_text(encoding="utf-8"), re.M)[1]
 
 
 def names(requirements):
@@ -87,3 +105,59 @@ def test_the_readme_names_the_lanes_that_there_are():
     told = [name for row in table.splitlines()[1:] for name in row.split("|")[-2].strip().split(", ")]
     there = [lane for lane in LANES if "plugin" not in lane or (HERE / "plugins" / lane["plugin"]).is_dir()]
     assert sorted(told) == sorted(lane["name"] for lane in there if not lane.get("stand_in"))
+
+
+@pytest.mark.parametrize("path", OURS)
+def test_every_distribution_has_its_readme_license_changelog_and_marker_of_types(path):
+    folder = (HERE / path).parent
+    wanted = [folder / name for name in ("README.md", "LICENSE", "CHANGELOG.md")] + [package(path) / "py.typed"]
+    assert [str(file.relative_to(HERE)) for file in wanted if not file.is_file()] == []
+    project = PROJECTS[path]
+    assert (project["readme"], project["license"], project["license-files"]) == ("README.md", "MIT", ["LICENSE"])
+    assert project["dynamic"] == ["version"], "the version stands in __init__.py alone"
+    assert project["name"] == ("regkit-core" if path == "pyproject.toml" else folder.name)
+
+
+@pytest.mark.parametrize("path", OURS)
+def test_every_distribution_says_its_status_audience_topic_pythons_and_types(path):
+    project = PROJECTS[path]
+    assert project["description"]
+    assert project["keywords"]
+    told = project["classifiers"]
+    wanted = (
+        r"Development Status :: \d - .+",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: OS Independent",
+        r"Programming Language :: Python :: 3\.\d+",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    )
+    assert [pattern for pattern in wanted if not any(re.fullmatch(pattern, one) for one in told)] == []
+    pythons = [one.rpartition(" :: ")[2] for one in told if re.fullmatch(r".*Python :: 3\.\d+", one)]
+    lowest = min(pythons, key=Version)
+    assert project["requires-python"] == f">={lowest}", f"{path}: the lowest Python of the classifiers is {lowest}"
+
+
+@pytest.mark.parametrize("path", OURS)
+def test_every_changelog_ends_in_the_present_version_with_its_day(path):
+    text = (HERE / path).parent.joinpath("CHANGELOG.md").read_text(encoding="utf-8")
+    sections = [found.groups() for found in CHANGELOG.finditer(text)]
+    released = [(number, day) for number, day in sections if number != "Unreleased"]
+    assert released, f"{path}: no section such as ## [{version(path)}] - 2026-11-24"
+    assert sections[-len(released) :] == released, "what is unreleased comes first"
+    assert released[0][0] == version(path), f"the changelog's newest version is not __version__ of {package(path)}"
+    assert released == sorted(released, key=lambda one: Version(one[0]), reverse=True)
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\d", day or "") for _, day in released), released
+
+
+@pytest.mark.parametrize("path", [path for path in OURS if path != "pyproject.toml"])
+def test_every_plugin_names_the_lowest_core_it_works_with(path):
+    (needed,) = (one for one in map(Requirement, PROJECTS[path]["dependencies"]) if one.name == "regkit-core")
+    assert re.fullmatch(r">=\d+\.\d+(\.\d+)?", str(needed.specifier)), "written as regkit-core>=0.2"
+    assert version("pyproject.toml") in needed.specifier, "there is no such core"
+
+
+def test_the_extra_plugins_takes_plugins_that_there_are():
+    for needed in map(Requirement, CORE["optional-dependencies"]["plugins"]):
+        assert version(f"plugins/{needed.name}/pyproject.toml") in SpecifierSet(str(needed.specifier))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -243,7 +244,7 @@ def test_an_alias_of_two_distributions_is_refused_when_asked_for_and_only_then(i
     regkit.build(acme_healthy=0.1, hidden_sparsity=0.1)
     assert message(regkit.AliasConflictError, hidden_l1=0.1) == (
         "alias 'hidden_l1' is claimed by 2 distributions: acme-l1 2.1 (acme_l1:L1), "
-        "regkit-hidden-l1 0.1.0 (regkit_hidden_l1:HiddenL1). "
+        f"regkit-hidden-l1 {version('regkit-hidden-l1')} (regkit_hidden_l1:HiddenL1). "
         "Uninstall one, or pass an instance: build(hidden_l1=L1(...))"
     )
     assert regkit.build(hidden_l1=HiddenL1(weight=0.1))["hidden_l1"].weight == 0.1
@@ -339,7 +340,7 @@ def test_registering_a_taken_alias_is_refused_unless_replacing_is_meant():
     with pytest.raises(regkit.AliasConflictError) as error:
         regkit.register(Mine, "mine", "hidden_l1")
     assert str(error.value) == (
-        "alias 'hidden_l1' belongs to regkit-hidden-l1 0.1.0 (regkit_hidden_l1:HiddenL1). "
+        f"alias 'hidden_l1' belongs to regkit-hidden-l1 {version('regkit-hidden-l1')} (regkit_hidden_l1:HiddenL1). "
         "Choose another, or pass replace=True to use Mine for it in this process"
     )
     assert "mine" not in regkit.available()

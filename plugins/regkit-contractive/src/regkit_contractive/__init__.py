@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = ["Contractive"]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 class Contractive(regkit.Regularizer):
