@@ -100,7 +100,7 @@ def _test(session: nox.Session, lane: Lane) -> None:
         _install(session, lane, "pytest>=8")
         _test_own(session, lane)
         return
-    _install(session, lane, "pytest>=8", *BACK_ENDS)
+    _install(session, lane, "pytest>=8", "ml_dtypes>=0.5", *BACK_ENDS)
     session.run("pip", "uninstall", "-q", "-y", *STRANGERS, silent=True)
     plugins = [path.relative_to(HERE) for path in STANDARD]
     needed = ("-m", "graph") if lane.library else ()

@@ -11,6 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from .graph.engine import Engine
+
 _lock = allocate_lock()  # one for all: none is held for long
 
 
@@ -55,7 +57,7 @@ class Live:
     def __init__(self, value: float) -> None:
         self._value = checked_value(type(self).__name__, value)
         self._limits: dict[str, float] = {}  # by the name of the class that has one: of several by one name, the lowest
-        self._variables: dict[str, Any] = {}  # by the library whose shared variable it is
+        self._variables: dict[str, Any] = {}  # by the name of the engine whose shared variable it is
 
     @property
     def value(self) -> float:
@@ -92,14 +94,12 @@ class Live:
                 checked_value(cls.__name__, self._value, below)
                 self._limits[cls.__name__] = below
 
-    def variable(self, made_by: str) -> Any:
+    def variable(self, engine: Engine) -> Any:
         """Return the shared scalar that stands for it in graphs of a library, the same at every call."""
         with _lock:
-            if made_by not in self._variables:
-                from .graph.libraries import shared_scalar
-
-                self._variables[made_by] = shared_scalar(made_by, self._value)
-            return self._variables[made_by]
+            if engine.name not in self._variables:
+                self._variables[engine.name] = engine.shared_scalar(self._value)
+            return self._variables[engine.name]
 
     def __float__(self) -> float:
         return float(self._value)

@@ -86,9 +86,7 @@ class RegularizerSet:
         GraphError
             If an output is not an expression, a penalty not a scalar, or libraries are mixed.
         """
-        from .hooks.penalties import weighted_total
-
-        return weighted_total(self.terms(layers, outputs))
+        return self._hooks.loss(layers, outputs)
 
     def terms(self, layers: Sequence[Any], outputs: MutableMapping[str, Any]) -> list[Term]:
         """Return each regularizer's part of the loss by itself.

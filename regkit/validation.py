@@ -48,10 +48,11 @@ def checked_weight(cls: type, weight: Any) -> Any:
     if isinstance(weight, Live):
         weight.limit(cls)
         return weight
-    from .graph.libraries import is_symbolic
+    from .graph.libraries import engine, is_symbolic
 
     if is_symbolic(weight):
-        refused = f"{cls.__name__} got weight={weight!r} of type {weight.type}; accepted: {accepted_weight(below)}"
+        described = engine(weight).described(weight)
+        refused = f"{cls.__name__} got weight={weight!r} of {described}; accepted: {accepted_weight(below)}"
         if str(getattr(weight, "dtype", "")).startswith(("complex", "bool")):
             raise OptionError(refused)
         if getattr(weight, "ndim", None) != 0:

@@ -43,7 +43,8 @@ def regularizers_of(alias: str, value: Any) -> list[tuple[Any, bool]]:
     if value is None:
         check_known(alias)
         return []
-    if _may_be_a_regularizer(value):
+    # containers and plain numbers are not regularizers, and not worth a closer look
+    if type(value).__module__ not in ("builtins", "numpy", "regkit.live") and not isinstance(value, type):
         from .hooks.signatures import has_hooks, implemented
 
         if has_hooks(type(value)):
@@ -56,15 +57,6 @@ def regularizers_of(alias: str, value: Any) -> list[tuple[Any, bool]]:
         from .errors import prefixed
 
         raise prefixed(error, f"alias {alias!r}") from error.__cause__
-
-
-def _may_be_a_regularizer(value: Any) -> bool:
-    """Whether a closer look is worth its time: numbers, containers and expressions are not regularizers."""
-    if type(value).__module__ in ("builtins", "numpy", "regkit.live") or isinstance(value, type):
-        return False
-    from .graph.libraries import is_symbolic
-
-    return not is_symbolic(value)
 
 
 def construct(alias: str, cls: type, value: Any) -> Any:

@@ -13,7 +13,9 @@ import click
 from .. import __version__
 from ..discovery import installed, reading
 from ..discovery.names import known
-from ..graph.libraries import LIBRARIES
+from ..errors import RegkitError
+from ..graph.engines import LIBRARIES, declared, load
+from ..messages import escaped
 from .sources import is_there
 from .states import WRONG, states
 from .terminal import print_table, say
@@ -42,6 +44,11 @@ def doctor() -> None:
     remedies = [remedy for _, remedy in libraries if remedy]
     if all(row[2] == "not installed" for row, _ in libraries):
         say(f"No graph library: regularizers work on NumPy arrays alone. {_remedy(_newest())}")
+    engines, problems = _engines()
+    if engines:
+        say()
+        print_table(["engine for", "where", "state"], engines)
+        remedies += problems
     say()
     found = states(importing=True)
     print_table(["alias", "distribution", "state"], [[s.alias or "?", s.whose, s.state] for s in found])
@@ -73,6 +80,20 @@ def _library(name: str) -> tuple[list[str], str]:
         module = f"the module {name} is {actual or 'of an unknown version'} ({file})"
         problem = f"{problem}; {module}. pip uninstall {' '.join(concerned)}. {_remedy(name)}"
     return [distribution, actual or version or "unknown", "conflict" if problem else "ok"], problem
+
+
+def _engines() -> tuple[list[list[str]], list[str]]:
+    """The row of each package for whose arrays engines are installed, and what is wrong with those."""
+    rows, problems = [], []
+    for package, targets in declared().items():
+        state = "ok"
+        try:
+            load(package)
+        except RegkitError as error:
+            state = "conflict" if len(targets) > 1 else "broken"
+            problems.append(str(error))
+        rows.append([escaped(package), escaped(", ".join(targets)), state])
+    return rows, problems
 
 
 def _imported(name: str) -> tuple[str, str, str]:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from .claims import Everything, File, Installed
 
 GROUP = "regkit.regularizers"
-_GROUP = GROUP.encode()
 _READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe gives nothing at once
 
 #: Classes that were registered in this process, by alias; they come before what is installed.
@@ -82,11 +81,12 @@ def forget() -> None:
 
 
 class Reading:
-    """What is installed, as it was read once, and what was loaded of it."""
+    """What is installed of a group of entry points, as it was read once, and what was loaded of it."""
 
-    def __init__(self) -> None:
-        #: Of each place, the files of entry points with our group, and everything that is installed there.
-        self.places = [place for place in _places() if place[1]]
+    def __init__(self, group: str = GROUP) -> None:
+        self._group = group
+        #: Of each place, the files of entry points with the group, and everything that is installed there.
+        self.places = [place for place in _places(group.encode()) if place[1]]
         self._files = _visible(self.places)
         self._loaded: dict[str, type] = {}
         self._targets: dict[int, dict[str | None, set[str]]] = {}  # by the number of a file: of each alias in it
@@ -117,8 +117,17 @@ class Reading:
             if targets is None:
                 if name not in data:
                     continue
-                targets = self._targets[number] = _targets(data)
+                targets = self._targets[number] = _targets(data, self._group)
             found |= targets.get(alias, set())
+        return found
+
+    def all_targets(self) -> "dict[str, list[str]]":
+        """Return the targets of each alias there is."""
+        found: dict[str, list[str]] = {}
+        for _, data in self._files:
+            for alias, targets in _targets(data, self._group).items():
+                if alias is not None:
+                    found[alias] = sorted({*found.get(alias, ()), *targets})
         return found
 
     def installed(self) -> "Installed":
@@ -127,7 +136,7 @@ class Reading:
             from .claims import Installed
 
             distributions = dict.fromkeys(distribution for _, here in self.places for distribution in here)
-            self._installed = Installed(self._files, distributions, entries)
+            self._installed = Installed(self._files, distributions, lambda data: entries(data, self._group))
         return self._installed
 
     def _import(self, alias: str, target: str) -> type:
@@ -145,22 +154,22 @@ class Reading:
         return found
 
 
-def _places() -> "Iterator[Everything]":
-    """Yield of each place the files of entry points with our group, and everything that is installed there.
+def _places(group: bytes) -> "Iterator[Everything]":
+    """Yield of each place the files of entry points with a group, and everything that is installed there.
 
     The places are the entries of `sys.path` and what finders of other kinds have.
     """
     for finder in sys.meta_path:
         if isinstance(finder, type) and finder.__name__ == "PathFinder":
             for entry in dict.fromkeys([path for path in sys.path if isinstance(path, str)]):
-                yield _entry(entry)
+                yield _entry(entry, group)
         elif hasattr(finder, "find_distributions"):
             from .finders import of_finder
 
-            yield _of_our_group(of_finder(finder))
+            yield _of_group(group, of_finder(finder))
 
 
-def _entry(entry: str) -> "Everything":
+def _entry(entry: str, group: bytes) -> "Everything":
     """Read one entry of the path."""
     try:
         children = os.listdir(entry or ".")
@@ -173,18 +182,18 @@ def _entry(entry: str) -> "Everything":
     if children is None or entry.lower().rstrip("/\\").endswith(".egg"):
         from .finders import in_entry
 
-        return _of_our_group(in_entry(entry))
+        return _of_group(group, in_entry(entry))
     names = [child for child in children if child.lower().endswith((".dist-info", ".egg-info"))]
     if names and not os.path.isabs(entry):  # its metadata may be wanted when the process has gone elsewhere
         entry = os.path.abspath(entry)
     prefix = os.path.join(entry, "")
     folders = [prefix + name for name in names]
-    files = [(folder, data) for folder in folders if _GROUP in (data := _bytes(f"{folder}/entry_points.txt"))]
+    files = [(folder, data) for folder in folders if group in (data := _bytes(f"{folder}/entry_points.txt"))]
     return sorted(files), folders  # in no order of the file system's
 
 
-def _of_our_group(distributions: "Sequence[File]") -> "Everything":
-    return [file for file in distributions if _GROUP in file[1]], [distribution for distribution, _ in distributions]
+def _of_group(group: bytes, distributions: "Sequence[File]") -> "Everything":
+    return [file for file in distributions if group in file[1]], [distribution for distribution, _ in distributions]
 
 
 def _visible(places: "list[Everything]") -> "Sequence[File]":
@@ -213,8 +222,8 @@ def _bytes(path: str) -> bytes:
         os.close(descriptor)
 
 
-def entries(data: bytes) -> "Iterator[tuple[int, str | None, str]]":
-    """Yield line number, alias and target of each entry of our group; no alias where the line is none.
+def entries(data: bytes, group: str = GROUP) -> "Iterator[tuple[int, str | None, str]]":
+    """Yield line number, alias and target of each entry of a group; no alias where the line is none.
 
     Raises
     ------
@@ -228,7 +237,7 @@ def entries(data: bytes) -> "Iterator[tuple[int, str | None, str]]":
         if not line or line[0] in "#;":
             continue
         if line.startswith("[") and line.endswith("]"):
-            inside = line[1:-1].strip() == GROUP
+            inside = line[1:-1].strip() == group
         elif inside:
             alias, equals, value = line.partition("=")
             if equals and alias.strip() and value.strip():
@@ -243,11 +252,11 @@ def _target(value: str) -> str:
     return f"{module.strip()}{colon}{attribute.strip()}"
 
 
-def _targets(data: bytes) -> "dict[str | None, set[str]]":
+def _targets(data: bytes, group: str) -> "dict[str | None, set[str]]":
     """Return the targets of each alias in a file; nothing of one that is not UTF-8, which is told elsewhere."""
     found: dict[str | None, set[str]] = {}
     try:
-        for _, alias, target in entries(data):
+        for _, alias, target in entries(data, group):
             found.setdefault(alias, set()).add(target)
     except UnicodeDecodeError:
         pass

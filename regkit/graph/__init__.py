@@ -6,9 +6,10 @@ What cannot be said so is here. Each function looks at the expression it is give
 | function | does |
 | --- | --- |
 | `library` | tells which library made an expression |
+| `Engine` | what a distribution subclasses to bring another library: see `regkit.graph.engine` |
 | `functions` | gives the module that has its ``exp``, ``log``, ``sqrt`` and so on |
 | `cast`, `as_float` | keep dtypes as they are where a number meets an expression |
-| `widened` | makes room for squares and sums of float16 |
+| `widened` | makes room for squares and sums of float16 and bfloat16 |
 | `weight` | gives a regularizer's weight, a number, live or symbolic, for an expression |
 | `total`, `mean` | add any number of terms, and divide by how many there are |
 | `reduced_sum` | adds up an array: as it is, per element or per example |
@@ -19,6 +20,7 @@ What cannot be said so is here. Each function looks at the expression it is give
 """
 
 from .arithmetic import as_float, cast, mean, reduced_sum, total, widened
+from .engine import Engine
 from .gradients import gradient, held, jacobian
 from .libraries import LIBRARIES, functions, library
 from .random import RandomStream, random_stream
@@ -27,6 +29,7 @@ from .weights import weight
 
 __all__ = [
     "LIBRARIES",
+    "Engine",
     "RandomStream",
     "as_float",
     "cast",

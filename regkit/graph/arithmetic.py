@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from ..errors import GraphError, OptionError
 from ..regularizer import Regularizer
-from .libraries import common_library, float_x, is_symbolic, library, module
+from .engines import engine_of
+from .libraries import common_engine, engine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-#: Up to this many terms are added plainly; more go through `_chunked`.
-PLAIN = 16
-CHUNK = 32
+#: Floats of 16 bits: sums of them overflow, or lose what is added.
+HALVES = ("float16", "bfloat16")
 
 
 def cast(value: Any, dtype: str) -> Any:
@@ -31,11 +31,14 @@ def cast(value: Any, dtype: str) -> Any:
     -------
     NumPy array of no dimensions, or expression
     """
-    if is_symbolic(value):
-        return value if value.dtype == dtype else value.astype(dtype)
+    own = engine_of(value)
+    if own is not None:
+        return own.cast(value, dtype)
     import numpy as np
 
-    return np.asarray(value, dtype=dtype)
+    from .engines.numpy import known_dtype
+
+    return np.asarray(value, dtype=known_dtype(dtype))
 
 
 def as_float(expression: Any) -> Any:
@@ -56,14 +59,15 @@ def as_float(expression: Any) -> Any:
     dtype('float64')
     """
     if str(expression.dtype).startswith(("int", "uint", "bool")):
-        return cast(expression, float_x(library(expression)))
+        return cast(expression, engine(expression).float_type())
     return expression
 
 
 def widened(expression: Any) -> Any:
-    """Return an expression with room for squares, sums and counts: float16, which ends at 65,504, as float32.
+    """Return an expression with room for squares, sums and counts: float16 and bfloat16 as float32.
 
-    What is worked out of it is cast back at the end. Integers and bools become floatX, other dtypes stay.
+    float16 ends at 65,504, and bfloat16 counts to 256. What is worked out of it is cast back at the end.
+    Integers and bools become floatX, other dtypes stay.
 
     Parameters
     ----------
@@ -81,15 +85,15 @@ def widened(expression: Any) -> Any:
     500.0
     """
     expression = as_float(expression)
-    return cast(expression, "float32") if str(expression.dtype) == "float16" else expression
+    return cast(expression, "float32") if str(expression.dtype) in HALVES else expression
 
 
 def total(terms: Sequence[Any]) -> Any:
     r"""Return the sum of any number of scalar terms: :math:`\sum_i t_i`.
 
     Adding hundreds of terms one by one ends in a RecursionError, or in C sources of megabytes. Up to 16 terms are added
-    in their order. More are stacked, 32 at a time, each stack times a vector of ones, and the products summed likewise:
-    the library's rewriters do not flatten that into one sum again.
+    in their order. In a graph more are stacked, 32 at a time, each stack times a vector of ones, and the products
+    summed likewise: the library's rewriters do not flatten that into one sum again.
 
     Parameters
     ----------
@@ -113,21 +117,13 @@ def total(terms: Sequence[Any]) -> Any:
     3.5
     """
     terms = list(terms)
-    made_by = common_library((f"term {i}", term) for i, term in enumerate(terms))
-    if made_by is None:
+    own = common_engine((f"term {i}", term) for i, term in enumerate(terms))
+    if own is None:
         raise GraphError("the total of no terms has no library and no dtype")
     for i, term in enumerate(terms):
         if getattr(term, "ndim", None) != 0:
-            raise GraphError(
-                f"term {i} of a total is not a scalar: {getattr(term, 'type', getattr(term, 'shape', term))}"
-            )
-    if made_by != "numpy":
-        while len(terms) > PLAIN:
-            terms = [_chunked(made_by, terms[i : i + CHUNK]) for i in range(0, len(terms), CHUNK)]
-    result = terms[0]
-    for term in terms[1:]:
-        result = result + term
-    return result
+            raise GraphError(f"term {i} of a total is not a scalar: it is of {own.described(term)}")
+    return own.total(terms)
 
 
 def mean(terms: Sequence[Any]) -> Any:
@@ -141,7 +137,7 @@ def mean(terms: Sequence[Any]) -> Any:
     Returns
     -------
     scalar expression
-        Its dtype is that of the terms, the widest where they differ; float16 is summed up as float32,
+        Its dtype is that of the terms, the widest where they differ; float16 and bfloat16 are summed up as float32,
         and integers become floatX.
 
     Raises
@@ -156,17 +152,11 @@ def mean(terms: Sequence[Any]) -> Any:
     1.75
     """
     terms = list(terms)
-    halves = {str(getattr(term, "dtype", None)) for term in terms} == {"float16"}
-    result = as_float(total([widened(term) for term in terms] if halves else terms))
+    dtypes = {str(getattr(term, "dtype", None)) for term in terms}
+    half = next(iter(dtypes)) if len(dtypes) == 1 and dtypes <= set(HALVES) else None
+    result = as_float(total([widened(term) for term in terms] if half else terms))
     result = result / cast(len(terms), str(result.dtype))
-    return cast(result, "float16") if halves else result
-
-
-def _chunked(made_by: str, terms: list[Any]) -> Any:
-    import numpy as np
-
-    stacked = module(made_by, "tensor").stack(terms)
-    return stacked.dot(np.ones(len(terms), dtype=stacked.dtype))
+    return cast(result, half) if half else result
 
 
 def reduced_sum(elements: Any, reduction: str = "sum", name: str = "the array") -> Any:
@@ -186,7 +176,8 @@ def reduced_sum(elements: Any, reduction: str = "sum", name: str = "the array") 
     Returns
     -------
     scalar expression
-        In the dtype of the elements; that of float16 is float32, which the set narrows when it has its weight.
+        In the dtype of the elements; that of float16 and bfloat16 is float32, which the set narrows when it has its
+        weight.
 
     Raises
     ------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .libraries import module
+from .engines import module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,21 +1,47 @@
-"""Which library made an expression, and where that library keeps things. None is imported that was not there before."""
+"""Which library made an expression, and what regkit asks of any expression. No library is imported here."""
 
 from __future__ import annotations
 
-import sys
-
 from ..errors import GraphError
+from .engines import LIBRARIES, PROVIDED_BY, engine_of, packages_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-#: The graph libraries, by the name of their package.
-LIBRARIES = ("theano", "aesara", "pytensor")
+    from .engine import Engine
 
-#: NumPy's codes of bool, integers, floats and complex numbers.
-NUMERIC_KINDS = tuple("biufc")
+__all__ = [
+    "LIBRARIES",
+    "check_selectable",
+    "common_engine",
+    "current_value",
+    "engine",
+    "functions",
+    "is_symbolic",
+    "library",
+]
+
+
+def engine(expression: Any) -> Engine:
+    """Return the engine of an expression.
+
+    Raises
+    ------
+    GraphError
+        If it is an expression of no library that has one here.
+    """
+    found = engine_of(expression)
+    if found is None:
+        kind = type(expression)
+        missing = next((PROVIDED_BY[package] for package in packages_of(kind) if package in PROVIDED_BY), None)
+        remedy = f". Arrays of this kind come with the distribution {missing}: pip install {missing}" if missing else ""
+        raise GraphError(
+            f"{expression!r} of type {kind.__module__}.{kind.__qualname__} is not an expression of a supported "
+            f"library: {', '.join((*LIBRARIES, 'numpy'))}{remedy}"
+        )
+    return found
 
 
 def library(expression: Any) -> str:
@@ -23,12 +49,13 @@ def library(expression: Any) -> str:
 
     Parameters
     ----------
-    expression : symbolic variable, or NumPy array or scalar
+    expression : symbolic variable, or array or scalar
 
     Returns
     -------
     str
-        ``"theano"``, ``"aesara"``, ``"pytensor"`` or ``"numpy"``, whose arrays are expressions that have their value.
+        The name of its engine: ``"theano"``, ``"aesara"``, ``"pytensor"`` or ``"numpy"``, whose arrays are expressions
+        that have their value; or of one that a distribution brings, such as ``"jax"`` or ``"torch"``.
 
     Raises
     ------
@@ -41,25 +68,7 @@ def library(expression: Any) -> str:
     >>> regkit.graph.library(numpy.zeros(3))
     'numpy'
     """
-    made_by = _maker(expression)
-    if made_by is None:
-        kind = type(expression)
-        raise GraphError(
-            f"{expression!r} of type {kind.__module__}.{kind.__qualname__} is not an expression of a supported "
-            f"library: {', '.join(LIBRARIES)}, numpy"
-        )
-    return made_by
-
-
-def _maker(value: Any) -> str | None:
-    """The library that made a value, if it is an expression."""
-    for base in type(value).__mro__:
-        package = base.__module__.partition(".")[0]
-        if package in LIBRARIES and hasattr(value, "owner") and hasattr(value, "type"):
-            return package
-        if package == "numpy" and getattr(getattr(value, "dtype", None), "kind", "") in NUMERIC_KINDS:
-            return package
-    return None
+    return engine(expression).name
 
 
 def functions(expression: Any) -> Any:
@@ -88,13 +97,13 @@ def functions(expression: Any) -> Any:
     >>> print(regkit.graph.functions(z).sqrt(z))
     [1. 2.]
     """
-    made_by = library(expression)
-    return sys.modules["numpy"] if made_by == "numpy" else module(made_by, "tensor")
+    return engine(expression).functions()
 
 
 def is_symbolic(value: Any) -> bool:
-    """Tell whether a value is an expression of a graph library, NumPy's arrays not counted."""
-    return _maker(value) in LIBRARIES
+    """Tell whether a value is an expression of a library other than NumPy, whose scalars are plain numbers."""
+    found = engine_of(value)
+    return found is not None and not found.plain
 
 
 def current_value(scalar: Any) -> Any:
@@ -105,48 +114,25 @@ def current_value(scalar: Any) -> Any:
     GraphError
         If it is symbolic and has no value of its own.
     """
-    if not is_symbolic(scalar):
-        return scalar
-    if hasattr(scalar, "get_value"):
-        value = scalar.get_value()
-    elif hasattr(scalar, "data"):
-        value = scalar.data
-    else:
-        try:
-            value = scalar.eval()
-        except Exception as error:  # each library has its own for an input that is missing
-            raise GraphError(f"{scalar!r} is symbolic: it has no value until a function is given one") from error
-    return value if value.ndim else value.item()
+    return engine(scalar).value_of(scalar) if is_symbolic(scalar) else scalar
 
 
-def common_library(expressions: Iterable[tuple[str, Any]]) -> str | None:
-    """Return the one library that made all of the named expressions; None if there are none."""
-    first: tuple[str, str] | None = None
+def common_engine(expressions: Iterable[tuple[str, Any]]) -> Engine | None:
+    """Return the one engine that all of the named expressions are of; None if there are none."""
+    first: tuple[str, Engine] | None = None
     for name, expression in expressions:
         try:
-            made_by = library(expression)
+            own = engine(expression)
         except GraphError as error:
             raise GraphError(f"{name!r}: {error}") from None
         if first is None:
-            first = (name, made_by)
-        elif made_by != first[1]:
+            first = (name, own)
+        elif own is not first[1]:
             raise GraphError(
-                f"{first[0]!r} is an expression of {first[1]} and {name!r} one of {made_by}. "
+                f"{first[0]!r} is an expression of {first[1].name} and {name!r} one of {own.name}. "
                 "Expressions of different libraries cannot be in one graph"
             )
     return first and first[1]
-
-
-def module(made_by: str, name: str) -> Any:
-    """Return a module of a library, such as ``tensor``."""
-    full_name = f"{made_by}.{name}"
-    __import__(full_name)
-    return sys.modules[full_name]
-
-
-def float_x(made_by: str) -> str:
-    """Return the dtype that a library uses where it is to choose: its setting floatX; float64 in NumPy."""
-    return "float64" if made_by == "numpy" else str(sys.modules[made_by].config.floatX)
 
 
 def check_selectable(what: str, expression: Any) -> None:
@@ -156,22 +142,8 @@ def check_selectable(what: str, expression: Any) -> None:
     than arrays, and a penalty of complex numbers would be complex.
     """
     try:
-        made_by = library(expression)
+        wrong = engine(expression).unfit(expression)
     except GraphError as error:
         raise GraphError(f"{what}: {error}") from None
-    dtype = str(getattr(expression, "dtype", ""))
-    if made_by == "numpy":
-        wrong = "complex numbers" if dtype.startswith("complex") else ""
-    else:
-        kind = expression.type
-        dense = isinstance(kind, module(made_by, "tensor").TensorType) and not hasattr(kind, "format")
-        wrong = "complex numbers" if dense and dtype.startswith("complex") else "" if dense else f"type {kind}"
     if wrong:
         raise GraphError(f"{what} is of {wrong}; regularizers are of arrays of real numbers")
-
-
-def shared_scalar(made_by: str, value: float) -> Any:
-    """Return a new shared scalar of float64 of a graph library."""
-    import numpy as np
-
-    return module(made_by, "compile").shared(np.asarray(value, dtype="float64"), name="live")

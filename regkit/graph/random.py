@@ -7,12 +7,15 @@ from itertools import count
 
 from ..errors import GraphError, OptionError
 from .arithmetic import cast
-from .libraries import is_symbolic, library, module
+from .engines import engine_of
+from .libraries import engine, is_symbolic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+    from .engine import Engine
 
 #: Ends a name in a key; the bytes of the name are below it.
 END = 256
@@ -68,14 +71,15 @@ class RandomStream:
     Attributes
     ----------
     library : str
-        The graph library of the draws, or ``"numpy"``.
+        The library of the draws, such as ``"pytensor"`` or ``"numpy"``.
     seed : int, sequence of int, or None
     """
 
-    def __init__(self, made_by: str, seed: Any) -> None:
+    def __init__(self, engine: Engine, seed: Any) -> None:
         import numpy as np
 
-        self.library = made_by
+        self._engine = engine
+        self.library = engine.name
         self.seed = seed
         try:
             self._sequence = np.random.SeedSequence(seed)
@@ -103,9 +107,9 @@ class RandomStream:
         GraphError
             If `like` is not of floats.
         """
-        if not str(like.dtype).startswith("float"):
+        if "float" not in str(like.dtype):
             raise GraphError(f"normal draws of dtype {like.dtype} would be cut off; draw for an expression of floats")
-        return cast(self._draw("normal", (0.0, 1.0), like), str(like.dtype))
+        return cast(self._draw("normal", like), str(like.dtype))
 
     def bernoulli(self, like: Any, probability: Any) -> Any:
         """Draw 1 with a probability and 0 otherwise.
@@ -123,9 +127,11 @@ class RandomStream:
         """
         from numbers import Real
 
-        if not is_symbolic(probability) and not (isinstance(probability, Real) and 0 <= float(probability) <= 1):
+        # NumPy's scalars are Real but for those of dtypes that others add
+        number = isinstance(probability, Real) or engine_of(probability) is not None
+        if not is_symbolic(probability) and not (number and 0 <= float(probability) <= 1):
             raise OptionError(f"bernoulli got probability={probability!r}; accepted: from 0 to 1")
-        uniform = self._draw("uniform", (0.0, 1.0), like)
+        uniform = self._draw("uniform", like)
         return cast(uniform < cast(probability, str(uniform.dtype)), str(like.dtype))
 
     def updates(self) -> list[tuple[Any, Any]]:
@@ -134,62 +140,18 @@ class RandomStream:
         Returns
         -------
         list of (shared variable, expression)
-            Empty for arrays.
+            Empty outside of graph libraries.
         """
         return list(self._updates)
 
-    def _draw(self, distribution: str, parameters: tuple[float, float], like: Any) -> Any:
-        import numpy as np
-
-        made_by = library(like)
-        if made_by != self.library:
-            raise GraphError(f"a random stream of {self.library} cannot draw for an expression of {made_by}")
+    def _draw(self, distribution: str, like: Any) -> Any:
+        own = engine(like)
+        if own is not self._engine:
+            raise GraphError(f"a random stream of {self.library} cannot draw for an expression of {own.name}")
         (seed,) = self._sequence.spawn(1)
-        if made_by == "numpy":
-            return np.asarray(getattr(np.random.default_rng(seed), distribution)(*parameters, like.shape))
-        generator = self._shared_generator(seed)
-        # pytensor's newer releases want to be told that the generator's next state is known to be there
-        hidden = {"return_next_rng": True} if made_by == "pytensor" else {}
-        draws = getattr(module(made_by, "tensor.random.basic"), distribution)(
-            *parameters, size=_size_of_the_type(made_by, like), rng=generator, **hidden
-        )
-        next_state, values = _with_size(draws[1] if hidden else draws, like)
-        # pytensor's setter warns: it would rather have every host pass updates, but then hosts must know of us.
-        # Silencing warnings for a moment is not safe where several threads draw
-        setattr(generator, "_default_update" if hasattr(generator, "_default_update") else "default_update", next_state)
-        self._updates.append((generator, next_state))
+        values, updates = own.draw(distribution, like, seed)
+        self._updates += updates
         return values
-
-    def _shared_generator(self, seed: Any) -> Any:
-        import numpy as np
-
-        if self.library == "theano":  # knows NumPy's older generators only
-            module("theano", "tensor.random.var")  # teaches `shared` about them
-            return module("theano", "compile").shared(np.random.RandomState(np.random.MT19937(seed)))
-        return module(self.library, "compile").shared(np.random.default_rng(seed))
-
-
-def _size_of_the_type(made_by: str, like: Any) -> Any:
-    """A size for draws that says no more of an expression's shape than its type does.
-
-    aesara and pytensor work out what they can of the size when a draw is made. Given the shape itself they go through
-    the whole graph below it, which for a network with noise at every layer takes the square of its depth.
-    """
-    if made_by == "theano" or not like.ndim:
-        return like.shape
-    tensor = module(made_by, "tensor")
-    unknown = tensor.TensorType("int64", ())
-    return tensor.stack(
-        [unknown() if length is None else tensor.constant(length, dtype="int64") for length in like.type.shape]
-    )
-
-
-def _with_size(draws: Any, like: Any) -> list[Any]:
-    """The outputs of a draw, the next state and the values, with the size that it is really to have."""
-    node = draws.owner
-    size = node.op.size_param(node) if hasattr(node.op, "size_param") else node.inputs[1]
-    inputs = [like.shape if variable is size else variable for variable in node.inputs]
-    return list(node.clone_with_new_inputs(inputs).outputs)
 
 
 def random_stream(expression: Any, seed: Any = None) -> RandomStream:
@@ -230,4 +192,4 @@ def random_stream(expression: Any, seed: Any = None) -> RandomStream:
     >>> noise.shape, noise.dtype
     ((2, 3), dtype('float32'))
     """
-    return RandomStream(library(expression), seed)
+    return RandomStream(engine(expression), seed)

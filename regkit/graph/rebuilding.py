@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from ..errors import GraphError
 from .copies import Copies
+from .engines import module
 from .interiors import nodes_of
-from .libraries import common_library, module
+from .libraries import common_engine
 from .remaking import of_the_type, remade
 
 TYPE_CHECKING = False
@@ -59,13 +60,13 @@ def rebuild(outputs: Mapping[str, Any], modify: Modify, also: Sequence[Any] | No
         what is changed also stands within a node where it cannot be replaced, such as the step of a Scan.
     """
     further = () if also is None else tuple(also)
-    made_by = common_library([*outputs.items(), *((f"also {i}", expression) for i, expression in enumerate(further))])
-    if made_by == "numpy":
+    engine = common_engine([*outputs.items(), *((f"also {i}", expression) for i, expression in enumerate(further))])
+    if engine is not None and not engine.rebuilds:
         raise GraphError(
             "arrays have their value and no graph, so nothing can be rebuilt. Change each before the next is computed "
             "from it, as modify_graph does"
         )
-    result = ({}, ()) if made_by is None else _rebuilt(outputs, modify, further, made_by)
+    result = ({}, ()) if engine is None else _rebuilt(outputs, modify, further, engine.name)
     return result[0] if also is None else result
 
 
@@ -139,7 +140,7 @@ def _modified(
     """Run `modify` on one expression under all its names; return what it is now and collect what was added."""
     current = OneExpression(names, expression)
     modify(current)
-    common_library([("the graph", expression), *current.items()])
+    common_engine([("the graph", expression), *current.items()])
     for name in names:
         if name not in current:
             raise GraphError(f"{name!r} was taken away. A changed output keeps its name")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .libraries import library, module
+from .engines import module
+from .libraries import library
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

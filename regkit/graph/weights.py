@@ -8,6 +8,7 @@ from ..live import Live
 from ..validation import checked_weight
 from . import libraries
 from .arithmetic import cast
+from .engines import engine_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,21 +45,23 @@ def weight(regularizer: Any, like: Any) -> Any:
     >>> print(regkit.graph.weight(regularizer, numpy.ones(2, "float32")), regularizer.weight)
     0.5 Live(0.5)
     """
-    return cast(weight_in(libraries.library(like), regularizer), str(like.dtype))
+    return cast(weight_for(regularizer, like), str(like.dtype))
 
 
-def weight_in(made_by: str, regularizer: Any) -> Any:
-    """Return a regularizer's weight for the graphs of a library, in a dtype of its own."""
+def weight_for(regularizer: Any, like: Any) -> Any:
+    """Return a regularizer's weight for an expression, in a dtype of its own."""
+    engine = libraries.engine(like)
     value = checked_weight(type(regularizer), weight_of(regularizer))
-    if made_by == "numpy":  # there is no graph for a live weight to live in
-        return current_value(value)
     if isinstance(value, Live):
-        return value.variable(made_by)
-    if libraries.is_symbolic(value) and libraries.library(value) != made_by:
-        raise GraphError(
-            f"the weight is an expression of {libraries.library(value)}, and what it is multiplied by is of {made_by}"
-        )
-    return value
+        return engine.live(value, like)
+    own = engine_of(value)
+    if own is None or own.plain:
+        return value
+    if own is engine:
+        return engine.wrap(value)
+    if engine.eager(like):  # there is no graph for the weight to live in
+        return own.value_of(value)
+    raise GraphError(f"the weight is an expression of {own.name}, and what it is multiplied by is of {engine.name}")
 
 
 def current_value(scalar: Any) -> Any:

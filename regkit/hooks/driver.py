@@ -13,6 +13,7 @@ from ..matching import unmatched_globs
 from ..messages import listed, warn
 from ..regularizers import changes_graph
 from .adapters import Adapter, HookManager, globs_or_none, pattern_matches
+from .expressions import Expressions
 from .memory import Seen, recall, remember
 from .penalties import check_outputs, weigh, weighted_total
 
@@ -55,21 +56,44 @@ class Driver:
 
     def modify_graph(self, outputs: MutableMapping[str, Any], layers: Sequence[Any]) -> None:
         """Run the hook on one layer."""
+        engine = check_outputs(outputs)
         check_layers(layers)
-        for name, seen in self._modified(outputs, layers).items():
+        expressions = Expressions.needed(engine, layers)
+        if expressions is None:
+            seen_by = self._modified(outputs, layers)
+        else:
+            wrapped = expressions.of_each(outputs)
+            seen_by = self._modified(wrapped, expressions.layers(layers))
+            expressions.back(wrapped, outputs)
+        for name, seen in seen_by.items():
             remember(self._members[name].seen, outputs, seen)
+
+    def loss(self, layers: Sequence[Any], outputs: MutableMapping[str, Any]) -> Any:
+        """Run the hook, and return the weighted sum of what each regularizer adds."""
+        terms, expressions = self._terms(layers, outputs)
+        loss = weighted_total(terms)
+        return loss if expressions is None else expressions.array(loss)
 
     def terms(self, layers: Sequence[Any], outputs: MutableMapping[str, Any]) -> list[Term]:
         """Run the hook `loss`, and return what each regularizer adds."""
-        made_by = check_outputs(outputs)
+        terms, expressions = self._terms(layers, outputs)
+        return terms if expressions is None else expressions.terms(terms)
+
+    def _terms(self, layers: Sequence[Any], outputs: MutableMapping[str, Any]) -> tuple[list[Term], Expressions | None]:
+        """Return the terms as hooks see them, and how the host is to get them."""
+        engine = check_outputs(outputs)
         check_layers(layers)
+        expressions = Expressions.needed(engine, layers)
+        given = outputs, layers
+        if expressions is not None:
+            outputs, layers = expressions.of_each(outputs), expressions.layers(layers)
         results = self._hooks.loss(layers=layers, outputs=outputs)
         penalties = [
             (adapter.name, adapter.regularizer, penalty) for adapter, penalty, _ in results if penalty is not None
         ]
         self._check_globs(self._members, outputs, layers, {adapter.name: kinds for adapter, _, kinds in results})
-        self._check_changes(outputs, layers, but={name for name, _, _ in penalties})
-        return weigh(penalties, made_by, outputs)
+        self._check_changes(*given, but={name for name, _, _ in penalties})
+        return weigh(penalties, engine, outputs), expressions
 
     def apply(
         self, outputs: Mapping[str, Any], layers: Sequence[Any], also: Sequence[Any] = ()
@@ -110,9 +134,12 @@ class Driver:
             )
         if changing:
             every, along = self.apply(every, layers, along)
-        terms = self.terms(layers, every)
+        terms, expressions = self._terms(layers, every)
+        loss = weighted_total(terms)
         self.log()
-        return Regularized(every, along, terms, weighted_total(terms))
+        if expressions is not None:
+            terms, loss = expressions.terms(terms), expressions.array(loss)
+        return Regularized(every, along, terms, loss)
 
     def log(self) -> None:
         """Run the hook."""
@@ -129,7 +156,6 @@ class Driver:
 
     def _modified(self, outputs: MutableMapping[str, Any], layers: Sequence[Any]) -> dict[str, Seen]:
         """Run the hook on one layer; return by name of each regularizer what it saw."""
-        check_outputs(outputs)
         seen: dict[str, Seen] = {}
         kept: dict[str, Any] = {}
         for adapter, modified in self._hooks.modify_graph(outputs=outputs, layers=layers):

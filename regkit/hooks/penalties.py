@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ..constructors import weight_of
 from ..errors import GraphError, RegkitError, prefixed
-from ..graph.arithmetic import as_float, cast, total
-from ..graph.libraries import common_library, float_x, is_symbolic, library, module
-from ..graph.weights import weight_in
+from ..graph.arithmetic import HALVES, as_float, cast, total
+from ..graph.engines import built_in
+from ..graph.libraries import common_engine, engine
+from ..graph.weights import weight_for
 from ..live import is_zero
+
+if TYPE_CHECKING:
+    from ..graph.engine import Engine
 
 
 class Term(NamedTuple):
@@ -36,77 +40,76 @@ class Term(NamedTuple):
     weighted: Any
 
 
-def check_outputs(outputs: Any) -> str | None:
-    """Return the one library whose expressions the outputs are; GraphError if they are not."""
+def check_outputs(outputs: Any) -> Engine | None:
+    """Return the engine of which all outputs are expressions; GraphError if they are not."""
     if not isinstance(outputs, Mapping):
         raise GraphError(f"outputs is {outputs!r}; expected a mapping of names to expressions")
     for name in outputs:
         if not isinstance(name, str):
             raise GraphError(f"outputs has the name {name!r}; expected names to be strings")
-    return common_library(outputs.items())
+    return common_engine(outputs.items())
 
 
-def weigh(penalties: list[tuple[str, Any, Any]], made_by: str | None, outputs: Mapping[str, Any]) -> list[Term]:
-    """Return the terms of penalties, given as (name, regularizer, penalty), for outputs made by one library.
+def weigh(penalties: list[tuple[str, Any, Any]], of: Engine | None, outputs: Mapping[str, Any]) -> list[Term]:
+    """Return the terms of penalties, given as (name, regularizer, penalty), for outputs of one engine.
 
     A constant that a plugin worked out itself takes the dtype of the other penalties. Where all outputs are of float16,
-    penalties may be wider, and are narrowed when they have their weights.
+    or all of bfloat16, penalties may be wider, and are narrowed when they have their weights.
     """
     checked = [
-        (name, regularizer, _checked(name, regularizer, penalty, made_by)) for name, regularizer, penalty in penalties
+        (name, regularizer, _checked(name, regularizer, penalty, of)) for name, regularizer, penalty in penalties
     ]
     dtypes = {str(penalty.dtype) for _, _, penalty in checked if not isinstance(penalty, float)}
-    dtype = str(np.result_type(*dtypes)) if dtypes else float_x(made_by or "numpy")
-    narrow = bool(outputs) and all(str(output.dtype) == "float16" for output in outputs.values())
+    there = of or next((engine(penalty) for _, _, penalty in checked if not isinstance(penalty, float)), None)
+    there = there or built_in("numpy")
+    dtype = _widest(dtypes) if dtypes else there.float_type()
+    narrow = {str(output.dtype) for output in outputs.values()}
+    half = narrow.pop() if len(narrow) == 1 and narrow <= set(HALVES) else None
     terms = []
     for name, regularizer, penalty in checked:
-        scalar = cast(penalty, dtype)[()] if isinstance(penalty, float) else penalty
-        term = _term(name, regularizer, scalar, made_by or library(scalar))
-        terms.append(term._replace(weighted=cast(term.weighted, "float16")) if narrow else term)
+        term = _term(name, regularizer, there.constant(penalty, dtype) if isinstance(penalty, float) else penalty)
+        terms.append(term._replace(weighted=cast(term.weighted, half)) if half else term)
     return terms
 
 
-def _checked(name: str, regularizer: Any, penalty: Any, made_by: str | None) -> Any:
+def _widest(dtypes: set[str]) -> str:
+    try:
+        return str(np.result_type(*dtypes))
+    except TypeError:  # bfloat16, where nothing taught it to NumPy
+        return dtypes.pop() if len(dtypes) == 1 else "float64" if "float64" in dtypes else "float32"
+
+
+def _checked(name: str, regularizer: Any, penalty: Any, of: Engine | None) -> Any:
     """The penalty as a float expression, or as a Python float if it is a constant."""
     if isinstance(penalty, (int, float)) and not isinstance(penalty, (bool, np.generic)):
         return float(penalty)
     kind = type(regularizer).__name__
     try:
-        own = library(penalty)
+        own = engine(penalty)
     except GraphError as error:
         raise GraphError(f"{name}: {kind} returned as its penalty: {error}") from None
     if getattr(penalty, "ndim", None) != 0:
-        form = f"shape {penalty.shape}" if own == "numpy" else f"type {penalty.type}"
-        raise GraphError(f"{name}: {kind} returned a penalty of {form}; a penalty is a scalar")
+        raise GraphError(f"{name}: {kind} returned a penalty of {own.described(penalty)}; a penalty is a scalar")
     if str(penalty.dtype).startswith("complex"):
         raise GraphError(f"{name}: {kind} returned a penalty of {penalty.dtype}; a penalty is a real number")
-    if made_by is not None and own != made_by:
-        if own != "numpy":
-            raise GraphError(f"{name}: {kind} returned an expression of {own} for outputs of {made_by}")
+    if of is not None and own is not of:
+        if not own.plain:
+            raise GraphError(f"{name}: {kind} returned an expression of {own.name} for outputs of {of.name}")
         return float(penalty)
     return as_float(penalty)
 
 
-def _term(name: str, regularizer: Any, penalty: Any, made_by: str) -> Term:
+def _term(name: str, regularizer: Any, penalty: Any) -> Term:
     try:
-        factor = weight_in(made_by, regularizer)
+        factor = weight_for(regularizer, penalty)
     except RegkitError as error:
         raise prefixed(error, name) from None
     dtype = str(penalty.dtype)
-    if is_zero(factor):  # adds nothing, also where the penalty is infinite
-        weighted = np.zeros((), dtype)[()]
-        if is_symbolic(penalty):
-            weighted = module(library(penalty), "tensor").as_tensor_variable(weighted)
-    else:
-        weighted = cast(factor, dtype) * penalty
+    # a weight of 0 adds nothing, also where the penalty is infinite
+    weighted = engine(penalty).constant(0.0, dtype) if is_zero(factor) else cast(factor, dtype) * penalty
     return Term(name, weight_of(regularizer), penalty, weighted)
 
 
 def weighted_total(terms: list[Term]) -> Any:
     """Return the sum of the weighted penalties; 0 if there are none."""
-    symbolic = [term.weighted for term in terms if is_symbolic(term.weighted)]
-    constant = [term.weighted for term in terms if not is_symbolic(term.weighted)]
-    if not symbolic:
-        return total(constant) if constant else 0
-    result = total(symbolic)
-    return result + cast(total(constant), str(result.dtype)) if constant else result
+    return total([term.weighted for term in terms]) if terms else 0

@@ -5,8 +5,8 @@
 >>> report.counts()["numpy"]["failed"]
 0
 
-`check_regularizer` runs every check on every graph library that is installed and on NumPy; `pytest_checks` makes a test
-of each. What the checks are is in `CHECKS`: their names are sentences, and their docstrings say the rest.
+`check_regularizer` runs every check on every library that is installed and has an engine, and on NumPy; `pytest_checks`
+makes a test of each. What the checks are is in `CHECKS`: their names are sentences, and their docstrings say the rest.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from . import checks as checks
-from .libraries import Arrays, GraphLibrary, installed_libraries
+from .libraries import Arrays, GraphLibrary, Laboratory, installed_libraries
 from .network import Network
 from .pytest_form import pytest_checks
 from .running import CHECKS, Check, Conformance, Outcome, Report
@@ -28,6 +28,7 @@ __all__ = [
     "Check",
     "Conformance",
     "GraphLibrary",
+    "Laboratory",
     "Network",
     "Outcome",
     "Report",
@@ -49,7 +50,7 @@ def check_regularizer(
     expected_failures: Mapping[str, str] | None = None,
     libraries: Sequence[str] | None = None,
 ) -> Report:
-    """Check that a regularizer keeps every promise, on every graph library that is installed and on NumPy.
+    """Check that a regularizer keeps every promise, on every library that is installed and on NumPy.
 
     Parameters
     ----------
@@ -68,7 +69,7 @@ def check_regularizer(
     expected_failures : mapping of str to str, optional
         The reason why a check is to fail, by the check's name, or by ``"<library>-<check>"`` for one library only.
     libraries : sequence of str, optional
-        Graph libraries to run on beside NumPy; by default all that are installed.
+        Libraries to run on beside NumPy, by the names of their engines; by default all that are installed.
 
     Returns
     -------

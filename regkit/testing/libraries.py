@@ -1,4 +1,4 @@
-"""The few things that tests do with a graph library, whichever it is; and the same with NumPy in its place."""
+"""The few things that tests do with a library, whichever it is: graph libraries, NumPy, and what engines bring."""
 
 from __future__ import annotations
 
@@ -11,13 +11,74 @@ from typing import Any
 
 import numpy as np
 
-from ..graph.libraries import LIBRARIES
+from ..errors import OptionError
+from ..graph import engines
+from ..graph.engines import LIBRARIES
 
 Values = Mapping[str, np.ndarray]
 Build = Callable[[dict[str, Any]], Any]
 
 
-class GraphLibrary:
+class Laboratory:
+    """A library as the conformance kit uses it; an engine's `laboratory` gives one.
+
+    Attributes
+    ----------
+    name : str
+        That of the engine.
+    tensor_module : module, or object like one
+        Has ``tanh``, ``exp`` and ``dot`` of expressions.
+    gradients : bool
+        Whether expressions have gradients; without them, checks of gradients and of compiled functions do not apply.
+    """
+
+    name: str
+    tensor_module: Any
+    gradients = True
+
+    @contextmanager
+    def float_type(self, dtype: str) -> Iterator[None]:
+        """Set, for a while, the dtype that the library uses where it is to choose. It may have no such setting."""
+        yield
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Prepare what a check needs while it runs, such as a key for random draws: the same for each check."""
+        yield
+
+    def inputs(self, values: Values) -> dict[str, Any]:
+        """Return an expression for each of several values, by its name."""
+        raise NotImplementedError
+
+    def shared(self, value: Any) -> Any:
+        """Return a scalar with ``set_value`` that a compiled function follows; None where the library has none."""
+        return None
+
+    def compiled(
+        self, build: Build, like: Values, by: Sequence[str] = (), *, default_mode: bool = False
+    ) -> Callable[[Values], list[Any]]:
+        """Return a function of named values that computes what `build` makes of inputs for them.
+
+        Parameters
+        ----------
+        build : callable
+            Called with an input for each of the values, by their names; returns an expression or a list of them.
+        like : mapping of str to array
+            Values of the names, dtypes and dimensions that the function is to be called with.
+        by : sequence of str
+            Inputs by which the one expression is differentiated; the gradients follow it in the result, zeros where it
+            does not depend on one.
+        default_mode : bool
+            Compile and rewrite as users have it; otherwise the graph is computed as it stands, in Python.
+        """
+        raise NotImplementedError
+
+    def values(self, inputs: Mapping[str, Any], outputs: Any, values: Values) -> Any:
+        """Return the values that outputs of named inputs have for values of the inputs."""
+        raise NotImplementedError
+
+
+class GraphLibrary(Laboratory):
     """A graph library as tests use it.
 
     Parameters
@@ -92,19 +153,7 @@ class GraphLibrary:
     def compiled(
         self, build: Build, like: Values, by: Sequence[str] = (), *, default_mode: bool = False
     ) -> Callable[[Values], list[Any]]:
-        """Return a function of named values that computes what `build` makes of inputs for them.
-
-        Parameters
-        ----------
-        build : callable
-            Called with an input for each of the values, by their names; returns an expression or a list of them.
-        like : mapping of str to array
-            Values of the names, dtypes and dimensions that the function is to be called with.
-        by : sequence of str
-            Inputs by which the one expression is differentiated; the gradients follow it in the result.
-        default_mode : bool
-            Compile and rewrite as users have it; otherwise the graph is computed as it stands, in Python.
-        """
+        """Return a function of named values that computes what `build` makes of inputs for them."""
         inputs = self.inputs(like)
         outputs = build(inputs)
         if by:
@@ -113,9 +162,9 @@ class GraphLibrary:
         function = self.function(list(inputs.values()), outputs, default_mode=default_mode, rewrites=False)
         return lambda values: function(*(values[name] for name in inputs))
 
-    def values(self, inputs: Mapping[str, Any], outputs: Any, values: Values, *, default_mode: bool = False) -> Any:
+    def values(self, inputs: Mapping[str, Any], outputs: Any, values: Values) -> Any:
         """Compile outputs of named inputs as they stand, and return their values for values of the inputs."""
-        function = self.function(list(inputs.values()), outputs, default_mode=default_mode, rewrites=False)
+        function = self.function(list(inputs.values()), outputs, rewrites=False)
         return function(*(values[name] for name in inputs))
 
     def scan(self, step: Callable[..., Any], **arguments: Any) -> Any:
@@ -134,16 +183,12 @@ class GraphLibrary:
         return self.function(variables, expression)(*(inputs[variable.name] for variable in variables))
 
 
-class Arrays:
+class Arrays(Laboratory):
     """NumPy in the place of a graph library: an expression is its value."""
 
     name = "numpy"
+    gradients = False
     module = tensor_module = np
-
-    @contextmanager
-    def float_type(self, dtype: str) -> Iterator[None]:
-        """Do nothing: NumPy has no such setting."""
-        yield
 
     def inputs(self, values: Values) -> dict[str, Any]:
         """Return the values themselves."""
@@ -160,7 +205,7 @@ class Arrays:
 
         return function
 
-    def values(self, inputs: Mapping[str, Any], outputs: Any, values: Values, *, default_mode: bool = False) -> Any:
+    def values(self, inputs: Mapping[str, Any], outputs: Any, values: Values) -> Any:
         """Return the outputs, which are values already."""
         return outputs
 
@@ -180,5 +225,36 @@ def _inputs_of(expression: Any) -> list[Any]:
 
 
 def installed_libraries() -> list[str]:
-    """Return the names of the graph libraries that are installed, importable or not."""
-    return [name for name in LIBRARIES if find_spec(name) is not None]
+    """Return the names of the libraries beside NumPy that are installed, importable or not, and have engines."""
+    brought = {name: engine for name, engine in engines.installed().items() if _is_there(engine)}
+    return [*(name for name in LIBRARIES if find_spec(name) is not None), *brought]
+
+
+def _is_there(engine: Any) -> bool:
+    """Whether one of the packages for whose arrays an engine is installed is there as well."""
+    return any(find_spec(package) is not None and engines.load(package) is engine for package in engines.declared())
+
+
+def laboratory(name: str) -> Laboratory:
+    """Return a library as the conformance kit uses it.
+
+    Raises
+    ------
+    ImportError
+        If it cannot be imported.
+    """
+    if name == "numpy":
+        return Arrays()
+    found: Laboratory = GraphLibrary(name) if name in LIBRARIES else engines.installed()[name].laboratory()
+    return found
+
+
+def checked_names(libraries: Sequence[str]) -> list[str]:
+    """Return names of libraries; OptionError for one that has no engine here."""
+    accepted = (*LIBRARIES, *engines.installed(), "numpy")
+    if isinstance(libraries, str) or not isinstance(libraries, Sequence):
+        raise OptionError(f"libraries is {libraries!r}; accepted: a sequence of {', '.join(accepted)}")
+    for name in libraries:
+        if name not in accepted:
+            raise OptionError(f"libraries has {name!r}; accepted: {', '.join(accepted)}")
+    return list(libraries)

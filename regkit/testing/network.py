@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,7 @@ class Network:
         inputs : dict of str to expression
             An expression for each of `values`.
         tensor : module
-            Where ``tanh`` and ``exp`` are: NumPy, or the ``tensor`` module of a graph library.
+            Where ``tanh``, ``exp`` and ``dot`` are: NumPy, or the ``tensor`` module of a graph library.
         regularizers : RegularizerSet, optional
             Asked to change each layer's outputs as soon as they exist.
 
@@ -89,12 +90,10 @@ class Network:
         layers : list of Layer
         outputs : dict of str to expression
         """
-        layers = [
-            Layer(
-                f"{layer}:out", [named(name, inputs[name]) for name in (f"{layer}.w", f"{layer}.b") if name in inputs]
-            )
-            for layer in UNITS
-        ]
+        layers = []
+        for unit in UNITS:
+            names = [name for name in (f"{unit}.w", f"{unit}.b") if name in inputs]
+            layers.append(Layer(f"{unit}:out", {name: named(name, inputs[name]) for name in names}))
         outputs: dict[str, Any] = {}
         current = inputs["in:out"]
         for layer in layers:
@@ -123,8 +122,9 @@ class _Parameter(np.ndarray):
 
 
 def named(name: str, value: Any) -> Any:
-    """Return a parameter with its name, which an array has not of itself and an expression may have lost."""
-    if isinstance(value, np.ndarray):
+    """Return a parameter with its name, where it can have one: an expression may have lost it."""
+    if type(value) is np.ndarray:
         value = value.view(_Parameter)
-    value.name = name
+    with suppress(AttributeError):
+        value.name = name
     return value

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import OptionError
-from ..graph.libraries import LIBRARIES
-from .libraries import Arrays, GraphLibrary, installed_libraries
+from .libraries import checked_names, installed_libraries, laboratory
 from .subject import NotApplicable, Subject
 
 PASSED = "passed"
@@ -183,13 +182,8 @@ class Conformance:
         self.subject = subject
         if expected_failures is not None and not isinstance(expected_failures, Mapping):
             raise OptionError(f"expected_failures is {expected_failures!r}; accepted: a mapping of checks to reasons")
-        if libraries is not None and (isinstance(libraries, str) or not isinstance(libraries, Sequence)):
-            raise OptionError(f"libraries is {libraries!r}; accepted: a sequence of {', '.join(LIBRARIES)}, numpy")
         self._expected = dict(expected_failures or {})
-        names = ["numpy", *(installed_libraries() if libraries is None else libraries)]
-        for name in names[1:]:
-            if name not in ("numpy", *LIBRARIES):
-                raise OptionError(f"libraries has {name!r}; accepted: {', '.join(LIBRARIES)}, numpy")
+        names = ["numpy", *(installed_libraries() if libraries is None else checked_names(libraries))]
         self._libraries: dict[str, Any] = dict.fromkeys(name for name in names)
         self._outcomes: dict[tuple[str, str], Outcome] = {}
         self._done: dict[Any, str] = {}
@@ -265,7 +259,11 @@ class Conformance:
                 if check.on == CLASS:
                     check.run(self.subject)
                 else:
-                    check.run(self.subject, self._library(where))
+                    library = self._library(where)
+                    if check.on == GRAPHS and not library.gradients:
+                        raise NotApplicable(f"{where} has no gradients")
+                    with library.running():
+                        check.run(self.subject, library)
         except NotApplicable as said:
             return Outcome(where, check.name, NOT_APPLICABLE, str(said))
         except (Exception, SystemExit) as error:  # whatever a plugin does
@@ -282,7 +280,7 @@ class Conformance:
     def _library(self, name: str) -> Any:
         if self._libraries[name] is None:
             try:
-                self._libraries[name] = Arrays() if name == "numpy" else GraphLibrary(name)
+                self._libraries[name] = laboratory(name)
             except (Exception, SystemExit) as error:
                 raise AssertionError(
                     f"{name} is installed and cannot be imported: {type(error).__name__}: {error}. "

@@ -244,8 +244,8 @@ class Changes:
             raise NotApplicable("its modify_graph leaves these outputs as they are")
         return self
 
-    def computed(self, **how: Any) -> list[Any]:
+    def computed(self) -> list[Any]:
         """Return the values of the changed outputs."""
         changed = [after for _, _, after, _ in self.of.values()]
-        values: list[Any] = self.library.values(self.inputs, changed, self.values, **how)
+        values: list[Any] = self.library.values(self.inputs, changed, self.values)
         return values

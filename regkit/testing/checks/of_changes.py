@@ -9,7 +9,7 @@ import numpy as np
 from ...errors import NoMatchError
 from ...hooks.signatures import implemented
 from ..running import EVERYWHERE, GRAPHS, check
-from ..subject import ONE_LAYER, NotApplicable, Subject
+from ..subject import ONE_LAYER, Changes, NotApplicable, Subject
 
 
 @check("constructor_works", on=EVERYWHERE)
@@ -95,8 +95,14 @@ def random_streams_are_not_shared(subject: Subject, library: Any) -> None:
 def change_is_the_same_in_the_default_mode(subject: Subject, library: Any) -> None:
     """Changed outputs, compiled and rewritten as users have it, are those of the graph as it stands in Python."""
     subject.needs_change()
-    plain = subject.changed(library, subject.make()).needed().computed()
-    default = subject.changed(library, subject.make()).needed().computed(default_mode=True)
+    values = subject.network.values()
+
+    def build(inputs: dict[str, Any]) -> list[Any]:
+        changes = Changes(subject.set_of(subject.make()))
+        subject.network.connect(inputs, library.tensor_module, changes)
+        return [after for _, _, after, _ in changes.needed().of.values()]
+
+    plain, default = (library.compiled(build, values, default_mode=mode)(values) for mode in (False, True))
     if not all(np.allclose(one, other, rtol=1e-6, atol=1e-9) for one, other in zip(plain, default)):
         raise AssertionError(f"the outputs differ in {library.name}'s default mode")
 

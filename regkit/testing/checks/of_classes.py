@@ -18,7 +18,7 @@ import numpy as np
 from ...constructors import REQUIRED, constructor_arguments
 from ...discovery import class_of
 from ...errors import OptionError
-from ...graph.libraries import LIBRARIES
+from ...graph.engines import LIBRARIES, PROVIDED_BY, declared
 from ...hooks.signatures import implemented
 from ...serialization import all_options, plain
 from ...value_forms import construct
@@ -162,12 +162,15 @@ def log_is_one_record(subject: Subject) -> None:
 
 @check("hook_arguments_are_right", on=CLASS)
 def import_loads_no_graph_library(subject: Subject) -> None:
-    """Importing the module of the class, in a fresh process, imports no graph library."""
+    """Importing the module of the class, in a fresh process, imports no graph library and no engine's library."""
     module = subject.cls.__module__
     if module == "__main__":
         raise NotApplicable("its class is in no importable module")
     file = getattr(sys.modules[module], "__file__", None)
-    loaded = sorted(_loaded_by(module, Path(file).stat().st_mtime if file else 0, tuple(sys.path)) & set(LIBRARIES))
+    loaded = sorted(
+        _loaded_by(module, Path(file).stat().st_mtime if file else 0, tuple(sys.path))
+        & {*LIBRARIES, *PROVIDED_BY, *declared()}
+    )
     if loaded:
         raise AssertionError(
             f"importing {module} imports {', '.join(loaded)}. Reach it through regkit.graph, in the hooks"

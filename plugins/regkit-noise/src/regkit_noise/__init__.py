@@ -50,7 +50,7 @@ class RandomChange(regkit.Regularizer):
             If an output is not of floats, or there is neither a pattern nor layers to say which are meant.
         """
         for name, z in self._selected(outputs, layers):
-            if not str(z.dtype).startswith("float"):
+            if "float" not in str(z.dtype):
                 raise regkit.GraphError(f"output {name!r} is of {z.dtype}; {type(self).__name__} changes floats only")
             if isinstance(self.weight, (int, float)) and self.weight == 0:
                 continue
