@@ -1,16 +1,20 @@
 # make test: every lane that this machine has a Python for, from built wheels. make demo: the main job on real images.
 # make bench: what things cost, as ratios to other ways to do them; ARGS=--sizes adds large graphs, which takes an hour.
-# Both need Python 3.9 or later with its headers and venv, and a C++ compiler. Everything else goes into .tools and .nox.
+# make dist: what is released, in dist/, built twice and proved; RELEASING.md says what comes then.
+# All need Python 3.9 or later with its headers and venv, and a C++ compiler. Everything else goes into .tools and .nox.
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10 python3.9; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 9))' >/dev/null 2>&1 && echo $$p && break; done)
 NOX = .tools/bin/nox --no-error-on-missing-interpreters
 ARGS ?=
 
-.PHONY: test demo bench clean needs
+.PHONY: test dist demo bench clean needs
 
 test: .tools/bin/nox
 	@$(NOX)
+
+dist: .tools/bin/nox
+	@$(NOX) -s wheels dist
 
 demo: .tools/bin/nox
 	@$(NOX) -s wheels demo -- $(ARGS)

@@ -1,4 +1,4 @@
-"""What `make test`, `make demo` and `make bench` run. `nox --list` shows the parts; lanes.toml has the lanes.
+"""What `make test`, `dist`, `demo` and `bench` run. `nox --list` shows the parts; lanes.toml has the lanes.
 
 The graph libraries cannot share an environment: each lane has its own, with the built wheels of the core and the
 plugins installed in it, so that what is tested is what a user gets and not the source tree.
@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,9 +28,16 @@ WHEELS = HERE / "dist"
 REPORTS = CACHE / "reports"  # what pytest says of each test, by lane
 RESULTS = HERE / "benchmarks" / "output"
 THIRD_PARTY = HERE / "examples" / "third_party"
-#: What distributions that tests make are built with.
-BACK_ENDS = ("hatchling>=1.26", "editables", "setuptools>=70.1", "flit-core", "poetry-core", "pdm-backend")
 STRANGERS = ("acme-sparsity", "acme-tv")  # distributions that come to a lane after our own tests
+README_LIBRARY = "pytensor"  # what the README's first program is written for
+#: That program, as the index shows it.
+FIRST_PROGRAM = r"""
+import importlib.metadata, re
+page = importlib.metadata.metadata("regkit-core").get_payload()
+programs = re.findall(r"^```python\n((?!>>>).*?)^```$", page, re.MULTILINE | re.DOTALL)
+exec(compile(programs[0], "README.md", "exec"), {"__name__": "__main__"})
+print("the first program of the README runs")
+"""
 AT_ONCE = min(os.cpu_count() or 1, 4)  # lanes; what they compile needs a processor and memory each
 
 let_shims_answer()
@@ -55,14 +63,12 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def wheels(session: nox.Session) -> None:
-    """Build the wheels that every lane installs."""
-    session.install("hatchling>=1.26")
-    shutil.rmtree(WHEELS, ignore_errors=True)
-    # some plugins are for newer Pythons than the one that builds all
-    build = ("pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--ignore-requires-python", "--wheel-dir")
-    session.run(*build, str(WHEELS), *map(str, (HERE, *STANDARD)))
-    # apart, as they bring frameworks along: dist/*.whl installs anywhere
-    session.run(*build, str(WHEELS / "hosts"), *(str(path) for path in PLUGINS if path not in STANDARD))
+    """Build sdist and wheel of each distribution, twice; twine reads them. Every lane installs the wheels."""
+    session.install("hatchling>=1.26", "twine>=6")
+    session.run("python", "distributions.py", str(WHEELS))
+    released = [file for file in WHEELS.rglob("*") if file.is_file()]
+    session.run("twine", "check", "--strict", *map(str, released), silent=True)
+    build = ("pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir")
     session.run(*build, str(WHEELS / "third_party"), str(THIRD_PARTY))
 
 
@@ -70,14 +76,14 @@ def _wheels() -> list[Path]:
     return [*WHEELS.glob("*.whl"), *WHEELS.glob("hosts/*.whl")]
 
 
-def _install(session: nox.Session, lane: Lane, *packages: str) -> None:
+def _install(session: nox.Session, lane: Lane, *packages: str, tests: bool = False) -> None:
     """Install the core with its extras, the plugins and more, the lane's pins being constraints for all of it."""
     built = {path.name.partition("-")[0].replace("_", "-"): str(path) for path in _wheels()}
     if len(built) != len(PLUGINS) + 1:
         session.error(f"expected a wheel of each distribution in {WHEELS}, found {len(built)}. Run: nox -s wheels")
     core = built["regkit-core"]
     ours = [core, *(built[path.name] for path in STANDARD), *([built[lane.plugin]] if lane.plugin else [])]
-    extras = ",".join(filter(None, (lane.library, "cli", "plugins")))
+    extras = ",".join(filter(None, (lane.library, "cli", "plugins", "test" if tests else "")))
     constraints = Path(session.create_tmp(), "constraints.txt")
     constraints.write_text("\n".join((*lane.pins, *lane.demo_pins, "")))
     held = ("-c", str(constraints))
@@ -100,7 +106,7 @@ def _test(session: nox.Session, lane: Lane) -> None:
         _install(session, lane, "pytest>=8")
         _test_own(session, lane)
         return
-    _install(session, lane, "pytest>=8", "ml_dtypes>=0.5", *BACK_ENDS)
+    _install(session, lane, tests=True)
     session.run("pip", "uninstall", "-q", "-y", *STRANGERS, silent=True)
     plugins = [path.relative_to(HERE) for path in STANDARD]
     needed = ("-m", "graph") if lane.library else ()
@@ -143,6 +149,39 @@ def _test_strangers(session: nox.Session, lane: Lane) -> None:
     session.run("pip", "uninstall", "-q", "-y", *STRANGERS, silent=True)
 
 
+def _installed(session: nox.Session, lane: Lane) -> None:
+    """What a user gets: installed from dist/ and used elsewhere; the README's first program, the command, a plugin."""
+    folder = ("--find-links", str(WHEELS))
+    ours = ["regkit-core", *(path.name for path in STANDARD)]
+    session.install("--no-index", "--no-deps", "--force-reinstall", *folder, *ours)
+    session.install(*folder, f"regkit-core[{lane.library},cli,plugins]", "pytest>=8", *lane.pins)
+    session.run("pip", "check")
+    environment = lane.variables(lane.test_flags)
+    with tempfile.TemporaryDirectory() as elsewhere, session.chdir(elsewhere):
+        session.run("python", "-c", FIRST_PROGRAM, env=environment)
+        session.run("regkit", "list", "--check", env=environment)
+        session.run("regkit", "show", "hidden_sparsity", env=environment)
+        session.run("regkit", "doctor", env=environment)
+        session.run("regkit", "new", "acme-tv")
+        session.install("./acme-tv")
+        session.run("pytest", "-q", "acme-tv", env=environment)
+        session.run("regkit", "check", "acme_tv", env=environment)
+        session.run("pip", "uninstall", "-q", "-y", "acme-tv")
+
+
+def _sdists(session: nox.Session, lane: Lane) -> None:
+    """Install the sdists, unpack them, and run the tests that are in each."""
+    sdists = sorted(WHEELS.glob("*.tar.gz"), key=lambda path: not path.name.startswith("regkit_core"))
+    session.install("hatchling>=1.26")
+    session.install("--no-build-isolation", "--no-deps", "--force-reinstall", *map(str, sdists))
+    session.install(*lane.pins, "--find-links", str(WHEELS), "regkit-core[cli,plugins,test]")
+    for sdist in sdists:
+        with tempfile.TemporaryDirectory() as elsewhere:
+            shutil.unpack_archive(sdist, elsewhere)
+            with session.chdir(Path(elsewhere, sdist.name[: -len(".tar.gz")])):
+                session.run("pytest", "-q", "tests")
+
+
 def _demo(session: nox.Session, lane: Lane) -> None:
     """Ng's sparse autoencoder on natural images."""
     _install(session, lane, "scikit-learn", "pillow", "matplotlib")
@@ -172,6 +211,10 @@ for lane in LANES:
         _define(_demo, lane, f"demo-{lane.name}")
     if lane.benchmarks:
         _define(_bench, lane, f"bench-{lane.name}")
+    if lane.library == README_LIBRARY and not lane.own_tests:
+        _define(_installed, lane, f"installed-{lane.name}")
+    if not lane.library and not lane.plugin:
+        _define(_sdists, lane, f"sdists-{lane.name}")
 
 
 @nox.session(python=False)
@@ -207,6 +250,17 @@ def _slowest(lane: str) -> str:
     reports = (ET.parse(path) for path in (REPORTS / lane).glob("*.xml"))
     seconds = [(float(case.get("time", 0)), case.get("name")) for report in reports for case in report.iter("testcase")]
     return ", ".join(f"{name} {time:.0f}" for time, name in sorted(seconds, reverse=True)[:3])
+
+
+@nox.session(python=False)
+def dist(session: nox.Session) -> None:
+    """Prove what `wheels` built: from the folder as from an index, and each sdist by its own tests."""
+    for job, library in (("sdists", ""), ("installed", README_LIBRARY)):
+        possible = [lane for lane in LANES if lane.library == library and not lane.own_tests]
+        here = next((lane for lane in possible if not lane.missing), None)
+        if here is None:
+            session.error(f"{job}: none can run here: {'; '.join(f'{lane.name}: {lane.missing}' for lane in possible)}")
+        session.notify(f"{job}-{here.name}")
 
 
 @nox.session(python=False)

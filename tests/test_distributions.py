@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import sys
 from pathlib import Path
@@ -30,6 +31,17 @@ LANES = tomllib.loads((HERE / "lanes.toml").read_text(encoding="utf-8"))["lane"]
 #: What is released: the core and each plugin.
 OURS = [path for path in PROJECTS if path == "pyproject.toml" or path.startswith("plugins/regkit-")]
 CHANGELOG = re.compile(r"^## \[(?P<version>.+)\](?: - (?P<date>.+))?$", re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def distributions():
+    """The program that builds them."""
+    spec = importlib.util.spec_from_file_location("distributions", HERE / "distributions.py")
+    module = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(HERE)  # where it finds lanes.py
+        spec.loader.exec_module(module)
+    return module
 
 
 def package(path):
@@ -161,3 +173,52 @@ def test_every_plugin_names_the_lowest_core_it_works_with(path):
 def test_the_extra_plugins_takes_plugins_that_there_are():
     for needed in map(Requirement, CORE["optional-dependencies"]["plugins"]):
         assert version(f"plugins/{needed.name}/pyproject.toml") in SpecifierSet(str(needed.specifier))
+
+
+@pytest.mark.parametrize("path", OURS)
+def test_what_is_built_has_links_that_lead_somewhere_from_the_index(path, distributions, tmp_path):
+    copy = distributions.copy((HERE / path).parent, tmp_path)
+    page = (copy / "README.md").read_text(encoding="utf-8")
+    text = re.sub(r"^```.*?^```$|`[^`\n]*`", "", page, flags=re.MULTILINE | re.DOTALL)
+    links = re.findall(r"\]\(([^)]+)\)|^\[[^]]+\]: (\S+)|(?:src|srcset|href)=\"([^\"]+)\"", text, re.MULTILINE)
+    targets = [next(filter(None, found)) for found in links]
+    assert targets, "no link at all to the project"
+    assert [target for target in targets if not re.match(r"https://|#", target)] == []
+    address = distributions.settings(HERE)["tool"]["regkit"]["url"]
+    urls = distributions.settings(copy)["project"]["urls"]
+    assert set(urls) == {"Homepage", "Documentation", "Source", "Changelog", "Issues"}
+    assert all(url.startswith(address) for url in urls.values())
+
+
+def test_links_get_the_address_the_tag_and_the_place_of_what_they_lead_to(distributions, tmp_path):
+    noise = HERE / "plugins" / "regkit-noise"
+    page = """[a](../../README.md#install) ![b](../../docs/ratios.png) [c](https://d.org/e) [f](#g) <img src="LICENSE">
+[h]: CHANGELOG.md
+
+```python
+[i](j.md)
+```
+"""
+    forms = distributions.settings(HERE)["tool"]["regkit"]
+    tag = f"regkit-noise-{version('plugins/regkit-noise/pyproject.toml')}"
+    blob, raw = (
+        lambda path, form=forms[form]: form.format(url=forms["url"], tag=tag, path=path) for form in ("page", "picture")
+    )
+    assert distributions.absolute(page, noise) == (
+        f"""[a]({blob("README.md")}#install) ![b]({raw("docs/ratios.png")}) [c](https://d.org/e) [f](#g) """
+        f"""<img src="{blob("plugins/regkit-noise/LICENSE")}">
+[h]: {blob("plugins/regkit-noise/CHANGELOG.md")}
+
+```python
+[i](j.md)
+```
+"""
+    )
+    with pytest.raises(FileNotFoundError, match=r"links to nowhere\.md, which is not there"):
+        distributions.absolute("[a](nowhere.md)", noise)
+
+
+def test_the_projects_address_stands_in_one_place():
+    address = tomllib.loads((HERE / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["regkit"]["url"]
+    files = [*HERE.glob("*.toml"), *HERE.glob("*.py"), *HERE.glob("plugins/**/*.toml"), *HERE.glob("plugins/**/*.md")]
+    assert [file.name for file in files if address in file.read_text(encoding="utf-8")] == ["pyproject.toml"]
