@@ -1,0 +1,50 @@
+"""A Dask cluster of two worker processes, and a search whose results are known from a formula."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import cloudpickle
+import numpy as np
+import optuna
+import pytest
+from distributed import Client, LocalCluster
+from optuna.distributions import FloatDistribution
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+#: The weight of an L1 penalty of one activation, 2: the penalty is twice the weight.
+SPACE = {"hidden_l1": {"weight": FloatDistribution(0.01, 1, log=True), "pattern": "hid1"}}
+OUTPUTS = {"hid1": np.array([2.0])}
+
+
+def prepare(regs):
+    def evaluate(trial):
+        penalty = float(regs.loss([], dict(OUTPUTS)))
+        for step in range(4):
+            trial.report(abs(penalty - 1) + 1 / (step + 1), step)
+        return {"distance": abs(penalty - 1), "penalty": penalty, "seed": trial.seed}
+
+    return evaluate
+
+
+@pytest.fixture(name="prepare")
+def _prepare():
+    return prepare
+
+
+@pytest.fixture
+def space():
+    return SPACE
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    """Two workers of one thread each, in processes of their own."""
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
