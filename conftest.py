@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
+import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -43,8 +45,20 @@ def caught(pytestconfig: pytest.Config) -> dict[str, tuple[str | None, str]]:
     return pytestconfig.stash.setdefault(CAUGHT, {})
 
 
+#: Lines for the end of a run.
+NOTES = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture
+def notes(pytestconfig: pytest.Config) -> list[str]:
+    """Lines to be shown at the end of the run."""
+    return pytestconfig.stash.setdefault(NOTES, [])
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say how many wrong regularizers the conformance kit caught, where its own tests ran."""
+    """Show the notes, and say how many wrong regularizers the conformance kit caught, where its own tests ran."""
+    for note in config.stash.get(NOTES, []):
+        terminalreporter.write_line(note)
     caught = config.stash.get(CAUGHT, {})
     if caught:
         first = sum(found == expected for found, expected in caught.values())
@@ -117,6 +131,18 @@ def installed(monkeypatch: pytest.MonkeyPatch):
         if name.startswith("acme_"):
             del sys.modules[name]
     regkit.refresh()
+
+
+@pytest.fixture(scope="session")
+def site() -> Path:
+    """The folder of the documentation site, built anew; a warning is an error."""
+    built = HERE / "docs" / "_build" / "html"
+    shutil.rmtree(built, ignore_errors=True)
+    sphinx = (sys.executable, "-m", "sphinx", "--quiet", "--fail-on-warning", "--keep-going", "--fresh-env")
+    folders = ("--conf-dir", str(HERE / "docs"), str(HERE), str(built))
+    done = subprocess.run([*sphinx, *folders], cwd=HERE, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return built
 
 
 @pytest.fixture(autouse=True)
