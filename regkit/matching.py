@@ -153,8 +153,13 @@ def globs_of(pattern: Globs | None) -> tuple[str, ...]:
 
 
 def matches(name: str, globs: Iterable[str]) -> bool:
-    """Tell whether a name matches any of several globs."""
-    return any(fnmatchcase(name, glob) for glob in globs)
+    """Tell whether a name matches any of several globs.
+
+    An output that comes again is numbered, as ``act@1``, and is matched by what matches ``act`` as well.
+    """
+    first, _, times = name.rpartition("@")
+    names = (name, first) if first and times.isdigit() else (name,)
+    return any(fnmatchcase(one, glob) for glob in globs for one in names)
 
 
 @contextmanager

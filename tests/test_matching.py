@@ -26,6 +26,15 @@ def test_globs_are_case_sensitive_and_select_each_output_once_in_order(pattern, 
     assert regkit.select_outputs(OUTPUTS, pattern) == [(name, OUTPUTS[name]) for name in names]
 
 
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [("act", ["act", "act@1", "act@12"]), ("act@1", ["act@1"]), ("*@*", ["act@1", "act@12", "act@home"])],
+)
+def test_an_output_that_comes_again_is_matched_by_what_matches_the_first(pattern, names):
+    outputs = dict.fromkeys(("act", "act@1", "act@12", "act@home"), np.ones(2))
+    assert [name for name, _ in regkit.select_outputs(outputs, pattern)] == names
+
+
 def test_outputs_that_match_nothing_are_named():
     with pytest.raises(regkit.NoMatchError) as error:
         regkit.select_outputs(OUTPUTS, ["hid9", "HID1:out"])
