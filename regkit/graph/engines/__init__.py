@@ -127,14 +127,16 @@ def load(package: str) -> Engine:
 
 
 def installed() -> dict[str, Engine]:
-    """Return every engine that distributions declare, by its name, imported.
+    """Return every engine that distributions declare, by its name, imported; only those whose arrays there can be.
 
     Raises
     ------
     AliasConflictError, PluginLoadError
         As `engine_of`.
     """
-    engines = (load(package) for package in declared())
+    from importlib.util import find_spec
+
+    engines = (load(package) for package in declared() if find_spec(package) is not None)
     return {engine.name: engine for engine in engines}
 
 

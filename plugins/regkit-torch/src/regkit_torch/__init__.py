@@ -1,0 +1,17 @@
+"""regkit's regularizers for models of PyTorch: `watch` shows a model's outputs to them, `Run` what one taps.
+
+>>> import regkit, regkit_torch, torch
+>>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Tanh())
+>>> with regkit_torch.watch(model, regkit.build(hidden_l1=dict(weight=0.1, pattern="1"))) as run:
+...     loss = model(torch.ones(2, 4)).sum() + run.loss()
+>>> loss.ndim
+0
+
+Importing it is not needed for `regkit.build` and the sets it makes: they find the engine of a tensor by themselves.
+"""
+
+from .running import Run
+from .watching import watch
+
+__all__ = ["Run", "watch"]
+__version__ = "0.1.0"

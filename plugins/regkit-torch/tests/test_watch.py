@@ -1,0 +1,147 @@
+"""Models that are watched: what is kept of them, what is changed, what is added to the loss."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import regkit_torch
+import torch
+from torch import nn
+
+import regkit
+
+
+class Net(nn.Module):
+    """Two hidden layers, of which the second is within a block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hid1 = nn.Linear(4, 6)
+        self.act = nn.Tanh()
+        self.block = nn.Sequential(nn.Linear(6, 5), nn.Tanh())
+        self.out = nn.Linear(5, 2)
+
+    def forward(self, x):
+        return self.out(self.block(self.act(self.hid1(x))))
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(3)
+    return Net().double()
+
+
+X = torch.tensor(np.random.default_rng(1).normal(size=(8, 4)))
+
+
+def numpys(model, x=X):
+    """The outputs, written down with NumPy."""
+    values = {name: param.detach().numpy() for name, param in model.named_parameters()}
+    hid1 = x.numpy() @ values["hid1.weight"].T + values["hid1.bias"]
+    act = np.tanh(hid1)
+    block = np.tanh(act @ values["block.0.weight"].T + values["block.0.bias"])
+    return {"hid1": hid1, "act": act, "block.1": block, "out": block @ values["out.weight"].T + values["out.bias"]}
+
+
+def test_the_loss_is_numpys_of_the_outputs_that_patterns_match(model):
+    regs = regkit.build(
+        hidden_l1=dict(weight=0.3, pattern=["act", "block.*1"]), hidden_l2=dict(weight=2, pattern="hid1")
+    )
+    with regkit_torch.watch(model, regs) as run:
+        model(X)
+        loss = run.loss()
+    outputs = numpys(model)
+    expected = 0.3 * (abs(outputs["act"]).sum() + abs(outputs["block.1"]).sum()) / 2 + 2 * (outputs["hid1"] ** 2).sum()
+    np.testing.assert_allclose(loss.item(), expected, rtol=1e-12)
+
+
+def test_gradients_are_those_of_the_penalty_by_hand(model):
+    with regkit_torch.watch(model, regkit.build(hidden_l1=dict(weight=0.3, pattern="act"), weight_l2=0.1)) as run:
+        (model(X).sum() + run.loss()).backward()
+    found = {name: param.grad.clone() for name, param in model.named_parameters()}
+    model.zero_grad()
+    act = torch.tanh(model.hid1(X))
+    matrices = [param for param in model.parameters() if param.ndim == 2]
+    by_hand = 0.3 * act.abs().sum() + 0.1 * sum((w**2).sum() for w in matrices) / len(matrices)
+    (model(X).sum() + by_hand).backward()
+    for name, param in model.named_parameters():
+        torch.testing.assert_close(found[name], param.grad, rtol=1e-12, atol=1e-14)
+
+
+def test_hooks_are_gone_after_the_watch_and_after_an_exception(model):
+    def hooks():
+        return [module for module in model.modules() if module._forward_hooks]
+
+    regs = regkit.build(hidden_l1=dict(weight=0.3, pattern="act"))
+    with regkit_torch.watch(model, regs):
+        assert hooks() == [model.act]
+    assert hooks() == []
+    with pytest.raises(ZeroDivisionError), regkit_torch.watch(model, regs):
+        raise ZeroDivisionError
+    assert hooks() == []
+    with regkit_torch.watch(model, regs) as run:  # it can be watched again
+        model(X)
+        assert run.loss() > 0
+
+
+def test_dropout_changes_what_follows_in_training_and_nothing_in_eval_mode(model):
+    regs = regkit.build(
+        dropout=dict(weight=0.5, pattern="act"),
+        hidden_l1=dict(weight=1, pattern="act"),
+        hidden_l2=dict(weight=0, pattern="act*"),
+    )
+    clean = numpys(model)
+    with regkit_torch.watch(model, regs) as run:
+        changed = model(X)
+        kept = run.outputs
+        assert not torch.allclose(changed, torch.tensor(clean["out"]))
+        np.testing.assert_allclose(kept["act-predrop"].detach(), clean["act"], rtol=1e-12)
+        dropped = kept["act"].detach().numpy()
+        assert set(np.unique(np.isclose(dropped, 0) | np.isclose(dropped, 2 * clean["act"]))) == {True}
+        np.testing.assert_allclose(run.loss().item(), abs(dropped).sum(), rtol=1e-12)
+        model.eval()
+        np.testing.assert_allclose(model(X).detach(), clean["out"], rtol=1e-12)
+        np.testing.assert_allclose(run.loss().item(), abs(clean["act"]).sum(), rtol=1e-12)
+
+
+def test_a_live_weight_changes_the_next_loss(model):
+    weight = regkit.Live(0.5)
+    with regkit_torch.watch(model, regkit.build(hidden_l1=dict(weight=weight, pattern="act"))) as run:
+        for value in (0.5, 0.25, 2.0):
+            weight.set(value)
+            model(X)
+            np.testing.assert_allclose(run.loss().item(), value * abs(numpys(model)["act"]).sum(), rtol=1e-12)
+
+
+def test_terms_are_those_of_the_last_loss_until_something_comes(model):
+    with regkit_torch.watch(model, regkit.build(hidden_l1=dict(weight=0.5, pattern="act"), weight_l2=0.1)) as run:
+        model(X)
+        before = run.terms()
+        loss = run.loss()
+        after = run.terms()
+    assert [term.name for term in before] == [term.name for term in after] == ["hidden_l1", "weight_l2"]
+    torch.testing.assert_close(sum(term.weighted for term in before), loss)
+    torch.testing.assert_close([term.penalty for term in after], [term.penalty for term in before])
+
+
+# Bad input
+
+
+def test_a_regularizer_of_outputs_without_a_pattern_is_refused(model):
+    with pytest.raises(regkit.GraphError) as caught, regkit_torch.watch(model, regkit.build(hidden_l1=0.1)):
+        pass
+    assert str(caught.value) == (
+        "hidden_l1: HiddenL1 has no pattern, and a model of torch does not say which of its modules are input, hidden "
+        "and output. Give it one, a glob for paths of modules: hidden_l1=dict(weight=..., pattern='hid*'). There is: "
+        "hid1, act, block, block.0, block.1, out"
+    )
+
+
+def test_a_pattern_that_matches_no_module_names_those_there_are(model):
+    regs = regkit.build(hidden_l1=dict(weight=0.1, pattern="hid2"))
+    with pytest.raises(regkit.NoMatchError) as caught, regkit_torch.watch(model, regs):
+        pass
+    assert str(caught.value) == (
+        "hidden_l1: pattern 'hid2' matches none of the modules: hid1, act, block, block.0, block.1, out; and none of "
+        "the parameters: hid1.weight, hid1.bias, block.0.weight, block.0.bias, out.weight, out.bias"
+    )
