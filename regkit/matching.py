@@ -140,7 +140,12 @@ def _hidden_outputs(layers: Sequence[Any], outputs: Mapping[str, Any]) -> list[t
     missing = [name for name in names if name not in outputs]
     if missing:
         raise NoMatchError(f"hidden output {missing[0]!r} is not among the outputs: {', '.join(outputs) or 'none'}")
-    return [(name, outputs[name]) for name in names]
+    again: dict[str, list[str]] = {}
+    for name in outputs:
+        if first_name(name) != name:
+            again.setdefault(first_name(name), []).append(name)
+    selected = dict.fromkeys(name for main in names for name in (main, *again.get(main, ())))
+    return [(name, outputs[name]) for name in selected]
 
 
 def globs_of(pattern: Globs | None) -> tuple[str, ...]:
@@ -157,9 +162,14 @@ def matches(name: str, globs: Iterable[str]) -> bool:
 
     An output that comes again is numbered, as ``act@1``, and is matched by what matches ``act`` as well.
     """
-    first, _, times = name.rpartition("@")
-    names = (name, first) if first and times.isdigit() else (name,)
+    names = {name, first_name(name)}
     return any(fnmatchcase(one, glob) for glob in globs for one in names)
+
+
+def first_name(name: str) -> str:
+    """Return what an output was called the first time: ``act`` for ``act@1``, which a layer gave when it ran again."""
+    first, _, times = name.rpartition("@")
+    return first if first and times.isdigit() else name
 
 
 @contextmanager
@@ -186,7 +196,7 @@ def unmatched_globs(globs: Sequence[str], there: Mapping[str, Sequence[str]]) ->
     which more globs match something.
     """
     missing = {
-        what: [glob for glob in globs if not any(fnmatchcase(name, glob) for name in names)]
+        what: [glob for glob in globs if not any(matches(name, (glob,)) for name in names)]
         for what, names in there.items()
     }
     fewest = min(map(len, missing.values()))

@@ -35,6 +35,12 @@ def test_an_output_that_comes_again_is_matched_by_what_matches_the_first(pattern
     assert [name for name, _ in regkit.select_outputs(outputs, pattern)] == names
 
 
+def test_by_default_the_repetitions_of_hidden_outputs_are_selected_too():
+    layers = [regkit.Layer(name) for name in ("in", "hid1", "hid2", "out")]
+    outputs = {name: np.ones(2) for name in ("in", "in@1", "hid1", "hid2", "hid2@1", "out", "out@1")}
+    assert [name for name, _ in regkit.select_outputs(outputs, None, layers)] == ["hid1", "hid2", "hid2@1"]
+
+
 def test_outputs_that_match_nothing_are_named():
     with pytest.raises(regkit.NoMatchError) as error:
         regkit.select_outputs(OUTPUTS, ["hid9", "HID1:out"])
