@@ -50,6 +50,10 @@ class Laboratory:
         """Return an expression for each of several values, by its name."""
         raise NotImplementedError
 
+    def built(self, build: Build, values: Values) -> Any:
+        """Return what `build` makes of inputs for values. Derivatives by the inputs are to be had within it."""
+        return build(self.inputs(values))
+
     def shared(self, value: Any) -> Any:
         """Return a scalar with ``set_value`` that a compiled function follows; None where the library has none."""
         return None
@@ -226,13 +230,7 @@ def _inputs_of(expression: Any) -> list[Any]:
 
 def installed_libraries() -> list[str]:
     """Return the names of the libraries beside NumPy that are installed, importable or not, and have engines."""
-    brought = {name: engine for name, engine in engines.installed().items() if _is_there(engine)}
-    return [*(name for name in LIBRARIES if find_spec(name) is not None), *brought]
-
-
-def _is_there(engine: Any) -> bool:
-    """Whether one of the packages for whose arrays an engine is installed is there as well."""
-    return any(find_spec(package) is not None and engines.load(package) is engine for package in engines.declared())
+    return [*(name for name in LIBRARIES if find_spec(name) is not None), *engines.installed()]
 
 
 def laboratory(name: str) -> Laboratory:

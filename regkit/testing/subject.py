@@ -149,6 +149,20 @@ class Subject:
         """Return what the loss hook gives."""
         return Adapter(self.name, regularizer).loss(layers, outputs)[1]
 
+    def tried(
+        self, library: Any, values: Values, regularizer: Any = None
+    ) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+        """Return the penalty of a new network by a given regularizer or a new one, and the outputs before and after."""
+
+        def build(inputs: dict[str, Any]) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+            layers, outputs = self.network.connect(inputs, library.tensor_module)
+            before = dict(outputs)
+            penalty = self.penalty(self.make() if regularizer is None else regularizer, layers, outputs)
+            return penalty, before, outputs
+
+        result: tuple[Any, dict[str, Any], dict[str, Any]] = library.built(build, values)
+        return result
+
     def compiled(
         self,
         library: Any,

@@ -28,8 +28,7 @@ TOLERANCE = {"float64": 1e-9, "float32": 2e-4}
 def penalty_is_a_scalar(subject: Subject, library: Any) -> None:
     """The loss hook gives an expression of the outputs' library without axes."""
     subject.needs_penalty()
-    _, layers, outputs = subject.graph(library, subject.network.values())
-    penalty = subject.penalty(subject.make(), layers, outputs)
+    penalty, outputs, _ = subject.tried(library, subject.network.values())
     if penalty is None:
         raise AssertionError(f"loss returned None for the outputs {', '.join(outputs)}, so nothing of it can be proven")
     if library_of(penalty) != library.name:
@@ -42,12 +41,12 @@ def penalty_is_a_scalar(subject: Subject, library: Any) -> None:
 def loss_leaves_the_outputs_alone(subject: Subject, library: Any) -> None:
     """The loss hook reads the outputs and changes none: those after it see the same."""
     subject.needs_penalty()
-    _, layers, outputs = subject.graph(library, subject.network.values())
-    before = dict(outputs)
-    arrays = {name: z.copy() for name, z in outputs.items()} if library.name == "numpy" else {}
-    subject.penalty(subject.make(), layers, outputs)
+    values = subject.network.values()
+    _, before, outputs = subject.tried(library, values)
     changed = [name for name in {**before, **outputs} if outputs.get(name) is not before.get(name)]
-    changed += [name for name, array in arrays.items() if not np.array_equal(array, before[name])]
+    if library.name == "numpy":
+        _, _, arrays = subject.graph(library, values)
+        changed += [name for name, array in arrays.items() if not np.array_equal(array, before[name])]
     if changed:
         raise AssertionError(f"loss changed the outputs {', '.join(changed)}. What changes them is modify_graph")
 
@@ -68,8 +67,7 @@ def penalty_has_the_dtype_of_the_outputs(subject: Subject, library: Any) -> None
     subject.needs_penalty()
     for dtype in DTYPES:
         with library.float_type("float64" if dtype == "float32" else "float32"):
-            _, layers, outputs = subject.graph(library, subject.network.values(dtype))
-            penalty = subject.penalty(subject.make(), layers, outputs)
+            penalty, _, _ = subject.tried(library, subject.network.values(dtype))
         if str(penalty.dtype) != dtype:
             raise AssertionError(
                 f"outputs of {dtype} give a penalty of {penalty.dtype}. "
@@ -97,7 +95,7 @@ def penalty_is_that_of_the_graph_given(subject: Subject, library: Any) -> None:
     for name in [name for name in second if name.endswith(".w")]:
         second[name] = second[name] * 0.5 + 0.2
     regularizer = subject.make()
-    subject.penalty(regularizer, *subject.graph(library, first)[1:])
+    subject.tried(library, first, regularizer)
     said = "of a second graph the same regularizer gave"
     try:
         (found,) = library.compiled(subject.penalty_of(library, regularizer), second)(second)
