@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import nox
+from nox.command import CommandFailed
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -28,6 +30,7 @@ WHEELS = HERE / "dist"
 REPORTS = CACHE / "reports"  # what pytest says of each test, by lane
 RESULTS = HERE / "benchmarks" / "output"
 THIRD_PARTY = HERE / "examples" / "third_party"
+WITHOUT_A_LANE = ("lint", "types", "pyright")
 STRANGERS = ("acme-sparsity", "acme-tv")  # distributions that come to a lane after our own tests
 README_LIBRARY = "pytensor"  # what the README's first program is written for
 #: That program, as the index shows it.
@@ -56,9 +59,31 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Mypy, strict, on the core."""
+    """Mypy, strict, on the core, the programs in tests/typing, and the plugins."""
     session.install("mypy>=1.19", "numpy", "pluggy", "pytest>=8", "click", "rich")
     session.run("mypy")
+    # what is not installed here is of any type: frameworks and engines, their classes and what these return
+    loose = ("--ignore-missing-imports", "--allow-subclassing-any", "--no-warn-return-any")
+    session.run("mypy", *loose, *(str(path.relative_to(HERE)) for path in sorted(HERE.glob("plugins/*/src"))))
+
+
+@nox.session
+def pyright(session: nox.Session) -> None:
+    """Pyright on the programs in tests/typing, with what a user has installed: whether it agrees with mypy."""
+    ours = list(WHEELS.glob("*.whl"))
+    if not ours:
+        session.error(f"there is no wheel in {WHEELS}. Run: nox -s wheels")
+    try:
+        session.install("pyright[nodejs]==1.1.414")  # its wheel has all of it, and Node.js comes as a wheel too
+        session.run("pyright", "--version", silent=True)
+    except CommandFailed:
+        session.skip("no pyright that runs (it needs a Node.js for this platform: pip install 'pyright[nodejs]')")
+    session.install("numpy", "pluggy", "pytest>=8")
+    session.install("--no-deps", "--force-reinstall", *map(str, ours))
+    with tempfile.TemporaryDirectory() as elsewhere:  # where nothing of the checkout is found
+        shutil.copytree(HERE / "tests" / "typing", elsewhere, dirs_exist_ok=True)
+        with session.chdir(elsewhere):
+            session.run("pyright", "--warnings", ".")
 
 
 @nox.session
@@ -219,7 +244,7 @@ for lane in LANES:
 
 @nox.session(python=False)
 def lanes(session: nox.Session) -> None:
-    """Lint, types and every lane that can run here, and a table of them. No lane with a graph library is a failure."""
+    """Lint, type checkers and every lane that can run here, and a table of them. No lane with a graph library is a failure."""
     done = {lane.name: ("not here", "", lane.missing) for lane in LANES if lane.missing}
 
     def run(name: str) -> None:
@@ -227,15 +252,19 @@ def lanes(session: nox.Session) -> None:
         command = [sys.executable, "-m", "nox", "-s", name, "--", *session.posargs]
         ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         minutes = (time.monotonic() - start) / 60
-        done[name] = ("failed" if ended.returncode else "passed", f"{minutes:.1f}", _slowest(name))
+        skipped = re.search(rf"^nox > Session {name} skipped: (.+?)(?: \(took .+)?$", ended.stdout, re.MULTILINE)
+        if skipped:
+            done[name] = ("not here", "", skipped[1])
+        else:
+            done[name] = ("failed" if ended.returncode else "passed", f"{minutes:.1f}", _slowest(name))
         print(ended.stdout, flush=True)  # in one piece, so that lanes do not mix
 
     longest_first = sorted((lane for lane in LANES if not lane.missing), key=lambda lane: -lane.minutes)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(run, [*(lane.name for lane in longest_first), "lint", "types"]))
+        list(pool.map(run, [*(lane.name for lane in longest_first), *WITHOUT_A_LANE]))
     table = [("lane", "Python", "result", "minutes", "slowest tests, in seconds")]
     table += [(lane.name, lane.python, *done[lane.name]) for lane in LANES]
-    table += [(name, "", *done[name]) for name in ("lint", "types")]
+    table += [(name, "", *done[name]) for name in WITHOUT_A_LANE]
     lines = ["{:<16}{:<8}{:<10}{:<9}{}".format(*row).rstrip() for row in table]
     atexit.register(print, "\n".join(["", *lines]))
     failed = [name for name, (result, *_) in done.items() if result == "failed"]

@@ -70,15 +70,17 @@ _MODULES = ("graph", "testing")
 __all__ = [*_HOME, *_MODULES, "__version__"]  # noqa: PLE0604 - every name in the table is a string
 
 
-def __getattr__(name: str) -> object:
-    if name in _HOME:
-        value: object = getattr(_load(_HOME[name]), name)
-    elif name in _MODULES:
-        value = _load(name)
-    else:
-        raise AttributeError(f"module 'regkit' has no attribute {name!r}")
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # a checker would take every name for one of ours
+
+    def __getattr__(name: str) -> object:
+        if name in _HOME:
+            value: object = getattr(_load(_HOME[name]), name)
+        elif name in _MODULES:
+            value = _load(name)
+        else:
+            raise AttributeError(f"module 'regkit' has no attribute {name!r}")
+        globals()[name] = value
+        return value
 
 
 def _load(module: str) -> object:

@@ -12,9 +12,10 @@ import regkit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping, Sequence
-    from typing import Any, Union
+    from collections.abc import Callable, MutableMapping, Sequence
+    from typing import Any, TypeVar, Union
 
+    Returned = TypeVar("Returned")
     Pattern = Union[str, Sequence[str], None]
 
 LARGEST_FLOAT = sys.float_info.max
@@ -23,6 +24,11 @@ LARGEST_FLOAT = sys.float_info.max
 def is_plain_number(weight: Any, below: float = float("inf")) -> bool:
     """Tell whether a weight is what nearly all are: a Python number in range, which needs no closer look."""
     return (type(weight) is float or type(weight) is int) and 0 <= weight <= LARGEST_FLOAT and weight < below
+
+
+def _or_fewer_arguments(hook: Callable[..., Returned]) -> Callable[..., Returned]:
+    """Tell type checkers that a subclass may leave arguments of a hook out; the hook stays as it is."""
+    return hook
 
 
 class Regularizer:
@@ -92,6 +98,7 @@ class Regularizer:
                 cls.changes_graph = True
                 return
 
+    @_or_fewer_arguments
     def modify_graph(self, outputs: MutableMapping[str, Any], layers: Sequence[Any]) -> None:
         """Change the outputs of one layer while the graph is built.
 
@@ -112,6 +119,7 @@ class Regularizer:
             The layers of the network, first the input and last the output; empty when the host has none to give.
         """
 
+    @_or_fewer_arguments
     def loss(self, layers: Sequence[Any], outputs: MutableMapping[str, Any]) -> Any:
         """Return the penalty: the unweighted scalar that is added, times the weight, to the loss of the network.
 

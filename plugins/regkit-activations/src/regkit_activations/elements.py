@@ -203,7 +203,8 @@ class HiddenVariation(ReducedPenalty):
         if not -z.ndim <= self.axis < z.ndim:
             raise regkit.GraphError(f"{name!r} has {z.ndim} axes, so {type(self).__name__} finds no axis {self.axis}")
         before = (slice(None),) * (self.axis % z.ndim)
-        steps = abs(z[(*before, slice(1, None))] - z[(*before, slice(None, -1))])
+        later, earlier = (*before, slice(1, None)), (*before, slice(None, -1))
+        steps = abs(z[later] - z[earlier])
         if self.reduction != "batch":
             return regkit.graph.reduced_sum(steps, self.reduction)
         return regkit.graph.reduced_sum(steps) / count(z.shape[0], steps)  # steps along axis 0 are fewer than examples

@@ -108,7 +108,7 @@ class Contractive(regkit.Regularizer):
                 raise regkit.NoMatchError(f"wrt: {error}") from None
         inputs = [layer.output_name for layer in regkit.select_layers(layers, "input")]
         first = inputs[0] if inputs else None
-        if first not in outputs:
+        if first is None or first not in outputs:
             raise regkit.NoMatchError(
                 f"the output of the first layer, {first!r}, is not among the outputs: {', '.join(outputs)}. Pass wrt"
             )

@@ -39,7 +39,7 @@ class Keywords:
             kwargs.update(given)
             given = None
         options, rest = regkit.split(kwargs)
-        seed = kwargs.get("rng")
+        seed: Any = kwargs.get("rng")
         seed = operator.index(seed) if hasattr(seed, "__index__") else 13  # theanets' own default
         values = {alias: self._value(graph, alias, value, seed) for alias, value in options.items()}
         # theanets would drop its keywords where objects are given
