@@ -47,7 +47,7 @@ def _begin(owner: type, stand_in: StandIn) -> None:
         def standing(self: Any, *arguments: Any, **keywords: Any) -> Any:
             return stand_in(method, self, arguments, keywords)
 
-        owner.__call__ = standing  # type: ignore[operator]
+        owner.__call__ = standing  # type: ignore[method-assign]
     _patched[owner] = original, standing, blocks + 1
 
 
@@ -56,4 +56,4 @@ def _end(owner: type) -> None:
     if blocks > 1:
         _patched[owner] = original, standing, blocks - 1
     elif vars(owner).get("__call__") is standing:  # otherwise somebody else has put theirs there
-        owner.__call__ = original  # type: ignore[operator]
+        owner.__call__ = original  # type: ignore[method-assign]

@@ -71,7 +71,8 @@ class Seeded(BaseSampler):
 
 def random_states(sampler: object) -> Iterator[Any]:
     """Yield every random generator that a sampler holds, in the order of its attributes."""
-    found, seen = [sampler], set()
+    found: list[Any] = [sampler]
+    seen = set()
     while found:
         one = found.pop()
         if id(one) in seen or isinstance(one, (type, str, bytes, np.ndarray)) or callable(one):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from optuna.pruners import BasePruner
@@ -113,9 +114,8 @@ def run_here(prepare: Prepare, stored: StoredStudy) -> Result:
     structures = Structures(prepare, stored.space)
     with Progress(stored) as progress:
         while (task := stored.next()) is not None:
-            number = task.number
-            outcome = structures.run(task, lambda value, step, number=number: stored.report(number, value, step))
-            stored.finish(number, outcome)
+            outcome = structures.run(task, partial(stored.report, task.number))
+            stored.finish(task.number, outcome)
             progress.update()
     return Result(stored)
 
