@@ -67,7 +67,7 @@ class Lane:
     @property
     def own_tests(self) -> tuple[str, ...]:
         """The tests that run in the lane in place of all the others, if it has its own."""
-        return (f"plugins/{self.plugin}/tests",) if self.plugin else self.tests
+        return (*([f"plugins/{self.plugin}/tests"] if self.plugin else []), *self.tests)
 
     @property
     def missing(self) -> str:
