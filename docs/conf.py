@@ -64,6 +64,8 @@ myst_heading_anchors = 4
 
 # The look
 html_theme = "furo"
+pygments_style = "friendly"
+pygments_dark_style = "github-dark"
 html_title = f"regkit {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
@@ -92,11 +94,17 @@ def _read(app: Any, docname: str, source: list[str]) -> None:
         source[0] = source[0].replace("# Changelog", f"# {plugin[1]}", 1)
 
 
+def _initials(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """An author's initial behind the number of a reference does not begin a list."""
+    lines[:] = [re.sub(r"^(\.\. \[[^\]]+\] )(?=[A-Z]\. )", r"\1\\", line) for line in lines]
+
+
 def _short_name(app: Any, env: Any, node: Any, text: Any) -> Any:
-    """A name in backticks, such as `Live.set`, may stand without the module of ours that has it."""
+    """A class in backticks, such as `Live.set`, may stand without the module of ours that has it."""
     python = env.get_domain("py")
     for module in ("regkit", "regkit.graph", "regkit.testing"):
-        if node["refdomain"] == "py" and f"{module}.{node['reftarget']}" in python.objects:
+        ours = node["refdomain"] == "py" and node["reftarget"][:1].isupper()
+        if ours and f"{module}.{node['reftarget']}" in python.objects:
             place = (node["refdoc"], app.builder, "obj", f"{module}.{node['reftarget']}", node, text)
             return python.resolve_xref(env, *place)
     return None
@@ -105,4 +113,5 @@ def _short_name(app: Any, env: Any, node: Any, text: Any) -> Any:
 def setup(app: Any) -> None:
     """What is to happen while pages are read, and links resolved."""
     app.connect("source-read", _read)
+    app.connect("autodoc-process-docstring", _initials, priority=600)  # after numpydoc
     app.connect("missing-reference", _short_name)

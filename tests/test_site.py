@@ -109,6 +109,13 @@ def test_every_equation_of_a_docstring_is_set_as_one(pages):
         assert any("".join(found.split()) in "".join(one.split()) for one in set_off), found
 
 
+def test_the_initials_of_authors_do_not_begin_lists(pages):
+    references = pages["docs/reference/regularizers.html"].select(".citation")
+    assert len(references) > 20
+    assert [reference.text for reference in references if reference.find("ol")] == []
+    assert any("A. Ng (2011)" in reference.text for reference in references)
+
+
 @pytest.mark.parametrize("project", ["python", "numpy", "pytensor", "jax"])
 def test_the_inventory_of_another_project_says_whose_it_is_and_of_which_version(project):
     import sphobjinv
