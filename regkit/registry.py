@@ -47,8 +47,9 @@ def available() -> dict[str, tuple[Claim, ...]]:
     Examples
     --------
     >>> import regkit
-    >>> regkit.available()["hidden_l1"]
-    (Claim(distribution='regkit-hidden-l1', version='0.1.0', target='regkit_hidden_l1:HiddenL1'),)
+    >>> (claim,) = regkit.available()["hidden_l1"]
+    >>> claim.distribution, claim.target
+    ('regkit-hidden-l1', 'regkit_hidden_l1:HiddenL1')
     """
     return {alias: _claims(alias) for alias in _aliases()}
 
