@@ -256,7 +256,8 @@ def lanes(session: nox.Session) -> None:
         if skipped:
             done[name] = ("not here", "", skipped[1])
         else:
-            done[name] = ("failed" if ended.returncode else "passed", f"{minutes:.1f}", _slowest(name))
+            note = "; ".join(filter(None, (_slowest(name), *_not_here(name))))
+        done[name] = ("failed" if ended.returncode else "passed", f"{minutes:.1f}", note)
         print(ended.stdout, flush=True)  # in one piece, so that lanes do not mix
 
     longest_first = sorted((lane for lane in LANES if not lane.missing), key=lambda lane: -lane.minutes)
@@ -279,6 +280,13 @@ def _slowest(lane: str) -> str:
     reports = (ET.parse(path) for path in (REPORTS / lane).glob("*.xml"))
     seconds = [(float(case.get("time", 0)), case.get("name")) for report in reports for case in report.iter("testcase")]
     return ", ".join(f"{name} {time:.0f}" for time, name in sorted(seconds, reverse=True)[:3])
+
+
+def _not_here(lane: str) -> list[str]:
+    """What tests of a lane did without on this machine, with the remedy."""
+    reports = (ET.parse(path) for path in (REPORTS / lane).glob("*.xml"))
+    skipped = {case.get("message", "") for report in reports for case in report.iter("skipped")}
+    return sorted(message for message in skipped if message.startswith("not here"))
 
 
 @nox.session(python=False)
