@@ -257,7 +257,7 @@ def lanes(session: nox.Session) -> None:
             done[name] = ("not here", "", skipped[1])
         else:
             note = "; ".join(filter(None, (_slowest(name), *_not_here(name))))
-        done[name] = ("failed" if ended.returncode else "passed", f"{minutes:.1f}", note)
+            done[name] = ("failed" if ended.returncode else "passed", f"{minutes:.1f}", note)
         print(ended.stdout, flush=True)  # in one piece, so that lanes do not mix
 
     longest_first = sorted((lane for lane in LANES if not lane.missing), key=lambda lane: -lane.minutes)
