@@ -14,6 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from .engine import Engine
+
 
 def weight(regularizer: Any, like: Any) -> Any:
     """Return a regularizer's weight for an expression: the one door for a number, a `regkit.Live`, a symbolic scalar.
@@ -48,9 +50,9 @@ def weight(regularizer: Any, like: Any) -> Any:
     return cast(weight_for(regularizer, like), str(like.dtype))
 
 
-def weight_for(regularizer: Any, like: Any) -> Any:
-    """Return a regularizer's weight for an expression, in a dtype of its own."""
-    engine = libraries.engine(like)
+def weight_for(regularizer: Any, like: Any, engine: Engine | None = None) -> Any:
+    """Return a regularizer's weight for an expression, or for a constant in graphs of an engine, in its own dtype."""
+    engine = engine or libraries.engine(like)
     value = checked_weight(type(regularizer), weight_of(regularizer))
     if isinstance(value, Live):
         return engine.live(value, like)

@@ -11,7 +11,7 @@ from ..constructors import weight_of
 from ..errors import GraphError, RegkitError, prefixed
 from ..graph.arithmetic import HALVES, as_float, cast, total
 from ..graph.engines import built_in
-from ..graph.libraries import common_engine, engine
+from ..graph.libraries import common_engine, engine, is_symbolic
 from ..graph.weights import weight_for
 from ..live import is_zero
 
@@ -67,7 +67,8 @@ def weigh(penalties: list[tuple[str, Any, Any]], of: Engine | None, outputs: Map
     half = narrow.pop() if len(narrow) == 1 and narrow <= set(HALVES) else None
     terms = []
     for name, regularizer, penalty in checked:
-        term = _term(name, regularizer, there.constant(penalty, dtype) if isinstance(penalty, float) else penalty)
+        scalar = cast(penalty, dtype)[()] if isinstance(penalty, float) else penalty
+        term = _term(name, regularizer, scalar, there)
         terms.append(term._replace(weighted=cast(term.weighted, half)) if half else term)
     return terms
 
@@ -99,9 +100,9 @@ def _checked(name: str, regularizer: Any, penalty: Any, of: Engine | None) -> An
     return as_float(penalty)
 
 
-def _term(name: str, regularizer: Any, penalty: Any) -> Term:
+def _term(name: str, regularizer: Any, penalty: Any, of: Engine) -> Term:
     try:
-        factor = weight_for(regularizer, penalty)
+        factor = weight_for(regularizer, penalty, of)
     except RegkitError as error:
         raise prefixed(error, name) from None
     dtype = str(penalty.dtype)
@@ -112,4 +113,9 @@ def _term(name: str, regularizer: Any, penalty: Any) -> Term:
 
 def weighted_total(terms: list[Term]) -> Any:
     """Return the sum of the weighted penalties; 0 if there are none."""
-    return total([term.weighted for term in terms]) if terms else 0
+    symbolic = [term.weighted for term in terms if is_symbolic(term.weighted)]
+    constant = [term.weighted for term in terms if not is_symbolic(term.weighted)]
+    if not symbolic:
+        return total(constant) if constant else 0
+    result = total(symbolic)
+    return result + cast(total(constant), str(result.dtype)) if constant else result
