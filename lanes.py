@@ -47,6 +47,7 @@ class Lane:
     benchmarks: tuple[str, ...] = ()
     stand_in: bool = False
     plugin: str = ""
+    engines: tuple[str, ...] = ()
     tests: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     alone: tuple[str, ...] = ()

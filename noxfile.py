@@ -107,7 +107,11 @@ def _install(session: nox.Session, lane: Lane, *packages: str, tests: bool = Fal
     if len(built) != len(PLUGINS) + 1:
         session.error(f"expected a wheel of each distribution in {WHEELS}, found {len(built)}. Run: nox -s wheels")
     core = built["regkit-core"]
-    ours = [core, *(built[path.name] for path in STANDARD), *([built[lane.plugin]] if lane.plugin else [])]
+    ours = [
+        core,
+        *(built[path.name] for path in STANDARD),
+        *(built[name] for name in (lane.plugin, *lane.engines) if name),
+    ]
     extras = ",".join(filter(None, (lane.library, "cli", "plugins", "test" if tests else "")))
     constraints = Path(session.create_tmp(), "constraints.txt")
     constraints.write_text("\n".join((*lane.pins, *lane.demo_pins, "")))

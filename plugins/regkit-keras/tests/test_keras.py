@@ -1,0 +1,480 @@
+"""Models of Keras with regularizers, on the backend that KERAS_BACKEND says: values by hand, or Keras' own."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import regkit_keras
+from regkit_keras.layers import describe, find_paths, input_names
+
+import regkit
+
+X = np.random.default_rng(0).normal(size=(24, 4)).astype("float32")
+Y = X.sum(axis=1, keepdims=True)
+BACKEND = keras.config.backend()
+
+
+def network(regularizer=None, kernel_regularizer=None):
+    """Two dense layers, the same weights every time."""
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    hid = layers.Dense(3, "tanh", name="hid", activity_regularizer=regularizer, kernel_regularizer=kernel_regularizer)
+    return keras.Sequential([keras.Input((4,), name="data"), hid, layers.Dense(1, name="out")])
+
+
+def functional():
+    """A functional model with a nested block that is called twice."""
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    inside = [layers.Dense(3, name="a"), layers.BatchNormalization(name="norm"), layers.Dense(3, name="b")]
+    block = keras.Sequential([keras.Input((3,)), *inside], name="block")
+    data = keras.Input((4,), name="data")
+    hid = layers.Dense(3, name="hid")(data)
+    out = layers.Dense(1, name="out")(block(block(hid)))
+    return keras.Model(data, layers.Activation("tanh", name="act")(out))
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Subclassed(keras.Model):
+    """A model that says in code what follows what."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.hid = keras.layers.Dense(3, "tanh", name="hid")
+        self.out = keras.layers.Dense(1, name="out")
+
+    def build(self, input_shape):
+        self.hid.build(input_shape)
+        self.out.build((None, 3))
+
+    def call(self, x):
+        return self.out(self.hid(x))
+
+
+def regularized(model, jit_compile="auto", optimizer="still", **aliases):
+    """A compiled model; its weights stay where the optimizer is still."""
+    result = regkit_keras.Model(model, regkit.build(aliases), seed=1)
+    optimizer = keras.optimizers.SGD(0.0) if optimizer == "still" else optimizer
+    result.compile(optimizer, "mse", jit_compile=jit_compile)
+    return result
+
+
+def step(model, x=X, y=Y):
+    return model.train_on_batch(x, y, return_dict=True)
+
+
+def hidden(model, x=X):
+    """The outputs of `hid`, by hand."""
+    kernel, bias = model.get_layer("hid").get_weights()
+    return np.tanh(x @ kernel + bias)
+
+
+# Against Keras' own regularizers
+
+
+@pytest.mark.parametrize("jit_compile", [True, False] if BACKEND == "jax" else [False])
+@pytest.mark.parametrize(("alias", "keras_has"), [("hidden_l1", "L1"), ("hidden_l2", "L2")])
+def test_three_epochs_give_the_weights_of_an_activity_regularizer(alias, keras_has, jit_compile):
+    by_hand = network(getattr(keras.regularizers, keras_has)(0.1))
+    by_hand.compile("adam", "mse", jit_compile=jit_compile)
+    ours = regularized(network(), jit_compile, "adam", **{alias: dict(weight=0.1, reduction="batch")})
+    for model in (by_hand, ours):
+        keras.utils.set_random_seed(1)
+        model.fit(X, Y, batch_size=8, epochs=3, verbose=0)
+    untrained = network().get_weights()
+    for expected, found, before in zip(by_hand.get_weights(), ours.model.get_weights(), untrained):
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
+        assert abs(found - before).max() > 1e-4
+
+
+def test_three_epochs_give_the_weights_of_a_kernel_regularizer():
+    by_hand = network(kernel_regularizer=keras.regularizers.L2(0.1))
+    by_hand.compile("adam", "mse")
+    ours = regularized(network(), "auto", "adam", weight_l2=dict(weight=0.1, pattern="hid/kernel"))
+    for model in (by_hand, ours):
+        keras.utils.set_random_seed(1)
+        model.fit(X, Y, batch_size=8, epochs=3, verbose=0)
+    for expected, found in zip(by_hand.get_weights(), ours.model.get_weights()):
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("size", [8, 16])
+def test_the_scale_of_an_activity_regularizer_is_that_of_reduction_batch(size):
+    by_hand = network(keras.regularizers.L1(1.0))
+    by_hand(X[:size])
+    (theirs,) = by_hand.losses
+    ours = step(regularized(network(), hidden_l1=dict(weight=1.0, reduction="batch")), X[:size], Y[:size])
+    np.testing.assert_allclose(ours["hidden_l1"], keras.ops.convert_to_numpy(theirs), rtol=1e-6)
+
+
+# What training has, and the rest has not
+
+
+def test_the_loss_is_that_of_compile_plus_the_terms_of_the_history():
+    model = regularized(network(), hidden_l1=0.1, weight_l2=0.2)
+    history = model.fit(X, Y, batch_size=8, verbose=0, validation_data=(X, Y)).history
+    kernels = [variable.numpy() for variable in model.model.weights if len(variable.shape) == 2]
+    np.testing.assert_allclose(history["hidden_l1"], [0.1 * abs(hidden(model.model)).sum() / 3], rtol=1e-5)
+    np.testing.assert_allclose(history["weight_l2"], [0.2 * sum((k**2).sum() for k in kernels) / 2], rtol=1e-5)
+    clean = ((model.model.predict(X, verbose=0) - Y) ** 2).mean()
+    np.testing.assert_allclose(history["val_loss"], [clean], rtol=1e-5)
+    np.testing.assert_allclose(history["loss"][0], clean + history["hidden_l1"][0] + history["weight_l2"][0], rtol=1e-5)
+    assert set(history) == {"loss", "val_loss", "hidden_l1", "weight_l2"}
+
+
+def test_evaluate_and_predict_are_those_of_the_model_alone():
+    plain = network()
+    plain.compile("sgd", "mse")
+    model = regularized(network(), hidden_dropout=0.5, hidden_l1=1.0)
+    np.testing.assert_array_equal(model.predict(X, verbose=0), plain.predict(X, verbose=0))
+    np.testing.assert_allclose(model.evaluate(X, Y, verbose=0), plain.evaluate(X, Y, verbose=0), rtol=1e-6)
+    assert model.evaluate(X, Y, verbose=0, return_dict=True).keys() == {"loss"}
+
+
+def test_the_model_keeps_nothing_of_having_been_trained():
+    plain = network()
+    before = [set(vars(layer)) for layer in plain.layers]
+    step(regularized(plain, hidden_dropout=0.5))
+    for layer, names in zip(plain.layers, before):
+        assert not {"call", "rematerialized_call"} & (set(vars(layer)) - names)
+
+
+def test_the_weights_are_those_of_the_model():
+    plain = network()
+    model = regularized(plain, "auto", "sgd", weight_l2=regkit.Live(0.1))
+    assert [id(weight) for weight in model.weights] == [id(weight) for weight in plain.weights]
+    before = plain.get_weights()
+    step(model)
+    assert all((now != then).any() for now, then in zip(plain.get_weights(), before))
+
+
+def test_dropout_draws_anew_at_each_step_and_the_same_from_the_same_seed():
+    model = regularized(network(), hidden_dropout=0.5)
+    losses = [step(model)["loss"] for _ in range(4)]
+    assert len(set(losses)) == 4
+    again = regularized(network(), hidden_dropout=0.5)
+    assert [step(again)["loss"] for _ in range(4)] == losses
+
+
+def test_the_noise_of_each_step_of_one_compiled_epoch_differs():
+    seen = []
+
+    class Note(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            seen.append(logs["hidden_l1"])
+
+    model = regularized(network(), hidden_noise=0.5, hidden_l1=1.0)
+    model.fit(np.repeat(X[:1], 24, axis=0), np.repeat(Y[:1], 24, axis=0), batch_size=1, verbose=0, callbacks=[Note()])
+    assert len({round(value, 6) for value in seen}) == 24
+
+
+def test_masks_and_activity_regularizers_see_what_has_become_of_an_output():
+    plain = network(keras.regularizers.L1(1.0))
+    model = regkit_keras.Model(plain, regkit.build(hidden_dropout=0.5), seed=1)
+    model(X, training=True)
+    (penalty,) = model.losses
+    assert abs(keras.ops.convert_to_numpy(penalty) - abs(hidden(plain)).sum() / len(X)) > 1e-3
+
+
+# Live weights
+
+
+def test_a_live_weight_changes_the_next_step_without_compiling_again():
+    traced = []
+
+    class Counting(keras.layers.Layer):
+        def call(self, x):
+            traced.append(1)
+            return x
+
+    weight = regkit.Live(0.0)
+    plain = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="hid"), Counting(), keras.layers.Dense(1)])
+    model = regularized(plain, weight_l2=weight)
+    shares = [step(model)["weight_l2"]]
+    after_the_first = len(traced)
+    for value in (1.0, 3.0):
+        weight.set(value)
+        shares.append(step(model)["weight_l2"])
+    assert shares[0] == 0
+    assert shares[1] > 0
+    np.testing.assert_allclose(shares[2], 3 * shares[1], rtol=1e-6)
+    if BACKEND == "jax":
+        assert len(traced) == after_the_first
+
+
+def test_a_live_weight_that_a_callback_sets_counts_in_the_same_epoch():
+    weight = regkit.Live(0.0)
+    losses = []
+
+    class Raise(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            losses.append(logs["weight_l2"])
+            weight.set(batch + 1.0)
+
+    model = regularized(network(), weight_l2=weight)
+    model.fit(X, Y, batch_size=8, verbose=0, callbacks=[Raise()])
+    one = losses[1] * 2  # the mean of 0 and it
+    np.testing.assert_allclose(losses, [0, one / 2, (0 + one + 2 * one) / 3], rtol=1e-5)
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="torch computes each step as it is written")
+def test_a_live_weight_in_a_step_that_the_user_traces_is_an_error():
+    import jax
+
+    model = regkit_keras.Model(network(), regkit.build(weight_l2=regkit.Live(0.1)))
+    state = [[variable.value for variable in v] for v in (model.trainable_variables, model.non_trainable_variables)]
+    with pytest.raises(regkit.GraphError, match="is read while JAX traces"):
+        jax.jit(lambda *state: model.stateless_call(*state, X, training=True, return_losses=True)[2])(*state)
+
+
+# Penalties of derivatives
+
+
+@pytest.mark.parametrize("jit_compile", [True, False] if BACKEND == "jax" else [False])
+def test_contractive_is_the_squared_norm_of_the_jacobian(jit_compile):
+    plain = network()
+    kernel, _ = plain.get_layer("hid").get_weights()
+    jacobians = (1 - hidden(plain) ** 2)[:, :, None] * kernel.T
+    shares = step(regularized(plain, jit_compile, contractive=dict(weight=1.0, reduction="batch")))
+    np.testing.assert_allclose(shares["contractive"], (jacobians**2).sum() / len(X), rtol=1e-5)
+
+
+def test_computing_the_network_again_leaves_no_trace_in_its_state_or_losses():
+    def build():
+        keras.utils.set_random_seed(0)
+        layers = keras.layers
+        inner = [
+            layers.Dense(3, name="hid", activity_regularizer=keras.regularizers.L1(0.1)),
+            layers.BatchNormalization(name="norm"),
+            layers.Dropout(0.5, seed=3),
+        ]
+        return keras.Sequential([keras.Input((4,), name="data"), *inner, layers.Dense(1)])
+
+    plain, ours = build(), build()
+    plain.compile(keras.optimizers.SGD(0.0), "mse")
+    model = regularized(ours, contractive=dict(weight=0.0, pattern="hid", wrt="data"))
+    np.testing.assert_allclose(step(model)["loss"], step(plain)["loss"], rtol=1e-6)
+    for found, expected in zip(ours.get_layer("norm").get_weights(), plain.get_layer("norm").get_weights()):
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+# Names
+
+
+def test_layers_go_by_paths_and_roles():
+    model = functional()
+    assert list(find_paths(model)) == ["hid", "block", "block/a", "block/norm", "block/b", "out", "act"]
+    layers = describe(model, input_names(model, X))
+    roles = {"data": "input", "hid": "hidden", "block/a": "hidden", "block/b": "hidden", "out": "output"}
+    assert {layer.output_name: layer.role for layer in layers} == roles
+    assert layers[2].param_names == ("block/a/kernel", "block/a/bias", "block/norm/gamma", "block/norm/beta")
+
+
+def test_a_layer_that_is_called_twice_has_two_outputs():
+    model = functional()
+    hid = keras.Model(model.input, model.get_layer("hid").output).predict(X, verbose=0)
+    first = model.get_layer("block").predict(hid, verbose=0)
+    block = model.get_layer("block")
+    block.trainable = False  # so that its normalization does in training what it does in predictions
+    shares = step(regularized(model, hidden_l1=dict(weight=1.0, pattern="block")))
+    expected = (abs(first).sum() + abs(block.predict(first, verbose=0)).sum()) / 2
+    np.testing.assert_allclose(shares["hidden_l1"], expected, rtol=1e-4)
+
+
+def test_a_subclassed_model_trains_by_patterns_and_shows_its_input():
+    model = regularized(
+        Subclassed(),
+        hidden_l1=dict(weight=1.0, pattern="hid"),
+        input_noise=dict(weight=0.5, pattern="input"),
+        weight_l2=dict(weight=1.0, pattern="hid/kernel"),
+    )
+    shares = step(model)
+    plain = abs(hidden_of(model.model)).sum()
+    assert abs(shares["hidden_l1"] - plain) > 1e-2
+    np.testing.assert_allclose(shares["weight_l2"], (model.model.hid.get_weights()[0] ** 2).sum(), rtol=1e-5)
+
+
+def hidden_of(model):
+    kernel, bias = model.hid.get_weights()
+    return np.tanh(X @ kernel + bias)
+
+
+def test_a_recurrent_layer_counts_as_one_and_several_outputs_are_numbered():
+    layers = keras.layers
+    tokens = keras.Input((5,), dtype="int32", name="tokens")
+    steps, last, _ = layers.LSTM(3, return_sequences=True, return_state=True, name="lstm")(
+        layers.Embedding(10, 4, name="words")(tokens)
+    )
+    plain = keras.Model(tokens, layers.Dense(1, name="out")(last))
+    data = np.random.default_rng(0).integers(0, 10, size=(24, 5))
+    expected = keras.Model(tokens, [steps, last]).predict(data, verbose=0)
+    model = regularized(
+        plain,
+        hidden_l1=[dict(weight=1.0, pattern="lstm:0"), dict(weight=1.0, pattern="lstm:1")],
+        weight_l2=dict(weight=1.0, pattern="lstm/lstm_cell/recurrent_kernel"),
+        hidden_l2=0.1,
+    )
+    shares = step(model, data)
+    np.testing.assert_allclose(shares["hidden_l1"], abs(expected[0]).sum(), rtol=1e-5)
+    np.testing.assert_allclose(shares["hidden_l1[1]"], abs(expected[1]).sum(), rtol=1e-5)
+
+
+def test_rematerialized_layers_give_the_same():
+    with keras.RematScope(mode="full"):
+        rematerialized = network()
+    aliases = dict(hidden_l1=0.1, hidden_dropout=0.5)
+    ours, expected = (
+        regularized(rematerialized, "auto", "sgd", **aliases),
+        regularized(network(), "auto", "sgd", **aliases),
+    )
+    for _ in range(2):
+        np.testing.assert_allclose(step(ours)["loss"], step(expected)["loss"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_trains_and_penalizes_weights_in_their_own_precision(policy):
+    keras.config.set_dtype_policy(policy)
+    try:
+        plain = network()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    model = regularized(
+        plain, "auto", "sgd", hidden_l1=0.01, hidden_dropout=0.2, weight_l2=dict(weight=1.0, pattern="hid/*")
+    )
+    kernel = plain.get_layer("hid").get_weights()[0]
+    np.testing.assert_allclose(step(model)["weight_l2"], (kernel**2).sum(), rtol=1e-6)
+    assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer) == (policy == "mixed_float16")
+
+
+# Saving
+
+
+@pytest.mark.parametrize("make", [network, functional, Subclassed])
+def test_a_saved_model_is_what_it_was(make, tmp_path):
+    aliases = dict(hidden_l1=dict(weight=0.1, pattern="hid"), weight_l2=dict(weight=0.5, pattern="hid/kernel"))
+    model = regularized(make(), "auto", "adam", **aliases)
+    model.fit(X, Y, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(loaded.predict(X, verbose=0), model.predict(X, verbose=0), rtol=1e-6)
+    assert loaded.regularizers.config() == model.regularizers.config()
+    np.testing.assert_allclose(step(loaded)["loss"], step(model)["loss"], rtol=1e-5)
+
+
+def test_the_model_within_is_saved_without_regkit(tmp_path):
+    model = regularized(network(), "auto", "adam", hidden_l1=0.1)
+    model.fit(X, Y, verbose=0)
+    model.model.save(tmp_path / "plain.keras")
+    plain = keras.saving.load_model(tmp_path / "plain.keras")
+    np.testing.assert_allclose(plain.predict(X, verbose=0), model.predict(X, verbose=0), rtol=1e-6)
+
+
+def test_a_clone_has_its_own_weights_and_the_same_regularizers():
+    model = regularized(network(), hidden_l1=0.1)
+    clone = keras.models.clone_model(model)
+    assert clone.regularizers.config() == model.regularizers.config()
+    assert clone.model.get_layer("hid").kernel is not model.model.get_layer("hid").kernel
+
+
+# Bad input
+
+
+def refusal(kind, call):
+    with pytest.raises(kind) as caught:
+        call()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("alias", ["hidden_l1", "hidden_dropout"])
+def test_a_pattern_that_matches_no_layer_names_the_layers_there_are(alias):
+    model = regularized(network(), **{alias: dict(weight=0.1, pattern="hidd")})
+    assert refusal(regkit.NoMatchError, lambda: model.fit(X, Y, verbose=0)) == (
+        f"{alias}: pattern 'hidd' matches none of the layers: data, hid, out; and none of the weights: hid/kernel, "
+        "hid/bias, out/kernel, out/bias"
+    )
+
+
+def test_a_subclassed_model_wants_a_pattern():
+    assert refusal(regkit.NoMatchError, lambda: step(regularized(Subclassed(), hidden_l1=0.1))) == (
+        "hidden_l1: HiddenL1 has no pattern, and a subclassed model does not say which of its layers are input, hidden "
+        "and output. Give a pattern, a glob for paths of layers: hidden_l1=dict(weight=..., pattern='out'). The "
+        "layers: input, hid, out"
+    )
+
+
+def test_an_output_of_integers_that_a_pattern_matches_is_named():
+    tokens = keras.Input((5,), dtype="int32", name="tokens")
+    words = keras.layers.Flatten()(keras.layers.Embedding(10, 4, name="words")(tokens))
+    model = regularized(keras.Model(tokens, keras.layers.Dense(1)(words)), hidden_l1=dict(weight=1.0, pattern="tokens"))
+    said = refusal(regkit.NoMatchError, lambda: step(model, np.zeros((24, 5), "int32")))
+    assert said.endswith("Outputs that are not arrays of floats: tokens")
+
+
+def test_symbolic_tensors_are_no_expressions():
+    said = refusal(
+        regkit.GraphError,
+        lambda: regkit.build(hidden_l1=dict(weight=1, pattern="a")).loss([], {"a": keras.Input((3,), name="a")}),
+    )
+    assert "KerasTensor is not an expression of a supported library" in said
+
+
+def test_a_model_with_a_training_step_of_its_own_is_refused():
+    class Own(Subclassed):
+        def train_step(self, *args):
+            return {}
+
+    assert refusal(regkit.GraphError, lambda: regkit_keras.Model(Own(), regkit.build(weight_l2=0.1))) == (
+        "Own has a train_step of its own, which would not be called where another model trains it. Give it to a "
+        "subclass of regkit_keras.Model"
+    )
+
+
+def test_a_model_that_has_regularizers_is_not_given_more():
+    model = regkit_keras.Model(network(), regkit.build(weight_l2=0.1))
+    assert "has regularizers already" in refusal(regkit.GraphError, lambda: regkit_keras.Model(model, regkit.build()))
+
+
+def test_arguments_of_other_kinds_are_refused():
+    assert refusal(regkit.OptionError, lambda: regkit_keras.Model(network(), 0.1)) == (
+        "Model got regularizers=0.1; accepted: what regkit.build returns"
+    )
+    assert refusal(regkit.OptionError, lambda: regkit_keras.Model(abs, regkit.build())) == (
+        "Model got model=<built-in function abs>; accepted: a keras.Model"
+    )
+
+
+@pytest.mark.parametrize("name", ["tensorflow", "numpy"])
+def test_another_backend_is_refused_by_name(monkeypatch, name):
+    plain = network()
+    monkeypatch.setattr(keras.config, "backend", lambda: name)
+    assert refusal(regkit.GraphError, lambda: regkit_keras.Model(plain, regkit.build())) == (
+        f"Keras runs on {name}; regkit_keras works on its backends jax and torch. Set KERAS_BACKEND, such as "
+        "KERAS_BACKEND=jax, before Keras is imported"
+    )
+
+
+def test_a_backend_without_its_engine_says_what_to_install(monkeypatch):
+    import sys
+
+    plain = network()
+    monkeypatch.setitem(sys.modules, f"regkit_{BACKEND}", None)
+    assert refusal(regkit.GraphError, lambda: regkit_keras.Model(plain, regkit.build())) == (
+        f"Keras runs on {BACKEND}, whose arrays come with the distribution regkit-{BACKEND}: pip install "
+        f"regkit-{BACKEND}"
+    )
+
+
+def test_two_layers_of_one_path_are_refused():
+    class Twins(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = (keras.layers.Dense(2, name="twin") for _ in range(2))
+
+        def call(self, x):
+            return self.two(self.one(x))
+
+    model = regularized(Twins(), weight_l2=0.1)
+    assert refusal(regkit.GraphError, lambda: step(model, y=np.zeros((24, 2)))) == (
+        "two layers of the model are named 'twin'. Give each a name of its own"
+    )
