@@ -115,7 +115,7 @@ def backend() -> Jax | Torch:
         )
     kind, module = _BACKENDS[name]
     try:
-        return kind()
+        return kind()  # type: ignore[return-value]  # one of the two, by name
     except ModuleNotFoundError as error:
         if error.name != module:
             raise

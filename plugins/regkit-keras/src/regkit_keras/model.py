@@ -156,9 +156,9 @@ class Model(keras.Model):
 
     def make_train_function(self, force: bool = False) -> Any:
         """Make the function that runs a step, into which each step takes the live weights as they are."""
-        if self.train_function is None or force:
+        if self.train_function is None or force:  # type: ignore[has-type]  # of Keras
             super().make_train_function(force)
-            self.train_function = self._training.stepping(self.train_function)
+            self.train_function = self._training.stepping(self.train_function)  # type: ignore[has-type]  # of Keras
         return self.train_function
 
     # Saving
