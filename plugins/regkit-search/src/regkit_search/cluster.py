@@ -83,10 +83,8 @@ class Cluster:
     def run(self, stored: StoredStudy) -> None:
         """Run a study's trials until there are enough."""
         with Progress(stored) as progress:
-            while True:
+            while not stored.is_done:
                 self._send(stored)
-                if not self._out and not self._waiting and not self._getting_ready:
-                    return
                 self._look(stored)
                 self._hear(stored)
                 progress.update()

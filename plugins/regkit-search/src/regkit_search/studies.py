@@ -74,11 +74,20 @@ class StoredStudy:
         """Whether reports are decided upon. Optuna prunes for one aim only."""
         return len(self.aims) == 1 and not isinstance(self.study.pruner, NopPruner)
 
+    @property
+    def is_done(self) -> bool:
+        """Whether there are enough trials, and none is out."""
+        return self._has_enough and not self._out and not self._left
+
+    @property
+    def _has_enough(self) -> bool:
+        return self.finished + len(self._out) >= self.wanted or self._sampler.exhausted
+
     def next(self) -> Task | None:
         """Return the next trial to run, first those that were left running; None if there are enough."""
         if self._left:
             return self._adopted(self._left.pop(0))
-        if self.finished + len(self._out) >= self.wanted or self._sampler.exhausted:
+        if self._has_enough:
             return None
         trial = self.study.ask()
         return self._sent(trial.number, self.space.suggest(trial))
