@@ -111,10 +111,6 @@ def test_a_worker_that_is_killed_has_its_trials_run_again_elsewhere(tmp_path, sp
     assert len(notes) == 1
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="known: a run on a cluster may end early while every worker is restarting; the same call goes on",
-)
 def test_a_trial_that_kills_three_workers_has_failed(space, client):
     def prepare(regs):
         def evaluate(trial):

@@ -30,6 +30,9 @@ from .worker import Readiness, answer, forget, run_task, take_in, topic_of
 
 #: Seconds between two looks at which workers there are, and that a search waits for the first, or for another one.
 LOOK, WAIT = 1.0, 60.0
+#: So long may there be no worker in a run that has begun: a process that was killed is started again, on a busy machine
+#: after a minute or more.
+GONE = 300.0
 
 #: How long an address has to answer.
 PATIENCE = "10s"
@@ -142,9 +145,9 @@ class Cluster:
                 self._inbox.put(("done", future))
         if there:
             self._had_workers = now
-        elif now - self._had_workers > WAIT:
+        elif now - self._had_workers > GONE:
             raise SearchError(
-                f"all workers have been gone for {WAIT:.0f} s. What is finished is stored: the same call goes on from "
+                f"all workers have been gone for {GONE:.0f} s. What is finished is stored: the same call goes on from "
                 "there"
             )
 
