@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -175,6 +176,7 @@ class Run:
         return sum(members, start=self._regs[:0])
 
     def _scope(self, derivatives: Any) -> Scope:
+        self._context = copy_context()
         if self._tracing is not None:
             return Scope(self.key, derivatives, self._tracing)
         if self.key is not None and traces.staged() and not isinstance(self.key, jax.core.Tracer):
@@ -216,6 +218,10 @@ class Run:
         run._given, run._outputs = {}, {}
         run._replaced = {place: value for places, value in values for place in places}
         run._tracing = traces.tracing() if self._tracing is None else self._tracing
+        # a hook is running here, whose name would be mixed into the seeds of draws; it was not when they were drawn
+        self._context.copy().run(self._all_of, run)
+
+    def _all_of(self, run: Run) -> None:
         self._compute(run)
         if not run._outputs:
             raise regkit.GraphError(

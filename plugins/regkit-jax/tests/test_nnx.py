@@ -1,0 +1,206 @@
+"""Modules of Flax NNX that are watched: names, values by hand, and that nothing stays behind."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import regkit_jax
+from flax import nnx
+
+import regkit
+
+
+class Block(nnx.Module):
+    def __init__(self, rngs):
+        self.mlp = nnx.Linear(4, 4, rngs=rngs, param_dtype=jnp.float64)
+
+    def __call__(self, x):
+        return x + jnp.tanh(self.mlp(x))
+
+
+class Net(nnx.Module):
+    def __init__(self, rngs):
+        self.hid1 = nnx.Linear(4, 4, rngs=rngs, param_dtype=jnp.float64)
+        self.blocks = nnx.List([Block(rngs), Block(rngs)])
+        self.pair = Pair()
+
+    def __call__(self, x):
+        x = self.hid1(x)
+        for block in self.blocks:
+            x = block(x)
+        return self.pair(self.hid1(x))[0]
+
+
+class Pair(nnx.Module):
+    def __call__(self, x):
+        return x, None
+
+
+class Second(Block):
+    def __call__(self, x):
+        return 2 * super().__call__(x)
+
+
+@pytest.fixture
+def model():
+    return Net(nnx.Rngs(0))
+
+
+def of(pattern, weight=1.0):
+    return regkit.build(hidden_l1=dict(weight=weight, pattern=pattern))
+
+
+def test_penalties_and_gradients_are_those_by_hand_and_names_are_paths(model, x):
+    regs = regkit.build(
+        hidden_l1=dict(weight=0.3, pattern=["hid1", "blocks.0.mlp"]), weight_l2=dict(weight=0.2, pattern="*.kernel")
+    )
+
+    def loss(model, x):
+        with regkit_jax.nnx.watch(model, regs) as run:
+            return (model(x) ** 2).sum() + run.loss()
+
+    def hand(model, x):
+        first = model.hid1(x)
+        inner = model.blocks[0].mlp(first)
+        last = model.blocks[1](first + jnp.tanh(inner))
+        again = model.hid1(last)
+        norms = sum(abs(z).sum() for z in (first, inner, again)) / 3
+        kernels = [model.hid1.kernel[...], *(block.mlp.kernel[...] for block in model.blocks)]
+        return (again**2).sum() + 0.3 * norms + 0.2 * sum((w**2).sum() for w in kernels) / 3
+
+    found = nnx.jit(nnx.value_and_grad(loss))(model, x)
+    expected = nnx.value_and_grad(hand)(model, x)
+    leaves = zip(jax.tree.leaves(found), jax.tree.leaves(expected))
+    for one, other in leaves:
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_names_are_paths_numbers_and_places_in_tuples(model, x):
+    with regkit_jax.nnx.watch(model, of(["hid1", "blocks.*", "pair:0"])) as run:
+        model(x)
+    assert list(run.outputs) == [
+        "hid1",
+        "blocks.0.mlp",
+        "blocks.0",
+        "blocks.1.mlp",
+        "blocks.1",
+        "hid1@1",
+        "pair:0",
+    ]
+
+
+def test_a_change_goes_on_through_the_model_and_is_gone_without_a_key(model, x, key):
+    regs = regkit.build(dropout=dict(weight=0.5, pattern="blocks.1"))
+    clean = model(x)
+    with regkit_jax.nnx.watch(model, regs, key=key) as run:
+        changed = model(x)
+    np.testing.assert_allclose(changed, model.hid1(run.outputs["blocks.1"]), rtol=1e-12)
+    assert (run.outputs["blocks.1"] == 0).any()
+    with regkit_jax.nnx.watch(model, regs):
+        np.testing.assert_array_equal(model(x), clean)
+
+
+def test_a_class_that_calls_what_it_overrides_is_tapped_once(x):
+    model = nnx.Sequential(Second(nnx.Rngs(0)))
+    with regkit_jax.nnx.watch(model, of("layers.0")) as run:
+        out = model(x)
+    assert list(run.outputs) == ["layers.0"]
+    np.testing.assert_array_equal(out, run.outputs["layers.0"])
+
+
+def calls():
+    return [vars(cls)["__call__"] for cls in (nnx.Linear, Block, Net, Pair)]
+
+
+def test_after_the_block_and_after_an_error_everything_is_as_before(model, x):
+    before, clean = calls(), model(x)
+    with regkit_jax.nnx.watch(model, of("hid1")) as run:
+        model(x)
+        assert calls() != before
+    assert calls() == before
+    with pytest.raises(ZeroDivisionError), regkit_jax.nnx.watch(model, of("hid1")):
+        raise ZeroDivisionError
+    assert calls() == before
+    np.testing.assert_array_equal(model(x), clean)
+    assert list(run.outputs) == ["hid1", "hid1@1"]
+
+
+def test_another_model_of_the_same_classes_is_left_alone(model, x):
+    other = Net(nnx.Rngs(1))
+    with regkit_jax.nnx.watch(model, of("hid1")) as run:
+        other(x)
+    assert run.outputs == {}
+
+
+def test_two_models_are_watched_one_within_the_other(model, x):
+    other = Net(nnx.Rngs(1))
+    with regkit_jax.nnx.watch(model, of("hid1")) as outer, regkit_jax.nnx.watch(other, of("pair:0")) as inner:
+        model(x), other(x)
+    assert (list(outer.outputs), list(inner.outputs)) == (["hid1", "hid1@1"], ["pair:0"])
+
+
+@pytest.mark.parametrize("part", [lambda model: model, lambda model: model.blocks[0]], ids=["model", "part"])
+def test_a_model_that_is_watched_cannot_be_watched_again(part, model, x):
+    before = calls()
+    with (
+        regkit_jax.nnx.watch(model, of("hid1")),
+        pytest.raises(regkit.GraphError, match="is watched already. End that block before the next begins"),
+        regkit_jax.nnx.watch(part(model), of("mlp")),
+    ):
+        pass
+    assert calls() == before
+
+
+PATHS = "Modules of the model: blocks.0.mlp, blocks.0, blocks.1.mlp, blocks.1, blocks, hid1, pair; within nnx.jit"
+
+
+@pytest.mark.parametrize("alias", ["hidden_l1", "dropout"])
+def test_a_path_that_matches_nothing_names_the_paths_there_are(alias, model, x, key):
+    regs = regkit.build({alias: {"weight": 0.5, "pattern": "hid7"}})
+
+    def watched():
+        with regkit_jax.nnx.watch(model, regs, key=key) as run:
+            model(x)
+            return run.loss() if alias == "hidden_l1" else None
+
+    with pytest.raises(regkit.NoMatchError, match="pattern 'hid7' matches none of the outputs") as error:
+        watched()
+    assert PATHS in str(error.value)
+
+
+def test_a_regularizer_of_outputs_needs_a_pattern(model):
+    with (
+        pytest.raises(regkit.OptionError, match="hidden_l1 has no pattern, and Flax NNX does not tell.*hid1, pair"),
+        regkit_jax.nnx.watch(model, regkit.build(weight_l2=1, hidden_l1=1)),
+    ):
+        pass
+
+
+def test_what_is_no_module_is_refused():
+    with (
+        pytest.raises(regkit.OptionError, match=r"watch got a model of type builtins.int; accepted: a flax.nnx.Module"),
+        regkit_jax.nnx.watch(3, of("hid1")),
+    ):
+        pass
+
+
+def test_an_output_of_none_that_a_pattern_matches_is_refused(model, x):
+    with (
+        pytest.raises(regkit.GraphError, match="output 'pair:1' is None; accepted: a JAX array of floats"),
+        regkit_jax.nnx.watch(model, of("pair:1")),
+    ):
+        model(x)
+
+
+def test_contractive_computes_a_watched_model_again(model, x):
+    def forward(run):
+        return model(run.tap("in", x))
+
+    regs = regkit.build(contractive=dict(weight=1, pattern="blocks.0", wrt="in"))
+    with regkit_jax.nnx.watch(model, regs, again=forward) as run:
+        forward(run)
+        found = run.loss()
+    jacobians = jax.vmap(jax.jacfwd(lambda row: model.blocks[0](model.hid1(row))))(x)
+    np.testing.assert_allclose(found, (jacobians**2).sum(), rtol=1e-12)
