@@ -1,0 +1,143 @@
+"""Plans: hooks run once for a model, a set, shapes and dtypes, and are then called as straight-line code."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+import regkit_torch
+import torch
+from regkit_torch import plans
+from torch import nn
+
+import regkit
+
+
+class Counted(regkit.Regularizer):
+    """Mean of the squares, which counts how often its hook runs."""
+
+    def loss(self, layers, outputs):
+        Counted.count += 1
+        return regkit.graph.mean([(z * z).sum() / 1.0 for _, z in regkit.select_outputs(outputs, self.pattern)])
+
+    count = 0
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(3)
+    return nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 2)).double()
+
+
+@pytest.fixture
+def regs():
+    Counted.count = 0
+    return regkit.build(counted=Counted("1", 0.5))
+
+
+def inputs(rows=8, seed=0):
+    return torch.tensor(np.random.default_rng(seed).normal(size=(rows, 4)))
+
+
+def by_hand(model, x):
+    return 0.5 * (torch.tanh(model[0](x)) ** 2).sum().item()
+
+
+def test_hooks_run_once_for_a_shape_and_the_plan_outlives_the_watch(model, regs):
+    for seed in range(3):
+        with regkit_torch.watch(model, regs) as run:
+            for step in range(2):
+                x = inputs(seed=10 * seed + step)
+                model(x)
+                np.testing.assert_allclose(run.loss().item(), by_hand(model, x), rtol=1e-12)
+    assert Counted.count == 1
+
+
+def test_hooks_run_again_for_another_shape_and_another_dtype(model, regs):
+    with regkit_torch.watch(model, regs) as run:
+        for rows in (8, 3, 8, 3):
+            model(inputs(rows))
+            np.testing.assert_allclose(run.loss().item(), by_hand(model, inputs(rows)), rtol=1e-12)
+        assert Counted.count == 2
+        model.float()(inputs().float())
+        assert run.loss().dtype == torch.float32
+    assert Counted.count == 3
+
+
+def test_an_option_that_is_set_between_steps_is_in_the_next_loss(model, regs):
+    with regkit_torch.watch(model, regs) as run:
+        model(inputs())
+        first = run.loss().item()
+        regs["counted"].weight = 1.5
+        model(inputs())
+        np.testing.assert_allclose(run.loss().item(), 3 * first, rtol=1e-12)
+
+
+def test_a_parameter_in_the_place_of_another_is_the_one_that_counts(model):
+    with regkit_torch.watch(model, regkit.build(weight_l2=dict(weight=1, pattern="0.weight"))) as run:
+        run.loss()
+        model[0].weight = nn.Parameter(torch.full((6, 4), 2.0, dtype=torch.float64))
+        assert run.loss().item() == 4 * 24
+
+
+def test_plans_are_bounded_and_the_one_not_used_for_longest_goes(monkeypatch, model, regs):
+    monkeypatch.setattr(plans, "PLANS", 2)
+    with regkit_torch.watch(model, regs) as run:
+        for rows in (1, 2, 1, 3):
+            model(inputs(rows))
+            run.loss()
+        assert Counted.count == 3
+        for rows, hooks_ran in ((1, 3), (2, 4)):  # 1 was used after 2, so 3 took the place of 2
+            model(inputs(rows))
+            run.loss()
+            assert Counted.count == hooks_ran
+
+
+def test_a_model_that_is_gone_takes_its_plans_with_it(regs):
+    model = nn.Sequential(nn.Linear(4, 6), nn.Tanh())
+    with regkit_torch.watch(model, regs) as run:
+        model(inputs().float())
+        run.loss().backward()
+    gone = weakref.ref(model)
+    del model, run
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_plan_computes_once_what_is_the_same_and_divides_by_no_one(model):
+    regs = regkit.build(a=Counted("1", 0.5), b=Counted("1", 0.25))
+    with regkit_torch.watch(model, regs) as run:
+        model(inputs())
+        loss = run.loss()
+        code = run._last[0].code
+    np.testing.assert_allclose(loss.item(), 1.5 * by_hand(model, inputs()), rtol=1e-12)
+    assert code.count("sum(") == 1
+    assert "/ 1.0" not in code
+
+
+class Branching(regkit.Regularizer):
+    def loss(self, layers, outputs):
+        ((_, z),) = regkit.select_outputs(outputs, self.pattern)
+        return z.sum() if z.sum() > 0 else -z.sum()
+
+
+def test_a_regularizer_that_branches_on_values_is_refused_while_recording(model):
+    with regkit_torch.watch(model, regkit.build(branching=Branching("1", 1))) as run:
+        model(inputs())
+        with pytest.raises(regkit.GraphError, match=r"an expression of torch of shape \(\) cannot be true or false"):
+            run.loss()
+
+
+def test_draws_are_other_ones_at_every_call_and_those_of_the_global_seed(model):
+    drawn = []
+    with regkit_torch.watch(model, regkit.build(noise=dict(weight=0.3, pattern="1"))):
+        for seed in (1, 1, 1, 2):  # the first of them records
+            torch.manual_seed(seed)
+            drawn.append(model(inputs()).detach())
+        drawn.append(model(inputs()).detach())
+    torch.testing.assert_close(drawn[0], drawn[1], rtol=0, atol=0)
+    torch.testing.assert_close(drawn[0], drawn[2], rtol=0, atol=0)
+    assert not torch.allclose(drawn[2], drawn[3])
+    assert not torch.allclose(drawn[3], drawn[4])
