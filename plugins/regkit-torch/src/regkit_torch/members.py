@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import regkit
@@ -36,6 +37,7 @@ class Members:
         self.penalizing = self._those(lambda regularizer: "loss" in implemented(type(regularizer)))
         #: Whether clean originals are kept that no pattern matches: for members that have both hooks.
         self.read_originals = any(name in self.penalizing for name in [*self.changing.keys()])
+        self._globs: set[str] | None = None
         self._kept: dict[str, bool] = {}
         self._changed: dict[str, tuple[str, ...]] = {}
 
@@ -72,8 +74,9 @@ class Members:
 
     def may_read(self, path: str) -> bool:
         """Tell whether any member may look at an output of a module: at its own or, of several, at one of them."""
-        every = (glob for one in self.regularizers.values() for glob in _globs(one) or ("*",))
-        return any(_may_match(path, glob) for glob in every)
+        if self._globs is None:
+            self._globs = {glob for one in self.regularizers.values() for glob in _globs(one) or ("*",)}
+        return any(_may_match(path, glob) for glob in self._globs)
 
     def check_patterns(self, there: Sequence[str], remedy: str) -> None:
         """Raise for a member that looks at outputs and does not say at which.
@@ -144,6 +147,7 @@ def _may_look_at(regularizer: Any, name: str, options: Sequence[str] = ()) -> bo
     return globs is None or matches(name, globs)
 
 
+@lru_cache(maxsize=1 << 15)  # a watch for each step asks the same of each module and glob
 def _may_match(path: str, glob: str) -> bool:
     """Tell whether a glob may match an output of a module, such as ``lstm:0``, or what a change keeps beside it."""
     heads = (glob[: end.start()] for end in re.finditer("[:-]", glob))

@@ -1,0 +1,140 @@
+"""What regularizers cost beside a model of PyTorch: against the same penalties by hand, and in a whole training step.
+
+Penalties are computed and differentiated by one model's outputs; the whole step has the forward, the loss, the backward
+and the optimizer. Before anything is timed, losses and gradients are compared with those by hand.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import regkit_torch
+import torch
+from _ratios import Row, arguments, in_turns, ratios, show
+from torch import nn
+
+import regkit
+
+BY_HAND, OURS, OPENED = "by hand", "regkit", "regkit, watch opened in each step"
+WEIGHT = 0.01
+#: Calls in a row that are timed as one.
+CALLS, STEPS = 100, 20
+
+
+def network(layers: int, units: int) -> nn.Sequential:
+    """Return layers with tanh, always with the same parameters."""
+    torch.manual_seed(0)
+    return nn.Sequential(*(part for _ in range(layers) for part in (nn.Linear(units, units), nn.Tanh())))
+
+
+def regularizers(layers: int) -> regkit.RegularizerSet:
+    """Return one regularizer for each activation."""
+    return regkit.build(hidden_l2=[dict(weight=WEIGHT, pattern=str(2 * i + 1)) for i in range(layers)])
+
+
+def penalties(count: int) -> dict[str, Callable[[], Any]]:
+    """Return a function for each contestant: the penalties of given outputs, and their gradients."""
+    outputs = {str(2 * i + 1): torch.randn(32, 64, requires_grad=True) for i in range(count)}
+    run = regkit_torch.Run(regularizers(count))
+
+    def by_hand() -> Any:
+        loss = sum(WEIGHT * (z * z).sum() for z in outputs.values())
+        return loss, torch.autograd.grad(loss, list(outputs.values()))
+
+    def ours() -> Any:
+        for name, z in outputs.items():
+            run.tap(name, z)
+        loss = run.loss()
+        return loss, torch.autograd.grad(loss, list(outputs.values()))
+
+    return {BY_HAND: by_hand, OURS: ours}
+
+
+def steps(layers: int) -> dict[str, Callable[[], Any]]:
+    """Return a function for each contestant: a step of its own model, which gives the loss and the gradients."""
+    x = torch.randn(64, 256, generator=torch.Generator().manual_seed(1))
+    found = {}
+    for contestant, step in ((BY_HAND, _step_by_hand), (OURS, _step_of_ours), (OPENED, _step_that_opens)):
+        model = network(layers, 256)
+        found[contestant] = step(model, torch.optim.SGD(model.parameters(), lr=1e-4), x)
+    return found
+
+
+def _step_by_hand(model: nn.Sequential, optimizer: Any, x: torch.Tensor) -> Callable[[], Any]:
+    def step() -> Any:
+        z, penalty = x, 0.0
+        for part in model:
+            z = part(z)
+            if isinstance(part, nn.Tanh):
+                penalty = penalty + WEIGHT * (z * z).sum()
+        return _finished(((z - x) ** 2).mean() + penalty, model, optimizer)
+
+    return step
+
+
+def _step_of_ours(model: nn.Sequential, optimizer: Any, x: torch.Tensor) -> Callable[[], Any]:
+    watch = regkit_torch.watch(model, regularizers(len(model) // 2))
+    run = watch.__enter__()  # as a training loop within `with` has it
+
+    def step(_: Any = watch) -> Any:  # which would end when nothing holds it
+        return _finished(((model(x) - x) ** 2).mean() + run.loss(), model, optimizer)
+
+    return step
+
+
+def _step_that_opens(model: nn.Sequential, optimizer: Any, x: torch.Tensor) -> Callable[[], Any]:
+    regs = regularizers(len(model) // 2)
+
+    def step() -> Any:
+        with regkit_torch.watch(model, regs) as run:
+            return _finished(((model(x) - x) ** 2).mean() + run.loss(), model, optimizer)
+
+    return step
+
+
+def _finished(loss: torch.Tensor, model: nn.Sequential, optimizer: Any) -> Any:
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss, [param.grad for param in model.parameters()]
+
+
+def timed(function: Callable[[], Any], calls: int) -> Callable[[], float]:
+    """Return what measures the time of some calls."""
+
+    def measure() -> float:
+        start = time.perf_counter()
+        for _ in range(calls):
+            function()
+        return time.perf_counter() - start
+
+    return measure
+
+
+def compared(case: str, contestants: dict[str, Callable[[], Any]], calls: int, rounds: int) -> list[Row]:
+    """Check that contestants compute the same, and return the ratio of their times."""
+    for _ in range(2):  # the first records, the second calls a plan
+        expected, *others = (contestant() for contestant in contestants.values())
+        for found in others:
+            torch.testing.assert_close([found[0], *found[1]], [expected[0], *expected[1]])
+    times = in_turns({name: timed(function, calls) for name, function in contestants.items()}, rounds)
+    hand = sorted(times[BY_HAND])[rounds // 2] / calls
+    return ratios("torch_step", case, times, BY_HAND, {OURS: f"by hand {1e6 * hand:.0f} µs"})
+
+
+def main() -> None:
+    """Measure each case, and show the table."""
+    options = arguments(__doc__, 30)
+    torch.set_num_threads(1)
+    rows = []
+    for count in (1, 4, 16):
+        rows += compared(f"penalties, forward and backward: {count}", penalties(count), CALLS, options.rounds)
+    for layers in (3, 16):
+        rows += compared(f"a training step, {layers} regularizers", steps(layers), STEPS, options.rounds)
+    show(f"torch {torch.__version__}, one thread", rows, options.into)
+
+
+if __name__ == "__main__":
+    main()
