@@ -121,7 +121,8 @@ class Run:
         Raises
         ------
         regkit.GraphError
-            If it is no array of floats, the name no name, or the run is used after the function it was made for ended.
+            If it is not an array of floats, the name not a string, or the function that the run was made for has
+            ended.
         """
         self._check_name(name)
         self._check_open(list(self._outputs)[:1])

@@ -151,7 +151,7 @@ class Model(keras.Model):
 
     @property
     def variables(self) -> list[Any]:
-        """The variables, those of live weights included, which are no weights of the model."""
+        """The variables, those of live weights included, which are not weights of the model."""
         return [*super().variables, *(self._training.live.values() if hasattr(self, "_training") else ())]
 
     def make_train_function(self, force: bool = False) -> Any:
