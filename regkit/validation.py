@@ -51,12 +51,15 @@ def checked_weight(cls: type, weight: Any) -> Any:
     from .graph.libraries import engine, is_symbolic
 
     if is_symbolic(weight):
-        described = engine(weight).described(weight)
-        refused = f"{cls.__name__} got weight={weight!r} of {described}; accepted: {accepted_weight(below)}"
-        if str(getattr(weight, "dtype", "")).startswith(("complex", "bool")):
+        own = engine(weight)
+        expression = own.wrap(weight)
+        refused = f"{cls.__name__} got weight={weight!r} of {own.described(weight)}; accepted: {accepted_weight(below)}"
+        if str(getattr(expression, "dtype", "")).startswith(("complex", "bool")):
             raise OptionError(refused)
-        if getattr(weight, "ndim", None) != 0:
+        if getattr(expression, "ndim", None) != 0:
             raise GraphError(refused)
+        if own.eager(expression):  # its value is known, and is held to what a number is
+            _in_range(cls.__name__, own.value_of(expression), below, accepted_weight(below))
         return weight
     return checked_constant(cls.__name__, weight, below)
 

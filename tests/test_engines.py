@@ -104,6 +104,13 @@ def test_a_weight_that_is_an_array_of_the_engine_is_taken(acme):
     assert regkit.build(power=Power(weight=weight)).loss([], {"hid": acme.Array(Z)}).values == 7
 
 
+@pytest.mark.parametrize("weight", [-1.0, np.nan, np.inf])
+def test_an_array_whose_value_is_known_is_refused_as_a_weight_where_the_number_is(acme, weight):
+    array = importlib.import_module("acme_engine").ENGINE.constant(weight, "float64")
+    with pytest.raises(regkit.OptionError, match="HiddenL1 got weight=.*; accepted: a finite real number"):
+        regkit.build(hidden_l1=array)
+
+
 def test_two_engines_for_one_package_are_a_conflict_that_names_both(installed):
     installed("engine", "engine_conflict")
     arrays = importlib.import_module("acme_arrays")

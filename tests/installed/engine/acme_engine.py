@@ -56,6 +56,9 @@ class Acme(Engine):
     def draw(self, distribution, like, seed):
         return self.constant(getattr(np.random.default_rng(seed), distribution)(size=like.shape), "float64"), []
 
+    def value_of(self, scalar):
+        return float(scalar)
+
     def laboratory(self):
         return Laboratory()
 
