@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Optional
@@ -33,6 +34,18 @@ def pytest_report_header() -> str:
 def pytest_configure() -> None:
     if LANE and HERE in Path(regkit.__file__).parents and ".nox" not in Path(regkit.__file__).parts:
         raise pytest.UsageError(f"lane {LANE} tests installed wheels, but regkit comes from {regkit.__file__}")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
+    """Say which pages doctest has run: tests/pages.py has what that is for."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.when == "call" and report.passed and isinstance(item, pytest.DoctestItem) and item.path.suffix == ".md":
+        with suppress(ImportError):  # as in the sdist of a plugin
+            from pages import ran_sessions
+
+            ran_sessions(item.path.relative_to(HERE).as_posix())
 
 
 #: Where the conformance kit's own tests keep what caught each wrong regularizer first, and what was to.

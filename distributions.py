@@ -1,5 +1,7 @@
 """sdist and wheel of each distribution: `python distributions.py dist`, which needs hatchling.
 
+`python distributions.py --core 0.2 folder` builds the wheel of an earlier core from its tag, and prints where it is.
+
 They are built from copies. Pages of a checkout link to each other; on the package index such links would lead nowhere.
 In a copy they are absolute, and the metadata has the project's URLs: `[tool.regkit]` in pyproject.toml has the address
 that all of these begin with, and nothing else does.
@@ -9,6 +11,8 @@ Each is built twice, the wheel the second time from the sdist, and has to be the
 
 from __future__ import annotations
 
+import argparse
+import io
 import os
 import re
 import shutil
@@ -16,6 +20,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -133,6 +138,30 @@ def twice(folder: Path, into: Path) -> Iterator[Path]:
             yield Path(shutil.copy(file, into))
 
 
+def lowest_core(folder: Path) -> str:
+    """The lowest version of the core that a plugin names."""
+    needed = settings(folder)["project"]["dependencies"][0]
+    return re.fullmatch(r"regkit-core>=([\d.]+)", needed)[1]
+
+
+def released_core(version: str, into: Path, repository: Path = HERE) -> Path | None:
+    """Build the wheel of a released core from its tag; None if a repository has no such tag."""
+    from packaging.version import Version  # which only this needs
+
+    git = ("git", "-C", str(repository))
+    listed = subprocess.run([*git, "tag", "--list", "regkit-core-*"], capture_output=True, text=True, check=False)
+    tags = {Version(name.rpartition("-")[2]): name for name in listed.stdout.split()}
+    if Version(version) not in tags:
+        return None
+    archive = [*git, "archive", "--format=zip", tags[Version(version)]]
+    with tempfile.TemporaryDirectory() as scratch:
+        with zipfile.ZipFile(io.BytesIO(subprocess.run(archive, capture_output=True, check=True).stdout)) as files:
+            files.extractall(scratch)
+        build(Path(scratch), into, "wheel", date=released(Path(scratch)))
+    (wheel,) = into.glob("regkit_core-*.whl")
+    return wheel
+
+
 def main(into: Path) -> None:
     """Build all distributions into a folder, those of hosts into one within."""
     shutil.rmtree(into, ignore_errors=True)
@@ -143,4 +172,11 @@ def main(into: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("into", type=Path, help="folder of what is built")
+    parser.add_argument("--core", metavar="VERSION", help="build this version of the core alone, from its tag")
+    options = parser.parse_args()
+    if options.core:
+        print(released_core(options.core, options.into) or "")
+    else:
+        main(options.into)

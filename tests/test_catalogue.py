@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import regkit
+from pages import blocks, ran
 
 pytest.importorskip("regkit.cli.equations", reason="the command line is not installed")
 
@@ -27,6 +28,7 @@ def catalogue():
 def test_the_page_is_what_its_program_writes(catalogue):
     page = (DOCS / "catalogue.md").read_text(encoding="utf-8")
     assert page == catalogue.page(page.partition(catalogue.MARK)[0])
+    ran(blocks("docs/catalogue.md", "text"))
 
 
 def test_every_alias_that_the_page_speaks_of_is_installed():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -168,6 +169,22 @@ def test_every_plugin_names_the_lowest_core_it_works_with(path):
     (needed,) = (one for one in map(Requirement, PROJECTS[path]["dependencies"]) if one.name == "regkit-core")
     assert re.fullmatch(r">=\d+\.\d+(\.\d+)?", str(needed.specifier)), "written as regkit-core>=0.2"
     assert version("pyproject.toml") in needed.specifier, "there is no such core"
+
+
+def test_a_released_core_is_built_from_its_tag(distributions, tmp_path):
+    repository, into = tmp_path / "repository", tmp_path / "into"
+    git = ("git", "-C", str(repository))
+    subprocess.run(["git", "clone", "--quiet", str(HERE), str(repository)], check=True)
+    assert distributions.released_core("0.1", into, repository) is None
+    source = repository / "regkit" / "__init__.py"
+    now = source.read_text(encoding="utf-8")
+    source.write_text(now.replace(f'"{version("pyproject.toml")}"', '"0.1.0"'), encoding="utf-8")
+    who = ("-c", "user.name=nobody", "-c", "user.email=nobody@example.org")
+    subprocess.run([*git, *who, "commit", "--quiet", "--all", "--message", "an earlier version"], check=True)
+    subprocess.run([*git, "tag", "regkit-core-0.1.0"], check=True)
+    subprocess.run([*git, "checkout", "--quiet", "HEAD~1"], check=True)
+    wheel = distributions.released_core("0.1", into, repository)
+    assert wheel.name == "regkit_core-0.1.0-py3-none-any.whl"
 
 
 def test_the_extra_plugins_takes_plugins_that_there_are():

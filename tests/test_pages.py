@@ -1,34 +1,27 @@
-"""The programs of the README and of the integrators' page, run as they stand.
+"""The pages: programs of the README and of the integrators' page, run as they stand, and what else is said there.
 
-The pages are written for PyTensor. The other libraries have the same names, so each lane runs them with its own.
+The programs are written for PyTensor. The other libraries have the same names, so each lane runs them with its own.
 """
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
+import subprocess
 
 import numpy as np
 import pytest
 
 import regkit
-
-ROOT = Path(__file__).parent.parent
-
-
-def blocks(page: str) -> list[str]:
-    """The Python blocks of a page that are programs and not sessions."""
-    text = (ROOT / page).read_text(encoding="utf-8")
-    found = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    return [block for block in found if not block.startswith(">>>")]
+from pages import ROOT, all_blocks, blocks, programs, ran
 
 
 @pytest.fixture
 def run(lib):
-    def run(*code: str) -> dict:
+    def run(*code) -> dict:
         scope: dict = {"__name__": "page"}
         for block in code:
-            exec(re.sub(r"\bpytensor\b", lib.name, block), scope)
+            exec(re.sub(r"\bpytensor\b", lib.name, block.text), scope)
+        ran(code)
         return scope
 
     with lib.float_type("float64"):
@@ -39,7 +32,7 @@ def run(lib):
 
 
 def test_the_first_program_of_the_readme_trains_and_predicts_without_dropout(run):
-    (program,) = blocks("README.md")
+    (program,) = programs("README.md")
     scope = run(program)
     assert np.mean(scope["costs"][-10:]) < 0.8 * np.mean(scope["costs"][:10])
     data, predict = scope["data"], scope["predict"]
@@ -49,7 +42,7 @@ def test_the_first_program_of_the_readme_trains_and_predicts_without_dropout(run
 
 
 def test_every_program_of_the_integrators_page_runs_in_its_order(run):
-    scope = run(*blocks("docs/integrators.md"))
+    scope = run(*programs("docs/integrators.md"))
     data = scope["data"]
     assert scope["predict"](data).shape == data.shape
     assert scope["step"](data) != scope["step"](data)
@@ -67,3 +60,48 @@ def test_the_state_of_a_compiled_functions_draws_can_be_saved_and_restored(lib):
     for variable, state in saved:
         variable.set_value(state)
     np.testing.assert_array_equal(draw(zeros), first)
+
+
+@pytest.mark.framework("pymc")
+def test_the_fragment_of_the_integrators_page_that_is_for_pymc_adds_what_it_says():
+    import pymc as pm
+    import pytensor.tensor as pt
+    import regkit_pymc
+
+    (fragment,) = (block for block in blocks("docs/integrators.md", "py") if "pm.Model()" in block.text)
+    x = np.random.default_rng(0).normal(size=(3, 2))
+    scope = {"pm": pm, "pt": pt, "regkit_pymc": regkit_pymc, "x": x}
+    with pm.Model() as model:
+        exec(fragment.text.replace("pm.Model()", "model"), {**scope, "model": model})
+    w1 = np.arange(8.0).reshape(2, 4) / 10
+    added = model.compile_logp(sum=True)({"w1": w1})
+    assert added == pytest.approx(-0.1 * (1 / (1 + np.exp(-x @ w1))).sum() - 0.2 * (w1**2).sum())
+    ran([fragment])
+
+
+def test_every_target_of_make_that_a_page_names_is_there():
+    makes = [block for block in all_blocks() if block.kind == "sh" and re.match(r"(make .*\n)+\Z", block.text)]
+    for block in makes:
+        for line in block.text.splitlines():
+            done = subprocess.run(
+                ["make", "-n", line.split()[1]], cwd=ROOT, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stderr
+    assert [block.page for block in makes] == ["README.md"]
+    ran(makes)
+
+
+def test_what_the_architecture_page_draws_is_there():
+    (drawn,) = blocks("docs/architecture.md", "")
+    folders = [(-1, ROOT)]  # with how far their line is indented
+    for line in drawn.text.splitlines():
+        indent = len(line) - len(line.lstrip())
+        named = re.match(r"((?:\S+(?:\.\w+|/) +)+|\S+…/ )", f"{line.strip()} ")
+        if indent > 10 or not named or "…" in named[0]:
+            continue  # the rest of what is said of the line above, or what stands for several
+        while folders[-1][0] >= indent:
+            folders.pop()
+        missing = [name for name in named[0].split() if not (folders[-1][1] / name).exists()]
+        assert not missing, line
+        folders.append((indent, folders[-1][1] / named[0].split()[0]))
+    ran([drawn])

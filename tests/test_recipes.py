@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import regkit
+from pages import blocks, ran
 
-PAGE = Path(__file__).parent.parent / "docs" / "integrators.md"
+PAGE = "docs/integrators.md"
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(20, 3)).astype("float32")
 Y = X[:, :2]
@@ -25,10 +24,10 @@ pytestmark = [
 
 def recipe(function: str):
     """A function from the page's recipes, which are fenced as ``py``; what any library runs is fenced as ``python``."""
-    blocks = re.findall(r"^```py\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    (block,) = (block for block in blocks if f"def {function}(" in block)
+    (block,) = (block for block in blocks(PAGE, "py") if f"def {function}(" in block.text)
     scope: dict = {}
-    exec(compile(block, str(PAGE), "exec"), scope)
+    exec(compile(block.text, PAGE, "exec"), scope)
+    ran([block])
     return scope[function]
 
 

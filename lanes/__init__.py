@@ -16,7 +16,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib  # which nox brings
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent.parent
 CACHE = HERE / ".cache"
 
 #: What a lane needs of its Python, with the Debian package that has it; the program prints what is missing.
@@ -53,8 +53,11 @@ class Lane:
     alone: tuple[str, ...] = ()
     passes: tuple[Mapping[str, str], ...] = ({},)
     pages: tuple[str, ...] = ()
+    follows: tuple[Mapping[str, str], ...] = ()
     programs: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    core: str = ""
+    shows: Mapping[str, str] = field(default_factory=dict)
 
     def variables(self, more_flags: str = "") -> dict[str, str]:
         """Environment variables for what runs in the lane. What is compiled is kept between runs."""

@@ -1,0 +1,144 @@
+"""What the lanes leave behind: the reports of their tests, the table of a run, and the README's table made of it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree as ET
+
+import pages
+
+from . import CACHE, HERE, LANES, Lane
+
+REPORTS = CACHE / "reports"  # a folder for each lane: what pytest says of each test, and what is installed there
+LAST_RUN = CACHE / "last_run.json"
+#: What is between them on the page is generated.
+TABLE = re.compile(
+    r"(?<=<!-- From here on written by `make table`, from lanes that ran. -->\n).*?(?=<!-- Up to here. -->)", re.DOTALL
+)
+
+
+class Done(NamedTuple):
+    """What came of a lane, or of another session: passed, failed or not here; what is to be said of it."""
+
+    result: str
+    minutes: str = ""
+    note: str = ""
+
+
+def folder(lane: Lane) -> Path:
+    """A lane's reports; the first call of a run empties it."""
+    found = REPORTS / lane.name
+    found.mkdir(parents=True, exist_ok=True)
+    return found
+
+
+def forget(lane: Lane) -> None:
+    """Remove what an earlier run left of a lane."""
+    shutil.rmtree(REPORTS / lane.name, ignore_errors=True)
+
+
+def next_file(lane: Lane) -> Path:
+    """Where the next report of a lane goes."""
+    return folder(lane) / f"{len(list(folder(lane).glob('*.xml')))}.xml"
+
+
+def keep_versions(lane: Lane, listed: str) -> None:
+    """Keep what `pip list --format=json` says is installed in a lane."""
+    versions = {one["name"].lower(): one["version"] for one in json.loads(listed)}
+    (folder(lane) / "versions.json").write_text(json.dumps(versions, indent=1))
+
+
+def blocks_file(lane: Lane) -> Path:
+    """Where is kept which code of our pages a lane ran."""
+    return folder(lane) / "blocks.txt"
+
+
+def blocks_that_no_lane_ran() -> list[str]:
+    """The code of our pages that no lane ran."""
+    ran = {line for path in REPORTS.glob("*/blocks.txt") for line in path.read_text(encoding="utf-8").splitlines()}
+    return [str(block) for block in pages.all_blocks() if str(block) not in ran]
+
+
+def _cases(lane: str) -> Iterator[ET.Element]:
+    """The tests of a lane, as pytest reports them."""
+    for path in (REPORTS / lane).glob("*.xml"):
+        yield from ET.parse(path).iter("testcase")
+
+
+def note(lane: str) -> str:
+    """What is to be said of a lane: its three slowest tests, and what its tests did without on this machine."""
+    seconds = sorted(((float(case.get("time", 0)), case.get("name")) for case in _cases(lane)), reverse=True)
+    slowest = ", ".join(f"{name} {time:.0f}" for time, name in seconds[:3])
+    skipped = {skip.get("message", "") for case in _cases(lane) for skip in case.iter("skipped")}
+    return "; ".join(filter(None, (slowest, *sorted(one for one in skipped if one.startswith("not here")))))
+
+
+def table(done: dict[str, Done]) -> str:
+    """The table at the end of a run: lanes, then what has no lane."""
+    rows = [("lane", "Python", "result", "minutes", "slowest tests, in seconds")]
+    rows += [(lane.name, lane.python, *done[lane.name]) for lane in LANES]
+    rows += [(name, "", *one) for name, one in done.items() if name not in {lane.name for lane in LANES}]
+    return "\n".join("{:<16}{:<8}{:<10}{:<9}{}".format(*row).rstrip() for row in rows)
+
+
+def keep(done: dict[str, Done]) -> None:
+    """Keep what came of each lane, how many of its tests passed and which versions it had."""
+    run = {}
+    for lane in LANES:
+        versions = REPORTS / lane.name / "versions.json"
+        run[lane.name] = {
+            "result": done[lane.name].result,
+            "tests": sum(
+                not {child.tag for child in case} & {"skipped", "failure", "error"} for case in _cases(lane.name)
+            ),
+            "versions": json.loads(versions.read_text()) if versions.exists() else {},
+        }
+    LAST_RUN.write_text(json.dumps(run, indent=1))
+
+
+def readme_table(run: dict) -> str:
+    """The README's table: what the lanes that passed ran on, those that show the same together."""
+    alike: dict[tuple[str, ...], list[Lane]] = {}
+    for lane in LANES:
+        if run[lane.name]["result"] == "passed":
+            alike.setdefault(tuple(lane.shows) or ("NumPy",), []).append(lane)
+    lines = ["| ran on | Python | tests | lanes |", "| --- | --- | --- | --- |"]
+    for names, lanes in alike.items():
+        cells = (
+            "; ".join(f"{name} {_versions(name, lanes, run)}" for name in names),
+            ", ".join(sorted({lane.python for lane in lanes}, key=lambda python: int(python.partition(".")[2]))),
+            ", ".join(str(run[lane.name]["tests"]) for lane in lanes),
+            ", ".join(lane.name for lane in lanes),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(("", *lines, "", ""))
+
+
+def _versions(name: str, lanes: list[Lane], run: dict) -> str:
+    distribution = lanes[0].shows.get(name, name.lower())
+    return ", ".join(dict.fromkeys(run[lane.name]["versions"][distribution] for lane in lanes))
+
+
+def write_readme() -> str:
+    """Write the README's table, and say so.
+
+    Raises
+    ------
+    LookupError
+        If there was no run in which every lane passed.
+    """
+    if not LAST_RUN.exists():
+        raise LookupError("there is no run to make the table of. Run: make test")
+    run = json.loads(LAST_RUN.read_text())
+    wanted = {lane.name: run.get(lane.name, {"result": "new"})["result"] for lane in LANES if not lane.stand_in}
+    without = [f"{name} ({result})" for name, result in wanted.items() if result != "passed"]
+    if without:
+        raise LookupError(f"the table is made of a run in which every lane passed; in the last: {', '.join(without)}")
+    page = HERE / "README.md"
+    page.write_text(TABLE.sub(lambda _: readme_table(run), page.read_text(encoding="utf-8")), encoding="utf-8")
+    return f"{page.name} has the table of {len(wanted)} lanes"
