@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import regkit
-from pages import ROOT, all_blocks, blocks, programs, ran
+from pages import ROOT, Block, all_blocks, blocks, programs, ran
 
 
 @pytest.fixture
@@ -32,13 +32,50 @@ def run(lib):
 
 
 def test_the_first_program_of_the_readme_trains_and_predicts_without_dropout(run):
-    (program,) = programs("README.md")
-    scope = run(program)
+    scope = run(programs("README.md")[0])
     assert np.mean(scope["costs"][-10:]) < 0.8 * np.mean(scope["costs"][:10])
     data, predict = scope["data"], scope["predict"]
     np.testing.assert_array_equal(predict(data), predict(data))
     hidden = np.maximum(data @ scope["w1"].get_value(), 0)
     np.testing.assert_allclose(predict(data), hidden @ scope["w2"].get_value(), rtol=1e-10)
+
+
+def program_with(name: str) -> Block:
+    """The README's program that imports a module."""
+    (program,) = (block for block in programs("README.md") if f"import {name}\n" in block.text)
+    return program
+
+
+@pytest.mark.framework("jax")
+@pytest.mark.framework("regkit_jax")
+def test_the_readmes_program_for_jax_has_the_penalty_always_and_dropout_with_a_key_alone():
+    import jax
+
+    program = program_with("regkit_jax")
+    scope: dict = {}
+    exec(program.text, scope)
+    rng = np.random.default_rng(0)
+    w1, w2, x = rng.normal(size=(20, 50)) / 5, rng.normal(size=(50, 20)) / 5, rng.normal(size=(200, 20))
+    value, gradients = scope["cost"]({"w1": w1, "w2": w2}, x)
+    hidden = np.maximum(x @ w1, 0)
+    expected = ((hidden @ w2 - x) ** 2).sum(axis=1).mean() + 0.1 * hidden.sum() / len(x)
+    assert value == pytest.approx(expected, rel=1e-5)
+    assert {name: gradient.shape for name, gradient in gradients.items()} == {"w1": w1.shape, "w2": w2.shape}
+    noisy = [float(scope["cost"]({"w1": w1, "w2": w2}, x, jax.random.key(seed))[0]) for seed in (0, 0, 1)]
+    assert noisy[0] == noisy[1] != noisy[2]
+    ran([program])
+
+
+@pytest.mark.framework("torch")
+@pytest.mark.framework("regkit_torch")
+def test_the_readmes_program_for_pytorch_trains_a_model_that_predicts_without_dropout():
+    program = program_with("regkit_torch")
+    scope: dict = {}
+    exec(program.text, scope)
+    model, x = scope["model"].eval(), scope["x"]
+    assert float(scope["loss"].detach()) < float((x**2).sum(axis=1).mean())
+    assert (model(x) == model(x)).all()
+    ran([program])
 
 
 def test_every_program_of_the_integrators_page_runs_in_its_order(run):
