@@ -30,11 +30,14 @@ class Laboratory:
         Has ``tanh``, ``exp`` and ``dot`` of expressions.
     gradients : bool
         Whether expressions have gradients; without them, checks of gradients and of compiled functions do not apply.
+    changes_in_place : bool
+        Whether what a hook does may change the values of an output that it was given, and not only its name.
     """
 
     name: str
     tensor_module: Any
     gradients = True
+    changes_in_place = False
 
     @contextmanager
     def float_type(self, dtype: str) -> Iterator[None]:
@@ -192,6 +195,7 @@ class Arrays(Laboratory):
 
     name = "numpy"
     gradients = False
+    changes_in_place = True
     module = tensor_module = np
 
     def inputs(self, values: Values) -> dict[str, Any]:
