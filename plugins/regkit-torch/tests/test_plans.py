@@ -82,6 +82,66 @@ def test_a_parameter_in_the_place_of_another_is_the_one_that_counts(model):
         assert run.loss().item() == 4 * 24
 
 
+def test_a_layer_that_is_added_between_two_watches_counts(model):
+    regs = regkit.build(weight_l2=dict(weight=1, pattern="*.weight"))
+
+    def loss():
+        with regkit_torch.watch(model, regs) as run:
+            return run.loss().item()
+
+    def by_hand():
+        squares = [(part.weight**2).sum().item() for part in model if isinstance(part, nn.Linear)]
+        return sum(squares) / len(squares)
+
+    np.testing.assert_allclose(loss(), by_hand(), rtol=1e-12)
+    model.append(nn.Linear(2, 3).double())
+    np.testing.assert_allclose(loss(), by_hand(), rtol=1e-12)
+    model[1] = nn.Linear(6, 6).double()  # in the place of one without parameters
+    np.testing.assert_allclose(loss(), by_hand(), rtol=1e-12)
+
+
+def test_a_parameter_that_two_modules_share_counts_once_and_for_both_when_they_share_it_no_more():
+    model = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False)).double()
+    first, second = (nn.Parameter(torch.full((3, 3), value, dtype=torch.float64)) for value in (1.0, 2.0))
+    model[0].weight = model[1].weight = first
+    with regkit_torch.watch(model, regkit.build(weight_l2=1)) as run:
+        assert [run.loss().item() for _ in range(2)] == [9, 9]
+        model[1].weight = second
+        assert [run.loss().item() for _ in range(2)] == [(9 + 36) / 2] * 2
+        model[0].weight = second
+        assert [run.loss().item() for _ in range(2)] == [36, 36]
+
+
+def test_a_set_has_other_plans_for_other_layers():
+    regs = regkit.build(hidden_l2=1)  # of what is hidden in the layers that there are
+    outputs = {name: torch.full((2,), float(i), dtype=torch.float64) for i, name in enumerate("abc", 1)}
+    found = []
+    for names in ("abc", "acb", "abc"):
+        run = regkit_torch.Run(regs, [regkit.Layer(name) for name in names])
+        for name, output in outputs.items():
+            run.tap(name, output)
+        found.append(run.loss().item())
+    assert found == [2 * 4, 2 * 9, 2 * 4]
+
+
+def test_terms_are_those_of_the_loss_also_where_a_plan_was_called(model):
+    weight = regkit.Live(0.5)
+    regs = regkit.build(a=Counted("1", weight), b=Counted("0", 0.25), c=Counted("1", 0))
+    hid = model[0](inputs())
+    first, second = ((z**2).sum().item() for z in (torch.tanh(hid), hid))
+    with regkit_torch.watch(model, regs) as run:
+        for value in (0.5, 2.0):  # the first records, the second calls
+            weight.set(value)
+            model(inputs())
+            loss = run.loss()
+            weight.set(7.0)  # which is not what the loss had
+            terms = run.terms()
+            np.testing.assert_allclose([term.penalty.item() for term in terms], [first, second, first], rtol=1e-12)
+            weighted = [value * first, 0.25 * second, 0]
+            np.testing.assert_allclose([term.weighted.item() for term in terms], weighted, rtol=1e-12)
+            np.testing.assert_allclose(loss.item(), sum(weighted), rtol=1e-12)
+
+
 def test_plans_are_bounded_and_the_one_not_used_for_longest_goes(monkeypatch, model, regs):
     monkeypatch.setattr(plans, "PLANS", 2)
     with regkit_torch.watch(model, regs) as run:
@@ -115,6 +175,22 @@ def test_a_plan_computes_once_what_is_the_same_and_divides_by_no_one(model):
     np.testing.assert_allclose(loss.item(), 1.5 * by_hand(model, inputs()), rtol=1e-12)
     assert code.count("sum(") == 1
     assert "/ 1.0" not in code
+
+
+def test_a_plan_adds_a_term_with_its_weight_in_one_operation_and_gradients_are_right(model):
+    weight = regkit.Live(0.5)
+    regs = regkit.build(a=Counted("0", 0.25), b=Counted("1", weight), c=Counted("2", 3))
+    with regkit_torch.watch(model, regs) as run:
+        for _ in range(2):
+            model(inputs())
+            found = torch.autograd.grad(run.loss(), list(model.parameters()))
+        code = run._last[0].code
+    assert (code.count("alpha"), code.count(" + "), code.count(" * ")) == (2, 0, 4)  # three squares and the first term
+    hid = model[0](inputs())
+    act = torch.tanh(hid)
+    loss = 0.25 * (hid**2).sum() + 0.5 * (act**2).sum() + 3 * (model[2](act) ** 2).sum()
+    for one, other in zip(found, torch.autograd.grad(loss, list(model.parameters()))):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-14)
 
 
 class Branching(regkit.Regularizer):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import regkit_torch
@@ -97,15 +99,19 @@ def test_an_in_place_module_behind_a_watched_one_is_refused():
 
 
 def test_a_function_is_invisible_to_a_watch_and_a_tap_shows_it():
-    lin = nn.Linear(4, 6).double()
-    run = regkit_torch.Run(regkit.build(hidden_l1=dict(weight=0.1, pattern="relu")))
-    run.tap("relu", F.relu(lin(X)))
-    np.testing.assert_allclose(run.loss().item(), 0.1 * F.relu(lin(X)).sum().item(), rtol=1e-12)
-    with (
-        pytest.raises(regkit.NoMatchError, match="matches none of the modules: hid, act, out"),
-        regkit_torch.watch(net(), regkit.build(hidden_l1=dict(weight=0.1, pattern="relu"))),
-    ):
-        pass
+    class Functional(Net):
+        def forward(self, x, tap=lambda name, value: value):
+            return self.out(tap("relu", F.relu(self.hid(x))))
+
+    torch.manual_seed(3)
+    model = Functional().double()
+    regs = regkit.build(hidden_l1=dict(weight=0.1, pattern="relu"))
+    with regkit_torch.watch(model, regs) as run:
+        model(X)
+        with pytest.raises(regkit.NoMatchError, match="none of what was tapped"):
+            run.loss()
+        model(X, run.tap)
+        np.testing.assert_allclose(run.loss().item(), 0.1 * F.relu(model.hid(X)).sum().item(), rtol=1e-12)
 
 
 def test_a_forward_without_gradients_leaves_nothing():
@@ -128,6 +134,17 @@ def test_a_model_that_was_compiled_before_ends_in_words_and_not_in_a_loss_of_not
         compiled(X)
         with pytest.raises(regkit.NoMatchError, match="nor of a model that torch.compile has compiled"):
             run.loss()
+
+
+def test_a_copy_of_a_watched_model_is_not_taken_for_it():
+    model = net()
+    with regkit_torch.watch(model, regkit.build(hidden_l1=dict(weight=0.1, pattern="act"))) as run:
+        copied = copy.deepcopy(model)  # as for a mean of the parameters over steps: hooks are copied too
+        model(X)
+        copied(X)
+        np.testing.assert_allclose(run.loss().item(), 0.1 * torch.tanh(model.hid(X)).abs().sum().item(), rtol=1e-12)
+    copied(X)
+    assert run.outputs == {}
 
 
 # Modes

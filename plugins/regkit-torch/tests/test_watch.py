@@ -124,6 +124,18 @@ def test_terms_are_those_of_the_last_loss_until_something_comes(model):
     torch.testing.assert_close([term.penalty for term in after], [term.penalty for term in before])
 
 
+def test_a_set_is_logged_once_for_a_model_and_not_at_each_watch(model, caplog):
+    regs = regkit.build(hidden_l1=dict(weight=0.5, pattern="act"))
+    with caplog.at_level("INFO", "regkit"):
+        for _ in range(3):
+            with regkit_torch.watch(model, regs):
+                pass
+        assert len(caplog.records) == 1
+        with regkit_torch.watch(Net().double(), regs):
+            pass
+    assert len(caplog.records) == 2
+
+
 # Bad input
 
 
@@ -137,11 +149,71 @@ def test_a_regularizer_of_outputs_without_a_pattern_is_refused(model):
     )
 
 
-def test_a_pattern_that_matches_no_module_names_those_there_are(model):
-    regs = regkit.build(hidden_l1=dict(weight=0.1, pattern="hid2"))
+MISSPELLED = (
+    "pattern 'hid2' matches none of the modules: hid1, act, block, block.0, block.1, out; and none of the parameters: "
+    "hid1.weight, hid1.bias, block.0.weight, block.0.bias, out.weight, out.bias; and none of what was tapped by "
+    "run.tap(name, value): "
+)
+
+
+@pytest.mark.parametrize("time", ["first", "second"])  # the second opens with what is known of the model
+def test_a_pattern_that_matches_no_module_and_no_tap_names_those_there_are_at_the_first_loss(model, time):
+    regs = regkit.build(hidden_l1=dict(weight=0.1, pattern="hid2"), hidden_l2=dict(weight=0.1, pattern="relu"))
+    if time == "second":
+        with pytest.raises(regkit.NoMatchError), regkit_torch.watch(model, regs):
+            pass
+    with regkit_torch.watch(model, regs) as run:
+        run.tap("relu", torch.relu(model(X)))
+        for ask in (run.loss, run.terms):
+            with pytest.raises(regkit.NoMatchError) as caught:
+                ask()
+            assert str(caught.value) == f"hidden_l1: {MISSPELLED}relu"
+        run.tap("hid2", model(X))
+
+
+def test_a_pattern_that_matched_nothing_is_an_error_at_the_end_where_no_loss_was_asked_for(model):
+    regs = regkit.build(noise=dict(weight=0.1, pattern="hid2"))
     with pytest.raises(regkit.NoMatchError) as caught, regkit_torch.watch(model, regs):
-        pass
-    assert str(caught.value) == (
-        "hidden_l1: pattern 'hid2' matches none of the modules: hid1, act, block, block.0, block.1, out; and none of "
-        "the parameters: hid1.weight, hid1.bias, block.0.weight, block.0.bias, out.weight, out.bias"
-    )
+        model(X)
+    assert str(caught.value) == f"noise: {MISSPELLED}none"
+    with pytest.raises(ZeroDivisionError), regkit_torch.watch(model, regs):  # but not in the place of another error
+        raise ZeroDivisionError
+
+
+def test_one_glob_of_several_that_matches_nothing_is_an_error(model):
+    regs = regkit.build(hidden_l1=dict(weight=0.1, pattern=["act", "hid2"]))
+    with regkit_torch.watch(model, regs) as run:
+        model(X)
+        with pytest.raises(regkit.NoMatchError) as caught:
+            run.loss()
+        run.tap("hid2", X)
+    assert str(caught.value) == f"hidden_l1: {MISSPELLED}none"
+
+
+def test_a_pattern_of_parameters_that_matches_none_is_refused_when_the_watch_opens(model):
+    with (
+        pytest.raises(regkit.NoMatchError, match=r"weight_l2: pattern 'hid1.wieght' matches none of the modules"),
+        regkit_torch.watch(model, regkit.build(weight_l2=dict(weight=0.1, pattern="hid1.wieght"))),
+    ):
+        raise AssertionError("the watch opened")  # no tap could be a parameter
+
+
+def test_a_pattern_may_match_what_is_tapped_alone(model):
+    regs = regkit.build(hidden_l1=dict(weight=0.1, pattern="relu*"), hidden_l2=dict(weight=2, pattern="act"))
+    found = []
+    for _ in range(3):
+        with regkit_torch.watch(model, regs) as run:
+            run.tap("relu1", torch.relu(model(X)))
+            found.append(run.loss().item())
+    outputs = numpys(model)
+    expected = 0.1 * np.maximum(outputs["out"], 0).sum() + 2 * (outputs["act"] ** 2).sum()
+    np.testing.assert_allclose(found, 3 * [expected], rtol=1e-12)
+
+
+def test_noise_of_a_name_that_is_tapped_alone_is_added_in_training_mode(model):
+    regs = regkit.build(noise=dict(weight=0.5, pattern="relu"))
+    with regkit_torch.watch(model, regs) as run:
+        out = model(X)
+        assert not torch.allclose(run.tap("relu", out), out)
+        model.eval()
+        assert run.tap("relu", out) is out

@@ -14,7 +14,8 @@ from regkit.graph import Engine
 from .derivatives import derivatives, rows
 from .expression import Expression, applied, call, name_of, torch_dtype
 from .functions import FUNCTIONS
-from .recording import IMPURE, Recording
+from .recording import Recording
+from .rewriting import IMPURE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

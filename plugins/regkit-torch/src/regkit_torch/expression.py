@@ -334,6 +334,7 @@ def applied(function: Callable[..., Any], arguments: Any, keywords: Any) -> Expr
         return Expression(result)
     node = recording.call(function, *_mapped((arguments, keywords), recording.node_of))
     if isinstance(result, float):
+        node.meta["number"] = True
         return Expression(result, node, recording, next(one.dtype for one in found if isinstance(one.value, float)))
     node.meta["dtype"] = getattr(result, "dtype", None)
     return Expression(result, node, recording)

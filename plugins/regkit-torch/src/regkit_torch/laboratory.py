@@ -86,9 +86,9 @@ def _planned(build: Callable[[dict[str, Any]], Any], like: Values) -> Callable[[
     """What calls the plan that is recorded for values, shapes and dtypes of them."""
     recording = Recording(torch.get_default_device())
     with recording.run():
-        built = build({name: recording.input(("output", name), one) for name, one in _tensors(like).items()})
+        built = build({name: recording.input("output", name, one) for name, one in _tensors(like).items()})
         plan = recording.plan(built if isinstance(built, list) else [built])
-    return lambda tensors: plan(plan.arguments(tensors, {}))
+    return lambda tensors: plan([tensors[name] for name in plan.outputs])
 
 
 def _gradients(result: torch.Tensor, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import regkit
 from regkit.constructors import constructor_arguments
@@ -19,8 +20,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
+class Route(NamedTuple):
+    """What becomes of an output: whether any member looks at it, and which members change it."""
+
+    reads: bool
+    changers: tuple[str, ...]
+
+
 class Members:
-    """The members of a set by their names.
+    """The members of a set by their names, as they are while `are_as_they_were`.
 
     Attributes
     ----------
@@ -29,54 +37,58 @@ class Members:
         Those that change outputs.
     penalizing : RegularizerSet
         Those that have a penalty.
+    changers : dict of str to regularizer
+        The members of `changing`.
+    penalizes : bool
+        Whether there are penalties.
+    routes : dict of str to Route
+        By names of outputs, those of `route` so far.
     """
 
     def __init__(self, regs: regkit.RegularizerSet) -> None:
         self.regularizers = dict(zip(regs.keys(), regs))
+        self._every = list(self.regularizers.values())
+        self._states = [_state(regularizer) for regularizer in self._every]
         self.changing = self._those(changes_graph)
         self.penalizing = self._those(lambda regularizer: "loss" in implemented(type(regularizer)))
+        self.changers = dict(zip(self.changing.keys(), self.changing))
+        self.penalizes = len(self.penalizing) > 0
         #: Whether clean originals are kept that no pattern matches: for members that have both hooks.
-        self.read_originals = any(name in self.penalizing for name in [*self.changing.keys()])
+        self.read_originals = any(name in self.penalizing for name in self.changers)
         self._globs: set[str] | None = None
-        self._kept: dict[str, bool] = {}
-        self._changed: dict[str, tuple[str, ...]] = {}
+        self.routes: dict[str, Route] = {}
 
     def _those(self, wanted: Any) -> regkit.RegularizerSet:
         """A set of those members for which a function is true, which keep their names."""
         chosen = {name: regularizer for name, regularizer in self.regularizers.items() if wanted(regularizer)}
         return regkit.RegularizerSet(Member(name, regularizer) for name, regularizer in chosen.items())
 
-    def states(self) -> list[Any]:
-        """Return what the members are, to be compared with what they were."""
-        return [(name, type(one), _state(one)) for name, one in self.regularizers.items()]
+    def are_as_they_were(self) -> bool:
+        """Tell whether no option of a member was set since."""
+        return _equal([one.__dict__ for one in self._every], self._states)
 
-    def are(self, states: Sequence[Any]) -> bool:
-        """Tell whether the members are still what they were when `states` gave this."""
-        if len(states) != len(self.regularizers):
-            return False
-        for (name, regularizer), (its_name, its_type, its_state) in zip(self.regularizers.items(), states):
-            if type(regularizer) is not its_type or name != its_name or not _equal(vars(regularizer), its_state):
-                return False
-        return True
+    def equal(self, others: Members) -> bool:
+        """Tell whether others, which are as they were, are equal to what these were."""
+        return others is self or (
+            list(others.regularizers) == list(self.regularizers)
+            and list(map(type, others._every)) == list(map(type, self._every))
+            and _equal(others._states, self._states)
+        )
 
-    def reads(self, name: str) -> bool:
-        """Tell whether any member may look at an output."""
-        if name not in self._kept:
-            self._kept[name] = any(_may_look_at(one, name) for one in self.regularizers.values())
-        return self._kept[name]
-
-    def changers(self, name: str) -> tuple[str, ...]:
-        """Return the names of the members that change an output."""
-        if name not in self._changed:
-            members = zip(self.changing.keys(), self.changing)
-            self._changed[name] = tuple(member for member, one in members if _may_look_at(one, name, ("pattern",)))
-        return self._changed[name]
+    def route(self, name: str) -> Route:
+        """Return what becomes of an output."""
+        if name not in self.routes:
+            self.routes[name] = Route(
+                any(_may_look_at(one, name) for one in self._every),
+                tuple(member for member, one in self.changers.items() if _may_look_at(one, name, ("pattern",))),
+            )
+        return self.routes[name]
 
     def may_read(self, path: str) -> bool:
         """Tell whether any member may look at an output of a module: at its own or, of several, at one of them."""
         if self._globs is None:
-            self._globs = {glob for one in self.regularizers.values() for glob in _globs(one) or ("*",)}
-        return any(_may_match(path, glob) for glob in self._globs)
+            self._globs = {glob for one in self._every for glob in _globs(one) or ("*",)}
+        return any(may_match(path, glob) for glob in self._globs)
 
     def check_patterns(self, there: Sequence[str], remedy: str) -> None:
         """Raise for a member that looks at outputs and does not say at which.
@@ -94,22 +106,43 @@ class Members:
                     f"pattern='hid*'). There is: {listed(there)}"
                 )
 
-    def check_matches(self, paths: Sequence[str], params: Sequence[str]) -> None:
-        """Raise for a pattern that can match neither an output of a module nor a parameter.
+    def unmatched(self, paths: Sequence[str], params: Sequence[str]) -> list[tuple[str, str]]:
+        """Return the globs that can match neither an output of a module nor a parameter, with their members' names.
 
         Raises
         ------
         regkit.NoMatchError
-            If there is one, with the paths that there are.
+            If one of them is of a member that looks at parameters alone, which nothing else can match.
         """
+        found = []
         for name, regularizer in self.regularizers.items():
             for glob in globs_or_none(getattr(regularizer, "pattern", None)) or ():
-                of_modules = any(_may_match(path, glob) for path in paths)
+                of_modules = any(may_match(path, glob) for path in paths)
                 if not of_modules and not any(fnmatchcase(param, glob) for param in params):
-                    raise regkit.NoMatchError(
-                        f"{name}: pattern {glob!r} matches none of the modules: {listed(paths)}; and none of the "
-                        f"parameters: {listed(params)}"
-                    )
+                    if _is_of_parameters(regularizer):
+                        raise regkit.NoMatchError(nothing_there(name, glob, paths, params))
+                    found.append((name, glob))
+        return found
+
+
+def nothing_there(member: str, glob: str, paths: Sequence[str], params: Sequence[str]) -> str:
+    """Return the words for a glob that matches nothing of a model."""
+    return (
+        f"{member}: pattern {glob!r} matches none of the modules: {listed(paths)}; and none of the parameters: "
+        f"{listed(params)}"
+    )
+
+
+def members_of(regs: regkit.RegularizerSet) -> Members:
+    """Return the members of a set: those of the last time as long as no option of them was set since."""
+    members = _of.get(regs)
+    if members is None or not members.are_as_they_were():
+        members = _of[regs] = Members(regs)
+    return members
+
+
+#: Sets hold their regularizers and nothing of these holds the set, so that they go with it.
+_of: WeakKeyDictionary[regkit.RegularizerSet, Members] = WeakKeyDictionary()
 
 
 def _state(regularizer: Any) -> dict[str, Any]:
@@ -119,9 +152,9 @@ def _state(regularizer: Any) -> dict[str, Any]:
     }
 
 
-def _equal(now: Any, before: Any) -> bool:
+def _equal(now: list[Any], before: list[Any]) -> bool:
     try:
-        return bool(now == before)
+        return now == before
     except (ValueError, RuntimeError):  # arrays and tensors of several elements, of which one is another than before
         return False
 
@@ -148,9 +181,9 @@ def _may_look_at(regularizer: Any, name: str, options: Sequence[str] = ()) -> bo
 
 
 @lru_cache(maxsize=1 << 15)  # a watch for each step asks the same of each module and glob
-def _may_match(path: str, glob: str) -> bool:
-    """Tell whether a glob may match an output of a module, such as ``lstm:0``, or what a change keeps beside it."""
-    heads = (glob[: end.start()] for end in re.finditer("[:-]", glob))
+def may_match(path: str, glob: str) -> bool:
+    """Tell whether a glob may match an output of a module, such as ``lstm:0``, ``act@1``, or what a change keeps."""
+    heads = (glob[: end.start()] for end in re.finditer("[:@-]", glob))
     return any(fnmatchcase(path, head) for head in (glob, *heads)) or fnmatchcase(f"{path}:0", glob)
 
 

@@ -1,12 +1,20 @@
-"""Which plans there are: recorded once for a model, a set of regularizers, names, shapes and dtypes."""
+"""Plans: straight-line code for what hooks compute, recorded once for a set, what it looks at, names and shapes."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+import torch
+from torch.fx import Graph, GraphModule
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import regkit
+
     from .members import Members
 
 #: So many plans of a model and a set are kept, the last used; and so many sets of a model.
@@ -16,11 +24,94 @@ SETS = 8
 _of: WeakKeyDictionary[Any, list[Plans]] = WeakKeyDictionary()
 
 
-class Plans:
-    """The plans of a set as its members were, the last used."""
+class Plan:
+    """Straight-line code that computes what hooks computed when they were recorded.
 
-    def __init__(self, states: list[Any]) -> None:
-        self.states = states
+    Attributes
+    ----------
+    code : str
+        The source.
+    names : list of str
+        What the results are called.
+    kinds : list of tuple
+        Name, shape, dtype and device of each output that there was.
+    device : str
+        The type of device of the first of them.
+    outputs, params : list of str
+        Names of the outputs, and of the parameters, that it takes.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        rest: Graph,
+        names: Sequence[str],
+        outputs: Sequence[str],
+        params: Mapping[str, torch.Tensor],
+        lives: Sequence[regkit.Live],
+        constants: Sequence[torch.Tensor],
+    ) -> None:
+        self._function, self.code = _compiled(graph)
+        self._rest = rest
+        self.names = list(names)
+        self.kinds: list[tuple[Any, ...]] = []
+        self.device = "cpu"
+        self.outputs = list(outputs)
+        self.params = list(params)
+        self._kinds_of_params = [kind_of(param) for param in params.values()]
+        self._lives = list(lives)
+        self._constants = list(constants)
+        #: Of parameters that are one, the names that are not taken, with the name that is.
+        self.ties: list[tuple[str, str]] = []
+
+    def fits(self, params: Sequence[Any]) -> bool:
+        """Tell whether the parameters that it takes are still of the shapes, dtypes and devices, and still several."""
+        return len(set(map(id, params))) == len(params) and all(
+            param is not None and param.shape == shape and param.dtype is dtype and param.device == device
+            for param, (shape, dtype, device) in zip(params, self._kinds_of_params)
+        )
+
+    def __call__(self, tensors: Sequence[torch.Tensor]) -> tuple[Any, ...]:
+        """Return the results for the outputs and parameters that it takes, and what `rest` needs beside them."""
+        if self._lives or self._constants:
+            return self._function(*tensors, *[float(live.value) for live in self._lives], *self._constants)  # type: ignore[no-any-return]
+        return self._function(*tensors)  # type: ignore[no-any-return]
+
+    @cached_property
+    def rest(self) -> Any:
+        """The function that computes, from all that a call returned, what not every step asks for."""
+        return _compiled(self._rest)[0]
+
+
+def _compiled(graph: Graph) -> tuple[Any, str]:
+    module = GraphModule(torch.nn.Module(), graph)
+    return module.forward, module.code
+
+
+def kind_of(tensor: torch.Tensor) -> tuple[Any, ...]:
+    """Return what a plan is recorded for: shape, dtype and device."""
+    return tensor.shape, tensor.dtype, tensor.device
+
+
+class Plans:
+    """The plans of a set as its members were, beside a model or layers of a form, the last used.
+
+    Attributes
+    ----------
+    members : Members
+    form : object
+        What the plans depend on beside the outputs: the layers and their parameters.
+    layout : object
+        What `watch` knows of a model of this form.
+    last : Plan or None
+        The plan of the last loss.
+    """
+
+    def __init__(self, members: Members, form: Any) -> None:
+        self.members = members
+        self.form = form
+        self.layout: Any = None
+        self.last: Plan | None = None
         self._plans: OrderedDict[Any, Any] = OrderedDict()
 
     def __len__(self) -> int:
@@ -40,7 +131,7 @@ class Plans:
             self._plans.popitem(last=False)
 
 
-def plans_of(owner: Any, members: Members) -> Plans:
+def plans_of(owner: Any, members: Members, form: Any) -> Plans:
     """Return the plans that belong to a model, or to a set, for members as they are now; they live as long as it does.
 
     Parameters
@@ -48,12 +139,15 @@ def plans_of(owner: Any, members: Members) -> Plans:
     owner : object
         Which can be referred to weakly.
     members : Members
+    form : object
+        What is compared with the form that plans were recorded for.
     """
     every = _of.setdefault(owner, [])
     for i, plans in enumerate(every):
-        if members.are(plans.states):
-            every.insert(0, every.pop(i))
+        if plans.form == form and plans.members.equal(members):
+            if i:
+                every.insert(0, every.pop(i))
             return plans
-    every.insert(0, Plans(members.states()))
+    every.insert(0, Plans(members, form))
     del every[SETS:]
     return every[0]

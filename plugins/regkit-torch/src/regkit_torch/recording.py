@@ -8,14 +8,16 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.fx import Graph, GraphModule, Node
+from torch.fx import Graph, Node
 
 import regkit
 
 from .expression import Expression
+from .plans import Plan
+from .rewriting import simplify, split, weights_into_sum
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 #: The recording that hooks run in here.
 _recording: ContextVar[Recording | None] = ContextVar("recording", default=None)
@@ -28,9 +30,8 @@ class Recording:
         self.device = device
         self.graph = Graph()
         self._first = self.graph.call_function(operator.pos, (0,))  # arguments of the plan come before it
-        self._constants: dict[int, tuple[Node, Any]] = {}  # by id, with the tensor, so that it lives
-        self._lives: dict[int, tuple[Node, regkit.Live]] = {}
-        self._inputs: list[Node] = []
+        self._arguments: dict[int, Node] = {}  # live weights and constants by id
+        self._count = 0
         self._open = True
 
     @classmethod
@@ -48,18 +49,15 @@ class Recording:
             _recording.reset(token)
             self._open = False
 
-    def input(self, name: Any, tensor: torch.Tensor) -> Expression:
-        """Return an expression of a tensor that the plan takes as an argument."""
-        node = self._argument(f"in_{len(self._inputs)}")
-        node.meta.update(name=name, tensor=tensor, dtype=tensor.dtype)
-        self._inputs.append(node)
-        return Expression(tensor, node, self)
+    def input(self, kind: str, name: str, tensor: torch.Tensor) -> Expression:
+        """Return an expression of a tensor that the plan takes as an argument: an ``"output"`` or a ``"param"``."""
+        return Expression(tensor, self._argument(kind, name, tensor), self)
 
     def live(self, weight: regkit.Live) -> Expression:
         """Return an expression of a live weight, whose value the plan takes as an argument."""
-        if id(weight) not in self._lives:
-            self._lives[id(weight)] = self._argument(f"live_{len(self._lives)}"), weight
-        return Expression(float(weight.value), self._lives[id(weight)][0], self, "float64")
+        if id(weight) not in self._arguments:
+            self._arguments[id(weight)] = self._argument("live", "", weight)
+        return Expression(float(weight.value), self._arguments[id(weight)], self, "float64")
 
     def node_of(self, expression: Expression) -> Any:
         """Return what stands for an expression in the graph."""
@@ -87,106 +85,64 @@ class Recording:
         node.meta["dtype"] = value.dtype
         return Expression(value, node, self)
 
-    def _argument(self, name: str) -> Node:
-        with self.graph.inserting_before(self._first):
-            return self.graph.placeholder(name)
-
     def _constant(self, tensor: torch.Tensor) -> Node:
-        if id(tensor) not in self._constants:
-            self._constants[id(tensor)] = self._argument(f"constant_{len(self._constants)}"), tensor
-        return self._constants[id(tensor)][0]
+        if id(tensor) not in self._arguments:
+            self._arguments[id(tensor)] = self._argument("constant", "", tensor)
+        return self._arguments[id(tensor)]
 
-    def plan(self, results: Sequence[Expression], names: Sequence[str] = ()) -> Plan:
-        """Return what computes the results, which have names, anew for other tensors of the same shapes and dtypes."""
-        self.graph.output(tuple(self.node_of(result) for result in results))
+    def _argument(self, kind: str, name: str, value: Any) -> Node:
+        """An argument of the plan, which remembers its value, so that nothing else gets the value's id."""
+        self._count += 1
+        with self.graph.inserting_before(self._first):
+            node = self.graph.placeholder(f"{kind}_{self._count}")
+        node.meta.update(kind=kind, name=name, value=value, number=kind == "live", dtype=getattr(value, "dtype", None))
+        return node
+
+    def plan(self, results: Sequence[Expression], names: Sequence[str] = (), rest: Sequence[Expression] = ()) -> Plan:
+        """Return what computes the results, which have names, anew for other tensors of the same shapes and dtypes.
+
+        Parameters
+        ----------
+        results : sequence of Expression
+        names : sequence of str
+            What they are called.
+        rest : sequence of Expression
+            More results, which are computed when they are asked for.
+        """
+        self.graph.output(tuple(self.node_of(result) for result in (*results, *rest)))
         self.graph.erase_node(self._first)
-        for node in list(self.graph.nodes):
-            _without_division_by_one(node)
-        _merge_equal(self.graph)
-        self.graph.eliminate_dead_code()
-        used: dict[str, list[Any]] = {"inputs": [], "lives": [], "constants": []}
-        lives = dict(self._lives.values())
-        constants = dict(self._constants.values())
+        simplify(self.graph)
+        (output,) = (node for node in self.graph.nodes if node.op == "output")
+        nodes = output.args[0]
+        if rest:
+            weights_into_sum(nodes[0])
+        others = split(self.graph, nodes[: len(results)], nodes[len(results) :])
+        used: dict[str, list[Node]] = {"output": [], "param": [], "live": [], "constant": []}
         for node in [node for node in self.graph.nodes if node.op == "placeholder"]:
-            kind = "inputs" if node in self._inputs else "lives" if node in lives else "constants"
             if not node.users:
                 self.graph.erase_node(node)
             else:
-                used[kind].append(node)
-        order = [*used["inputs"], *used["lives"], *used["constants"]]
-        for node in order:
+                used[node.meta["kind"]].append(node)
+        for node in [one for nodes in used.values() for one in nodes]:
             self._move_last(node)
-        module = GraphModule(torch.nn.Module(), self.graph)
-        return Plan(
-            module.forward,
-            module.code,
-            [(*node.meta["name"], _kind(node.meta["tensor"])) for node in used["inputs"]],
-            [lives[node] for node in used["lives"]],
-            [constants[node] for node in used["constants"]],
-            list(names),
+        plan = Plan(
+            self.graph,
+            others,
+            names,
+            [node.meta["name"] for node in used["output"]],
+            {node.meta["name"]: node.meta["value"] for node in used["param"]},
+            [node.meta["value"] for node in used["live"]],
+            [node.meta["value"] for node in used["constant"]],
         )
+        for node in self.graph.nodes:  # tensors of this step, which nothing needs any more
+            node.meta.clear()
+        return plan
 
     def _move_last(self, node: Node) -> None:
         """Put an argument behind those before it, in front of all calls."""
         first = next((other for other in self.graph.nodes if other.op != "placeholder"), None)
         if first is not None:
             first.prepend(node)
-
-
-class Plan:
-    """Straight-line code that computes what hooks computed when they were recorded.
-
-    Attributes
-    ----------
-    code : str
-        The source.
-    inputs : list of (str, str, kind)
-        The tensors that it takes: ``"output"`` or ``"param"``, the name, and shape, dtype and device.
-    results : list of str
-        Names of what it computes.
-    """
-
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        code: str,
-        inputs: list[tuple[str, str, Any]],
-        lives: list[regkit.Live],
-        constants: list[torch.Tensor],
-        results: list[str],
-    ) -> None:
-        self._function = function
-        self.code = code
-        self.inputs = inputs
-        self._lives = lives
-        self._constants = constants
-        self.results = results
-        self._params = [(name, kind) for what, name, kind in inputs if what == "param"]
-        self._sources = [(what == "param", name) for what, name, _ in inputs]
-
-    def fits(self, params: Mapping[str, torch.Tensor]) -> bool:
-        """Tell whether the parameters are there, of the shapes, dtypes and devices that it was recorded for."""
-        return all(name in params and _kind(params[name]) == kind for name, kind in self._params)
-
-    def arguments(self, outputs: Mapping[str, torch.Tensor], params: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
-        """Return the tensors that it takes, in their order."""
-        return [params[name] if of_params else outputs[name] for of_params, name in self._sources]
-
-    def __call__(self, tensors: Sequence[torch.Tensor]) -> tuple[Any, ...]:
-        """Return the results for tensors, in the order of `inputs`."""
-        if self._lives or self._constants:
-            result = self._function(*tensors, *[float(live.value) for live in self._lives], *self._constants)
-        else:
-            result = self._function(*tensors)
-        return result  # type: ignore[no-any-return]  # as fx wrote it
-
-
-def _kind(tensor: torch.Tensor) -> tuple[Any, ...]:
-    return tensor.shape, tensor.dtype, tensor.device
-
-
-#: Functions that give something else at every call.
-IMPURE: set[Any] = {torch.rand, torch.randn}
 
 
 def _with_constants(given: Any, recording: Recording) -> Any:
@@ -198,29 +154,3 @@ def _with_constants(given: Any, recording: Recording) -> Any:
     if isinstance(given, dict):
         return {key: _with_constants(one, recording) for key, one in given.items()}
     return given
-
-
-def _without_division_by_one(node: Node) -> None:
-    """Take out what changes nothing: a product with 1, or a division by it, as a mean over one term has them."""
-    if node.op != "call_function" or node.target not in (operator.truediv, operator.mul) or len(node.args) != 2:
-        return
-    first, second = node.args
-    for kept, number in ((first, second), *(((second, first),) if node.target is operator.mul else ())):
-        same = isinstance(kept, Node) and kept.meta.get("dtype") == node.meta.get("dtype") is not None
-        if same and type(number) in (int, float) and number == 1:
-            node.replace_all_uses_with(kept)
-            node.graph.erase_node(node)
-            return
-
-
-def _merge_equal(graph: Graph) -> None:
-    """Compute once what is the same: the same function of the same arguments, but for draws."""
-    seen: dict[Any, Node] = {}
-    for node in list(graph.nodes):
-        if node.op != "call_function" or node.target in IMPURE:
-            continue
-        key = (node.target, repr(node.args), repr(sorted(node.kwargs.items(), key=lambda item: item[0])))
-        earlier = seen.setdefault(key, node)
-        if earlier is not node:
-            node.replace_all_uses_with(earlier)
-            graph.erase_node(node)

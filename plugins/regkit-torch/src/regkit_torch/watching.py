@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
 
 import torch
+from torch.compiler import is_compiling
 
 import regkit
+from regkit.messages import listed
 
-from .naming import module_paths, named_outputs, params_of, with_outputs
-from .running import Run, _check_output
+from .members import may_match, nothing_there
+from .naming import named_outputs, with_outputs
+from .plans import Plans, plans_of
+from .running import Run, what_is_wrong
+from .structure import Layout, form_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_watched: WeakSet[torch.nn.Module] = WeakSet()
+#: Ids of modules that are watched, each of which a watch holds until it ends.
+_watched: set[int] = set()
 
 
 @contextmanager
@@ -38,14 +43,15 @@ def watch(model: torch.nn.Module, regs: regkit.RegularizerSet) -> Iterator[Run]:
     Run
         ``run.loss()`` is what the regularizers add, of all forwards since the last time. Nothing is kept of a forward
         under ``torch.no_grad()``, nor of what a checkpoint computes again in the backward. Noise and dropout change the
-        outputs of modules that are in training mode.
+        outputs of modules that are in training mode. ``run.tap(name, value)`` shows what is not a module's output.
 
     Raises
     ------
     regkit.OptionError, regkit.GraphError
         If the model is not one or is watched already, `regs` is not a set, or a regularizer of outputs has no pattern.
     regkit.NoMatchError
-        If a pattern can match no module and no parameter.
+        If a pattern matches no module, no parameter, and nothing that was tapped before the first loss: by
+        ``run.loss()``, or at the end of a watch without one. At once for a penalty of weights.
 
     Examples
     --------
@@ -60,18 +66,16 @@ def watch(model: torch.nn.Module, regs: regkit.RegularizerSet) -> Iterator[Run]:
     ['hidden_l1', 'weight_l2']
     """
     run = Watched(model, regs)
-    handles = []
-    watched = list(model.modules())
+    handles: list[Any] = []
     try:
-        _watched.update(watched)
-        handles += [module.register_forward_hook(run.hook(path)) for path, module in run.to_watch()]
-        run.log()
+        _watched.update(run.ids)
+        handles += [module.register_forward_hook(run.hook(path, module)) for path, module in run.to_watch()]
         yield run
+        run.check_taps()
     finally:
         for handle in handles:
             handle.remove()
-        for module in watched:
-            _watched.discard(module)
+        _watched.difference_update(run.ids)
         run.end()
 
 
@@ -83,22 +87,23 @@ class Watched(Run):
     def __init__(self, model: torch.nn.Module, regs: regkit.RegularizerSet) -> None:
         if not isinstance(model, torch.nn.Module):
             raise regkit.OptionError(f"watch got a model of type {type(model).__name__}; accepted: a torch.nn.Module")
-        if any(module in _watched for module in model.modules()):
+        self._begin(regs, True)
+        self._model = model
+        self._modules, self._form = form_of(model)
+        self.ids = set(map(id, self._modules))
+        if not _watched.isdisjoint(self.ids):
             raise regkit.GraphError(
                 "the model, or a part of it, is watched already. Put all regularizers into one set, "
                 "watch(model, regs + more), or leave the first watch before"
             )
-        self._model = model
-        self._modules = module_paths(model)
-        layers = [
-            regkit.Layer(path or "model", params_of(path, module), role="hidden") for path, module in self._modules
-        ]
-        super().__init__(regs, layers)
-        self._owner = model
-        self._regs = regs
-        self._paths = [path for path, _ in self._modules if path]
-        self._members.check_patterns(self._paths, "Give it one, a glob for paths of modules")
-        self._members.check_matches(self._paths, list(self._params))
+        plans = self._current_plans()
+        if plans.layout is None:
+            plans.layout = Layout(model, self._modules, self._members)
+            regs.log()
+        self._layout: Layout = plans.layout
+        self._layers = self._layout.layers
+        self._to_tap = list(self._layout.unmatched)
+        self._tapped: dict[str, bool] = {}
 
     @property
     def train(self) -> bool:
@@ -109,10 +114,6 @@ class Watched(Run):
     def train(self, value: bool) -> None:
         """Leave it to the model."""
 
-    def log(self) -> None:
-        """Log the regularizers."""
-        self._regs.log()
-
     def end(self) -> None:
         """Forget what was kept."""
         self._forget()
@@ -120,38 +121,75 @@ class Watched(Run):
 
     def to_watch(self) -> Iterator[tuple[str, torch.nn.Module]]:
         """Return the modules that a regularizer may look at, by their paths."""
-        return ((path, module) for path, module in self._modules if path and self._members.may_read(path))
+        return ((path, self._modules[place]) for path, place in self._layout.watched)
 
-    def hook(self, path: str) -> Any:
+    def hook(self, path: str, watched: torch.nn.Module) -> Any:
         """Return the forward hook of a module."""
 
         def show(module: torch.nn.Module, _: Any, output: Any) -> Any:
-            if torch.compiler.is_compiling():  # compiled code would show the outputs of this run to the end of its days
+            if is_compiling():  # compiled code would show the outputs of this run to the end of its days
+                return None
+            if module is not watched:
+                return self._of_a_copy(path, module)
+            route = self._members.routes.get(path) or self._members.route(path)
+            if isinstance(output, torch.Tensor) and not (route.changers and module.training):
+                if route.reads:
+                    if not output.is_floating_point():
+                        raise regkit.GraphError(what_is_wrong(path, output))
+                    self._keep(path, output, True)
                 return None
             return self._shown(path, module, output)
 
         return show
 
-    def _shown(self, path: str, module: torch.nn.Module, output: Any) -> Any:
-        if isinstance(output, torch.Tensor):
-            if not self._members.reads(path):
-                return None
-            outputs = {path: output}
-        else:
-            outputs = {name: one for name, one in named_outputs(path, output) if self._members.reads(name)}
-            if not outputs:
-                return None
-        for name, one in outputs.items():
-            _check_output(name, one)
-        if getattr(module, "_is_replica", False):
+    def _of_a_copy(self, path: str, module: torch.nn.Module) -> None:
+        """Leave a copy of a module alone, which has its hook and runs beside it; refuse a replica, in place of it."""
+        if module.__dict__.get("_is_replica"):
             raise regkit.GraphError(
                 f"module {path!r} runs as replicas on several devices at once (DataParallel), whose outputs are not in "
                 "one place. Use torch.nn.parallel.DistributedDataParallel"
             )
+
+    def _shown(self, path: str, module: torch.nn.Module, output: Any) -> Any:
+        outputs = {name: one for name, one in named_outputs(path, output) if self._members.route(name).reads}
+        if not outputs:
+            return None
+        for name, one in outputs.items():
+            if not isinstance(one, torch.Tensor) or not one.is_floating_point():
+                raise regkit.GraphError(what_is_wrong(name, one))
         changed = self._given(outputs, module.training)
         if all(changed[name] is one for name, one in outputs.items()):
             return None
-        return changed[path] if path in outputs else with_outputs(path, output, changed)
+        return with_outputs(path, output, changed)
+
+    # Patterns that no module has an output for: a tap may
+
+    def tap(self, name: str, value: torch.Tensor) -> torch.Tensor:
+        """Show an output to the regularizers, and return what it is from there on: see `Run.tap`."""
+        value = super().tap(name, value)
+        if self._to_tap:
+            self._tapped[name] = True
+            self._to_tap = [(member, glob) for member, glob in self._to_tap if not may_match(name, glob)]
+        return value
+
+    def check_taps(self) -> None:
+        """Raise for a pattern that matched no module and nothing that was tapped.
+
+        Raises
+        ------
+        regkit.NoMatchError
+            With the modules, the parameters and the tapped names that there are.
+        """
+        for member, glob in self._to_tap:
+            raise regkit.NoMatchError(
+                f"{nothing_there(member, glob, self._layout.paths, list(self._layout.params))}; and none of what was "
+                f"tapped by run.tap(name, value): {listed(list(self._tapped))}"
+            )
+
+    def _check_open(self) -> None:
+        super()._check_open()
+        if self._to_tap:
+            self.check_taps()
 
     def _why_nothing(self) -> str:
         return (
@@ -160,9 +198,15 @@ class Watched(Run):
             "run.tap(name, value) shows it"
         )
 
-    def _check_open(self) -> None:
-        if not self._ended:
-            self._params = {
-                name: param for path, module in self._modules for name, param in params_of(path, module).items()
-            }
-        super()._check_open()
+    # Parameters, which may be others than before in each step
+
+    def _plans_of_members(self) -> Plans:
+        return plans_of(self._model, self._members, self._form)
+
+    def _named_params(self) -> dict[str, torch.Tensor]:
+        found = ((name, self._param(name)) for name in self._layout.params)
+        return {name: param for name, param in found if param is not None}
+
+    def _param(self, name: str) -> Any:
+        place, short = self._layout.params[name]
+        return self._modules[place]._parameters.get(short)
