@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Any
 from .naming import module_paths, params_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
     import torch
 
     from .members import Members
 
 
-def form_of(model: torch.nn.Module) -> tuple[list[torch.nn.Module], list[Any]]:
-    """Return a model's modules, each once, and their form: names of children and parameters, and what is shared.
+def form_of(model: torch.nn.Module) -> tuple[list[torch.nn.Module], dict[int, int], list[Any]]:
+    """Return a model's modules, each once, their places by ids, and their form: all names, and what is shared.
 
     Two models of one form have modules of the same paths in the same places. A watch for each step looks at the form
     anew each time, so this does not go through ``named_modules``, which takes several times as long.
     """
     modules = [model]
-    places: dict[Any, int] = {model: 0}
+    places = {id(model): 0}
     form: list[Any] = []
     for module in modules:  # which grows
         children, params = module._modules, module._parameters
@@ -31,12 +31,12 @@ def form_of(model: torch.nn.Module) -> tuple[list[torch.nn.Module], list[Any]]:
         row: list[Any] = [name for name, param in params.items() if param is not None]
         for name, child in children.items():
             if child is not None:
-                place = places.setdefault(child, len(modules))
+                place = places.setdefault(id(child), len(modules))
                 if place == len(modules):
                     modules.append(child)
                 row.append((name, place))
         form.append(row)
-    return modules, form
+    return modules, places, form
 
 
 class Layout:
@@ -56,17 +56,16 @@ class Layout:
         Members with globs that match nothing of these, so that only a tap can.
     """
 
-    def __init__(self, model: torch.nn.Module, modules: Sequence[torch.nn.Module], members: Members) -> None:
+    def __init__(self, model: torch.nn.Module, places: Mapping[int, int], members: Members) -> None:
         found = module_paths(model)
-        places = {module: place for place, module in enumerate(modules)}
         self.paths = [path for path, _ in found if path]
         members.check_patterns(self.paths, "Give it one, a glob for paths of modules")
-        self.watched = [(path, places[module]) for path, module in found if path and members.may_read(path)]
+        self.watched = [(path, places[id(module)]) for path, module in found if path and members.may_read(path)]
         self.layers: list[tuple[str, str | None, list[str]]] = [
             (path or "model", "hidden", list(params_of(path, module))) for path, module in found
         ]
         self.params = {
-            name: (places[module], name.rpartition(".")[2])
+            name: (places[id(module)], name.rpartition(".")[2])
             for path, module in found
             for name in params_of(path, module)
         }

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.compiler import is_compiling
+from torch.utils.hooks import RemovableHandle
 
 import regkit
 from regkit.messages import listed
@@ -66,16 +68,11 @@ def watch(model: torch.nn.Module, regs: regkit.RegularizerSet) -> Iterator[Run]:
     ['hidden_l1', 'weight_l2']
     """
     run = Watched(model, regs)
-    handles: list[Any] = []
     try:
-        _watched.update(run.ids)
-        handles += [module.register_forward_hook(run.hook(path, module)) for path, module in run.to_watch()]
+        run.begin()
         yield run
         run.check_taps()
     finally:
-        for handle in handles:
-            handle.remove()
-        _watched.difference_update(run.ids)
         run.end()
 
 
@@ -89,16 +86,15 @@ class Watched(Run):
             raise regkit.OptionError(f"watch got a model of type {type(model).__name__}; accepted: a torch.nn.Module")
         self._begin(regs, True)
         self._model = model
-        self._modules, self._form = form_of(model)
-        self.ids = set(map(id, self._modules))
+        self._modules, self.ids, self._form = form_of(model)
         if not _watched.isdisjoint(self.ids):
             raise regkit.GraphError(
                 "the model, or a part of it, is watched already. Put all regularizers into one set, "
                 "watch(model, regs + more), or leave the first watch before"
             )
-        plans = self._current_plans()
+        self._plans = plans = self._plans_of_members()
         if plans.layout is None:
-            plans.layout = Layout(model, self._modules, self._members)
+            plans.layout = Layout(model, self.ids, self._members)
             regs.log()
         self._layout: Layout = plans.layout
         self._layers = self._layout.layers
@@ -114,16 +110,27 @@ class Watched(Run):
     def train(self, value: bool) -> None:
         """Leave it to the model."""
 
+    def begin(self) -> None:
+        """Put a forward hook on each module that a regularizer may look at.
+
+        A watch for each step does so each time, and ``register_forward_hook`` takes three times as long: it makes a
+        handle with three weak references. So it makes one, and the hooks of all modules go by its number.
+        """
+        _watched.update(self.ids)
+        self._number = RemovableHandle(OrderedDict()).id
+        for path, place in self._layout.watched:
+            module = self._modules[place]
+            module._forward_hooks[self._number] = self._hook(path, module)
+
     def end(self) -> None:
-        """Forget what was kept."""
+        """Remove the hooks, and forget what was kept."""
+        for _, place in self._layout.watched:
+            self._modules[place]._forward_hooks.pop(self._number, None)
+        _watched.difference_update(self.ids)
         self._forget()
         self._ended = "this watch has ended, and nothing is kept of the model since. Use run.loss() within `with`"
 
-    def to_watch(self) -> Iterator[tuple[str, torch.nn.Module]]:
-        """Return the modules that a regularizer may look at, by their paths."""
-        return ((path, self._modules[place]) for path, place in self._layout.watched)
-
-    def hook(self, path: str, watched: torch.nn.Module) -> Any:
+    def _hook(self, path: str, watched: torch.nn.Module) -> Any:
         """Return the forward hook of a module."""
 
         def show(module: torch.nn.Module, _: Any, output: Any) -> Any:
