@@ -33,12 +33,12 @@ class Plan:
         The source.
     names : list of str
         What the results are called.
-    kinds : list of tuple
-        Name, shape, dtype and device of each output that there was.
-    device : str
-        The type of device of the first of them.
     outputs, params : list of str
         Names of the outputs, and of the parameters, that it takes.
+    device : str
+        The type of device that it was recorded on.
+    ties : list of (str, str)
+        Of parameters that were one, each name that is not taken, with the name that is.
     """
 
     def __init__(
@@ -54,15 +54,44 @@ class Plan:
         self._function, self.code = _compiled(graph)
         self._rest = rest
         self.names = list(names)
-        self.kinds: list[tuple[Any, ...]] = []
-        self.device = "cpu"
         self.outputs = list(outputs)
         self.params = list(params)
         self._kinds_of_params = [kind_of(param) for param in params.values()]
         self._lives = list(lives)
         self._constants = list(constants)
-        #: Of parameters that are one, the names that are not taken, with the name that is.
-        self.ties: list[tuple[str, str]] = []
+        self._has_more = bool(lives or constants)
+
+    def recorded_for(
+        self, outputs: Mapping[str, torch.Tensor], device: torch.device, ties: Sequence[tuple[str, str]]
+    ) -> None:
+        """Remember all the outputs that there were, also those it does not take, and which parameters were one."""
+        self._kinds = [(name, *kind_of(tensor), name in self.outputs) for name, tensor in outputs.items()]
+        self.device = device.type
+        self.ties = list(ties)
+
+    def tensors_of(self, kept: Mapping[str, tuple[torch.Tensor, int]]) -> list[torch.Tensor] | None:
+        """Return the outputs that it takes; None if there are others than when it was recorded, or one was changed.
+
+        Parameters
+        ----------
+        kept : mapping of str to (tensor, int)
+            Outputs by their names, with the count of changes in place that they had.
+        """
+        if len(self._kinds) != len(kept):
+            return None
+        found = []
+        for (name, shape, dtype, device, taken), (its_name, (tensor, version)) in zip(self._kinds, kept.items()):
+            if (
+                name != its_name
+                or tensor.shape != shape
+                or tensor.dtype is not dtype
+                or tensor.device != device
+                or tensor._version != version
+            ):
+                return None
+            if taken:
+                found.append(tensor)
+        return found
 
     def fits(self, params: Sequence[Any]) -> bool:
         """Tell whether the parameters that it takes are still of the shapes, dtypes and devices, and still several."""
@@ -73,9 +102,9 @@ class Plan:
 
     def __call__(self, tensors: Sequence[torch.Tensor]) -> tuple[Any, ...]:
         """Return the results for the outputs and parameters that it takes, and what `rest` needs beside them."""
-        if self._lives or self._constants:
+        if self._has_more:
             return self._function(*tensors, *[float(live.value) for live in self._lives], *self._constants)  # type: ignore[no-any-return]
-        return self._function(*tensors)  # type: ignore[no-any-return]
+        return self._function(*tensors)  # type: ignore[no-any-return]  # as fx wrote it
 
     @cached_property
     def rest(self) -> Any:

@@ -15,6 +15,7 @@ from regkit.messages import listed
 
 from .members import may_match, nothing_there
 from .naming import named_outputs, with_outputs
+from .planning import Planned
 from .plans import Plans, plans_of
 from .running import Run, what_is_wrong
 from .structure import Layout, form_of
@@ -84,7 +85,8 @@ class Watched(Run):
     def __init__(self, model: torch.nn.Module, regs: regkit.RegularizerSet) -> None:
         if not isinstance(model, torch.nn.Module):
             raise regkit.OptionError(f"watch got a model of type {type(model).__name__}; accepted: a torch.nn.Module")
-        self._begin(regs, True)
+        Planned.__init__(self, regs)  # not that of Run, which is given layers
+        self._begin()
         self._model = model
         self._modules, self.ids, self._form = form_of(model)
         if not _watched.isdisjoint(self.ids):
