@@ -61,7 +61,7 @@ def test_hooks_run_again_for_another_shape_and_another_dtype(model, regs):
             model(inputs(rows))
             np.testing.assert_allclose(run.loss().item(), by_hand(model, inputs(rows)), rtol=1e-12)
         assert Counted.count == 2
-        model.float()(inputs().float())
+        model.float()(inputs(3).float())
         assert run.loss().dtype == torch.float32
     assert Counted.count == 3
 
@@ -80,6 +80,47 @@ def test_a_parameter_in_the_place_of_another_is_the_one_that_counts(model):
         run.loss()
         model[0].weight = nn.Parameter(torch.full((6, 4), 2.0, dtype=torch.float64))
         assert run.loss().item() == 4 * 24
+
+
+class MeanSquare(regkit.Regularizer):
+    def loss(self, layers):
+        ((_, w),) = regkit.select_params(layers, self.pattern)
+        return (w * w).sum() / w.size
+
+
+def test_a_parameter_of_another_shape_in_the_place_of_one_has_another_plan(model):
+    with regkit_torch.watch(model, regkit.build(mean_square=MeanSquare("0.weight", 1))) as run:
+        for shape in ((6, 4), (6, 5), (6, 4)):
+            model[0].weight = nn.Parameter(torch.full(shape, 3.0, dtype=torch.float64))
+            assert run.loss().item() == 9
+
+
+def test_outputs_in_another_order_and_of_other_names_have_another_plan():
+    run = regkit_torch.Run(regkit.build(a=Counted("a", 1), b=Counted("b*", 10)))
+    x, y = torch.full((2,), 1.0), torch.full((2,), 2.0)
+    for names, expected in (("ab", 2 + 80), ("ba", 8 + 20), ("ab", 2 + 80), (("a", "b2"), 2 + 80)):
+        for name, value in zip(names, (x, y)):
+            run.tap(name, value)
+        assert run.loss().item() == expected
+
+
+class Doubled(regkit.Regularizer):
+    """Doubles an output, and penalizes the original, which its pattern does not match."""
+
+    def modify_graph(self, outputs):
+        for name in [name for name in outputs if name == self.pattern]:
+            outputs[f"before {name}"] = outputs[name]
+            outputs[name] = 2 * outputs[name]
+
+    def loss(self, layers, outputs):
+        return outputs[f"before {self.pattern}"].sum()
+
+
+def test_an_original_that_a_change_left_beside_it_is_there_for_the_penalty_of_the_same_regularizer():
+    run = regkit_torch.Run(regkit.build(doubled=Doubled("hid", 1)))
+    for _ in range(2):
+        assert run.tap("hid", torch.tensor([1.0, 2.0])).tolist() == [2, 4]
+        assert run.loss().item() == 3
 
 
 def test_a_layer_that_is_added_between_two_watches_counts(model):
@@ -101,15 +142,16 @@ def test_a_layer_that_is_added_between_two_watches_counts(model):
 
 
 def test_a_parameter_that_two_modules_share_counts_once_and_for_both_when_they_share_it_no_more():
-    model = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False)).double()
+    model = nn.Sequential(*(nn.Linear(3, 3, bias=False) for _ in range(3))).double()
     first, second = (nn.Parameter(torch.full((3, 3), value, dtype=torch.float64)) for value in (1.0, 2.0))
+    nn.init.zeros_(model[2].weight)
     model[0].weight = model[1].weight = first
     with regkit_torch.watch(model, regkit.build(weight_l2=1)) as run:
-        assert [run.loss().item() for _ in range(2)] == [9, 9]
+        assert [run.loss().item() for _ in range(2)] == [(9 + 0) / 2] * 2
         model[1].weight = second
-        assert [run.loss().item() for _ in range(2)] == [(9 + 36) / 2] * 2
+        assert [run.loss().item() for _ in range(2)] == [(9 + 36 + 0) / 3] * 2
         model[0].weight = second
-        assert [run.loss().item() for _ in range(2)] == [36, 36]
+        assert [run.loss().item() for _ in range(2)] == [(36 + 0) / 2] * 2
 
 
 def test_a_set_has_other_plans_for_other_layers():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import copy
 
 import numpy as np
@@ -65,6 +66,24 @@ def test_dropout_within_a_checkpoint_has_the_gradients_it_has_without(reentrant,
         torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
 
 
+@pytest.mark.parametrize("private", [False, True])
+def test_what_the_test_above_compares_is_wrong_for_draws_of_a_generator_that_no_checkpoint_restores(private):
+    def found(reentrant):
+        model = net(reentrant)
+        generator = torch.Generator().manual_seed(7) if private else None
+
+        def drop(module, given, output):  # plain torch
+            return output * 2 * (torch.rand(output.shape, generator=generator, dtype=output.dtype) < 0.5)
+
+        model.act.register_forward_hook(drop)
+        return gradients(model, regkit.build())
+
+    expected = found(None)
+    for reentrant in (False, True):
+        off = max((one - other).abs().max().item() for one, other in zip(found(reentrant), expected))
+        assert off > 0.1 if private else off < 1e-12
+
+
 def test_a_penalty_within_a_checkpoint_counts_once():
     regs = regkit.build(hidden_l2=dict(weight=0.3, pattern="act"))
     for found, expected in zip(gradients(net(False), regs), gradients(net(), regs)):
@@ -98,6 +117,17 @@ def test_an_in_place_module_behind_a_watched_one_is_refused():
         np.testing.assert_allclose(run.loss().item(), 0.1 * F.relu(model.hid(X)).sum().item(), rtol=1e-12)
 
 
+def test_what_is_changed_in_place_is_refused_also_where_a_plan_is_there():
+    run = regkit_torch.Run(regkit.build(hidden_l1=dict(weight=0.1, pattern="hid")))
+    for _ in range(2):
+        run.tap("hid", X)
+        run.loss()
+    hid = run.tap("hid", X.clone())
+    hid.clamp_(min=0)
+    with pytest.raises(regkit.GraphError, match="output 'hid' was changed in place"):
+        run.loss()
+
+
 def test_a_function_is_invisible_to_a_watch_and_a_tap_shows_it():
     class Functional(Net):
         def forward(self, x, tap=lambda name, value: value):
@@ -114,6 +144,14 @@ def test_a_function_is_invisible_to_a_watch_and_a_tap_shows_it():
         np.testing.assert_allclose(run.loss().item(), 0.1 * F.relu(model.hid(X)).sum().item(), rtol=1e-12)
 
 
+def test_a_regularizer_that_was_to_change_outputs_and_was_shown_none_is_an_error():
+    with (
+        regkit_torch.watch(net(), regkit.build(noise=dict(weight=0.1, pattern="act"))) as run,
+        pytest.raises(regkit.NoMatchError, match="noise: pattern 'act' matches none of the outputs: none"),
+    ):
+        run.loss()
+
+
 def test_a_forward_without_gradients_leaves_nothing():
     model = net()
     with regkit_torch.watch(model, regkit.build(hidden_l1=dict(weight=0.1, pattern="act"))) as run:
@@ -126,14 +164,28 @@ def test_a_forward_without_gradients_leaves_nothing():
             run.loss()
 
 
-def test_a_model_that_was_compiled_before_ends_in_words_and_not_in_a_loss_of_nothing():
+@pytest.mark.parametrize("when", ["before", "within"])
+def test_a_model_that_is_compiled_ends_in_words_and_not_in_a_loss_of_nothing(when):
     model = net()
     compiled = torch.compile(model, backend="eager")
-    compiled(X)
+    if when == "before":
+        compiled(X)
     with regkit_torch.watch(compiled, regkit.build(hidden_l1=dict(weight=0.1, pattern="act"))) as run:
         compiled(X)
         with pytest.raises(regkit.NoMatchError, match="nor of a model that torch.compile has compiled"):
             run.loss()
+
+
+def test_a_part_that_is_compiled_goes_by_its_path_and_shows_its_output_once():
+    model = net()
+    weight, bias = model.hid.weight, model.hid.bias
+    model.hid = torch.compile(model.hid, backend="eager")
+    regs = regkit.build(hidden_l1=dict(weight=0.1, pattern="hid"), weight_l2=dict(weight=1, pattern="hid.weight"))
+    with regkit_torch.watch(model, regs) as run:
+        model(X)
+        assert list(run.outputs) == ["hid"]
+        expected = 0.1 * F.linear(X, weight, bias).abs().sum() + (weight**2).sum()
+        np.testing.assert_allclose(run.loss().item(), expected.item(), rtol=1e-12)
 
 
 def test_a_copy_of_a_watched_model_is_not_taken_for_it():
@@ -145,6 +197,14 @@ def test_a_copy_of_a_watched_model_is_not_taken_for_it():
         np.testing.assert_allclose(run.loss().item(), 0.1 * torch.tanh(model.hid(X)).abs().sum().item(), rtol=1e-12)
     copied(X)
     assert run.outputs == {}
+
+
+def test_replicas_on_several_devices_are_refused():
+    model = net()
+    with regkit_torch.watch(model, regkit.build(hidden_l1=dict(weight=0.1, pattern="act"))):
+        replica = model.act._replicate_for_data_parallel()  # what DataParallel runs on each of several devices
+        with pytest.raises(regkit.GraphError, match="'act' runs as replicas on several devices at once"):
+            replica(X)
 
 
 # Modes
@@ -163,6 +223,25 @@ def test_under_autocast_penalties_of_bfloat16_are_computed_in_float32():
     expected = 0.5 * (seen.detach().double() ** 2).sum().item()
     np.testing.assert_allclose(loss.item(), expected, rtol=2.0**-8)  # one rounding to bfloat16
     assert torch.isfinite(model.hid.weight.grad).all()
+
+
+class Gram(regkit.Regularizer):
+    """A penalty that multiplies matrices, which autocast would do in bfloat16."""
+
+    def loss(self, layers, outputs):
+        ((_, z),) = regkit.select_outputs(outputs, self.pattern)
+        return (z.T @ z).sum()
+
+
+def test_under_autocast_a_penalty_of_float32_is_computed_in_float32():
+    z = X.float()
+    run = regkit_torch.Run(regkit.build(gram=Gram("z", 1)))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        for _ in range(2):  # the first records, the second calls a plan
+            run.tap("z", z)
+            loss = run.loss()
+            assert loss.dtype == torch.float32
+            np.testing.assert_allclose(loss.item(), (X.T @ X).sum().item(), rtol=1e-5)
 
 
 def test_the_loss_after_a_forward_in_eval_mode_is_of_the_clean_outputs():
@@ -212,6 +291,26 @@ def test_the_outputs_of_an_lstm_go_by_numbers():
     np.testing.assert_allclose(loss, ((every**2).sum() + last.abs().sum()).item(), rtol=1e-12)
 
 
+@pytest.mark.parametrize("form", [tuple, list, collections.namedtuple("Pair", "first, second")._make])
+def test_a_change_of_one_output_of_several_leaves_the_others_and_what_they_are_in(form):
+    class Several(nn.Module):
+        def forward(self, x):
+            return form([x, {"b": 2 * x, "c": 3 * x}])
+
+    model = nn.Sequential(Several())
+    with regkit_torch.watch(model, regkit.build(dropout=dict(weight=0.5, pattern="0:1:b"))):
+        found = model(X)
+        clean = model.eval()(X)[1]["b"]
+    torch.testing.assert_close(clean, 2 * X, rtol=0, atol=0)
+    assert type(found) is type(form([1, 2]))
+    first, second = found
+    assert first is X
+    torch.testing.assert_close(second["c"], 3 * X, rtol=0, atol=0)
+    is_dropped, is_scaled = (torch.isclose(second["b"], factor * X) for factor in (0, 4))
+    assert (is_dropped | is_scaled).all()
+    assert is_dropped.any()
+
+
 def test_forwards_since_the_last_loss_all_count_and_go_by_numbers():
     model = net()
     regs = regkit.build(hidden_l1=dict(weight=1, pattern="act"))
@@ -234,11 +333,50 @@ def test_a_model_is_watched_once_at_a_time():
     model = net()
     regs = regkit.build(hidden_l1=dict(weight=0.1, pattern="act"))
     with regkit_torch.watch(model, regs):
-        for part in (model, nn.Sequential(model)):
+        for part in (model, nn.Sequential(model), model.hid):
             with pytest.raises(regkit.GraphError, match="is watched already"), regkit_torch.watch(part, regs):
                 pass
         assert hooks(model) == [model.act]
     assert hooks(model) == []
+
+
+def test_a_watch_that_does_not_open_leaves_nothing_behind():
+    model = net()
+    for regs in (regkit.build(hidden_l1=0.1), regkit.build(weight_l2=dict(weight=0.1, pattern="none"))):
+        with pytest.raises(regkit.RegkitError), regkit_torch.watch(model, regs):
+            pass
+        assert hooks(model) == []
+    with regkit_torch.watch(model, regkit.build(weight_l2=0.1)) as run:
+        assert run.loss() > 0
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ((F.relu, regkit.build(weight_l2=1)), "watch got a model of type function; accepted: a torch.nn.Module"),
+        ((net(), [0.1]), "watch got regs=[0.1]; accepted: what regkit.build returns"),
+    ],
+)
+def test_a_watch_of_something_else_says_what_it_takes(args, words):
+    with pytest.raises(regkit.OptionError) as caught, regkit_torch.watch(*args):
+        pass
+    assert str(caught.value) == words
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("act@1", X, "tap got the name 'act@1'; accepted: a string without @"),
+        (None, X, "tap got the name None; accepted: a string without @"),
+        ("act", None, "output 'act' is None; accepted: a torch.Tensor of floats"),
+        ("act", torch.arange(3), "output 'act' is of torch.int64, which has no gradient; accepted: a torch.Tensor of"),
+    ],
+)
+def test_a_tap_of_something_else_says_what_it_takes(name, value, words):
+    run = regkit_torch.Run(regkit.build(hidden_l1=dict(weight=0.1, pattern="act")))
+    with pytest.raises(regkit.GraphError) as caught:
+        run.tap(name, value)
+    assert str(caught.value).startswith(words)
 
 
 class Odd(nn.Module):
@@ -272,5 +410,6 @@ def test_a_run_that_has_ended_says_so():
     model = net()
     with regkit_torch.watch(model, regkit.build(hidden_l1=dict(weight=0.1, pattern="act"))) as run:
         model(X)
-    with pytest.raises(regkit.GraphError, match="this watch has ended"):
-        run.loss()
+    for use in (run.loss, run.terms, lambda: run.tap("act", X)):
+        with pytest.raises(regkit.GraphError, match="this watch has ended"):
+            use()

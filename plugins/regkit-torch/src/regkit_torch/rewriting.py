@@ -73,7 +73,7 @@ def _is(node: Any, function: Any) -> bool:
 def split(graph: Graph, now: Sequence[Node], later: Sequence[Node]) -> Graph:
     """Make the first nodes the results of a graph, and return another graph that computes the others from all results.
 
-    What the other graph needs beside the results is added to them. Draws stay where they are.
+    What the other graph needs beside the results is added to them.
 
     Parameters
     ----------
@@ -81,9 +81,7 @@ def split(graph: Graph, now: Sequence[Node], later: Sequence[Node]) -> Graph:
         It has an output, which is replaced.
     now, later : sequence of Node
     """
-    impure = [node for node in graph.nodes if node.op == "call_function" and node.target in IMPURE]
-    needed = _ancestors([*now, *impure])
-    wanted = _ancestors(later)
+    needed, wanted = _ancestors(now), _ancestors(later)
     moved = [node for node in graph.nodes if node in wanted and node not in needed and node.op != "placeholder"]
     used = [one for node in moved for one in node.all_input_nodes] + list(later)
     results = [*now, *(node for node in dict.fromkeys(used) if node not in (*moved, *now))]
