@@ -12,7 +12,8 @@ import regkit
 from regkit.graph import Engine
 
 from .derivatives import derivatives, rows
-from .expression import Expression, applied, call, name_of, torch_dtype
+from .dtypes import name_of, torch_dtype
+from .expression import Expression, applied, call
 from .functions import FUNCTIONS
 from .recording import Recording
 from .rewriting import IMPURE

@@ -10,13 +10,16 @@ import torch
 
 import regkit
 
+from .array import Array
+from .dtypes import name_of, numpy_of, tensor_of, torch_dtype
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from .recording import Recording
 
 
-class Expression:
+class Expression(Array):
     """A tensor that behaves as NumPy's arrays do, and is recorded where it belongs to a recording.
 
     While hooks are recorded, the value of a live weight is a Python float, and so is what is computed of it and of
@@ -53,19 +56,9 @@ class Expression:
         return () if isinstance(self.value, float) else tuple(self.value.shape)
 
     @property
-    def ndim(self) -> int:
-        """The number of axes."""
-        return len(self.shape)
-
-    @property
     def size(self) -> int:
         """The number of elements."""
         return 1 if isinstance(self.value, float) else int(self.value.numel())
-
-    @property
-    def T(self) -> Expression:  # noqa: N802 - NumPy's name
-        """The transpose: the axes in reverse."""
-        return self.transpose()
 
     def __repr__(self) -> str:
         return f"Expression(shape={self.shape}, dtype={self.dtype})"
@@ -112,99 +105,20 @@ class Expression:
             "as regkit.graph.functions(z).where(condition, this, that)"
         )
 
-    # Arithmetic
+    # How it is computed with
 
-    def __add__(self, other: Any) -> Any:
-        return arithmetic(operator.add, self, other)
+    @staticmethod
+    def _made_of(value: torch.Tensor) -> Expression:
+        """Return an expression of a tensor."""
+        return Expression(value)
 
-    def __radd__(self, other: Any) -> Any:
-        return arithmetic(operator.add, other, self)
+    @staticmethod
+    def _call(function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+        return call(function, *arguments, **keywords)
 
-    def __sub__(self, other: Any) -> Any:
-        return arithmetic(operator.sub, _countable(self), _countable(other))
-
-    def __rsub__(self, other: Any) -> Any:
-        return arithmetic(operator.sub, _countable(other), _countable(self))
-
-    def __mul__(self, other: Any) -> Any:
-        return arithmetic(operator.mul, self, other)
-
-    def __rmul__(self, other: Any) -> Any:
-        return arithmetic(operator.mul, other, self)
-
-    def __truediv__(self, other: Any) -> Any:
-        return arithmetic(operator.truediv, self, other)
-
-    def __rtruediv__(self, other: Any) -> Any:
-        return arithmetic(operator.truediv, other, self)
-
-    def __floordiv__(self, other: Any) -> Any:
-        return arithmetic(operator.floordiv, self, other)
-
-    def __rfloordiv__(self, other: Any) -> Any:
-        return arithmetic(operator.floordiv, other, self)
-
-    def __mod__(self, other: Any) -> Any:
-        return arithmetic(operator.mod, self, other)
-
-    def __rmod__(self, other: Any) -> Any:
-        return arithmetic(operator.mod, other, self)
-
-    def __pow__(self, other: Any) -> Any:
-        return arithmetic(operator.pow, self, other)
-
-    def __rpow__(self, other: Any) -> Any:
-        return arithmetic(operator.pow, other, self)
-
-    def __lt__(self, other: Any) -> Any:
-        return arithmetic(operator.lt, self, other)
-
-    def __le__(self, other: Any) -> Any:
-        return arithmetic(operator.le, self, other)
-
-    def __gt__(self, other: Any) -> Any:
-        return arithmetic(operator.gt, self, other)
-
-    def __ge__(self, other: Any) -> Any:
-        return arithmetic(operator.ge, self, other)
-
-    def __eq__(self, other: Any) -> Any:
-        return arithmetic(operator.eq, self, other)
-
-    def __ne__(self, other: Any) -> Any:
-        return arithmetic(operator.ne, self, other)
-
-    def __and__(self, other: Any) -> Any:
-        return arithmetic(operator.and_, self, other)
-
-    def __rand__(self, other: Any) -> Any:
-        return arithmetic(operator.and_, other, self)
-
-    def __or__(self, other: Any) -> Any:
-        return arithmetic(operator.or_, self, other)
-
-    def __ror__(self, other: Any) -> Any:
-        return arithmetic(operator.or_, other, self)
-
-    def __invert__(self) -> Expression:
-        return call(torch.bitwise_not, self)
-
-    def __neg__(self) -> Expression:
-        return call(torch.neg, self)
-
-    def __pos__(self) -> Expression:
-        return self
-
-    def __abs__(self) -> Expression:
-        return call(torch.abs, self)
-
-    def __matmul__(self, other: Any) -> Expression:
-        return call(torch.matmul, self, other)
-
-    def __rmatmul__(self, other: Any) -> Expression:
-        return call(torch.matmul, other, self)
-
-    # Methods
+    @staticmethod
+    def _arithmetic(function: Callable[..., Any], first: Any, second: Any) -> Any:
+        return arithmetic(function, first, second)
 
     def astype(self, dtype: Any) -> Expression:
         """Return it in another dtype."""
@@ -212,95 +126,6 @@ class Expression:
         if isinstance(self.value, float):  # a number takes the dtype of what it meets
             return Expression(self.value, self.node, self.recording, name_of(wanted))
         return self if self.value.dtype == wanted else call(torch.Tensor.to, self, wanted)
-
-    def sum(self, axis: Any = None, keepdims: bool = False) -> Expression:
-        """Return the sum over axes."""
-        return reduced(torch.sum, self, axis, keepdims)
-
-    def mean(self, axis: Any = None, keepdims: bool = False) -> Expression:
-        """Return the mean over axes."""
-        return reduced(torch.mean, _floats(self), axis, keepdims)
-
-    def var(self, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Expression:
-        """Return the variance over axes, which is divided by the number of elements less `ddof`."""
-        return reduced(torch.var, _floats(self), axis, keepdims, correction=ddof)
-
-    def std(self, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Expression:
-        """Return the standard deviation over axes."""
-        return reduced(torch.std, _floats(self), axis, keepdims, correction=ddof)
-
-    def max(self, axis: Any = None, keepdims: bool = False) -> Expression:
-        """Return the maximum over axes."""
-        return reduced(torch.amax, self, axis, keepdims)
-
-    def min(self, axis: Any = None, keepdims: bool = False) -> Expression:
-        """Return the minimum over axes."""
-        return reduced(torch.amin, self, axis, keepdims)
-
-    def any(self, axis: Any = None, keepdims: bool = False) -> Expression:
-        """Tell whether any element is not zero, over axes."""
-        return reduced(torch.any, self, axis, keepdims)
-
-    def all(self, axis: Any = None, keepdims: bool = False) -> Expression:
-        """Tell whether all elements are not zero, over axes."""
-        return reduced(torch.all, self, axis, keepdims)
-
-    def prod(self, axis: int | None = None, keepdims: bool = False) -> Expression:
-        """Return the product over an axis, or of all elements."""
-        return call(torch.prod, self) if axis is None else call(torch.prod, self, dim=axis, keepdim=keepdims)
-
-    def argmax(self, axis: int | None = None) -> Expression:
-        """Return where the maximum is along an axis; of all elements in a row without one."""
-        return call(torch.argmax, self, dim=axis)
-
-    def argmin(self, axis: int | None = None) -> Expression:
-        """Return where the minimum is along an axis; of all elements in a row without one."""
-        return call(torch.argmin, self, dim=axis)
-
-    def cumsum(self, axis: int) -> Expression:
-        """Return the sums up to each element of an axis."""
-        return call(torch.cumsum, self, dim=axis)
-
-    def reshape(self, *shape: Any) -> Expression:
-        """Return the elements in another shape."""
-        lengths = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
-        return call(torch.reshape, self, tuple(int(length) for length in lengths))
-
-    def flatten(self) -> Expression:
-        """Return all elements in a row."""
-        return self.reshape(-1) if self.size else self.reshape(0)
-
-    ravel = flatten
-
-    def transpose(self, *axes: Any) -> Expression:
-        """Return it with its axes in another order, by default in reverse."""
-        order = axes[0] if len(axes) == 1 and isinstance(axes[0], (tuple, list)) else axes
-        return call(torch.permute, self, tuple(order or range(self.ndim)[::-1]))
-
-    def swapaxes(self, first: int, second: int) -> Expression:
-        """Return it with two axes exchanged."""
-        return call(torch.swapaxes, self, first, second)
-
-    def squeeze(self, axis: Any = None) -> Expression:
-        """Return it without axes of one element."""
-        return call(torch.squeeze, self) if axis is None else call(torch.squeeze, self, axis)
-
-    def dot(self, other: Any) -> Expression:
-        """Return the product that sums over the last axis of this, and over the last but one of the other."""
-        other = other if isinstance(other, Expression) else Expression(torch.as_tensor(other))
-        if not self.ndim or not other.ndim:
-            return self * other
-        if other.ndim <= 2:
-            return call(torch.matmul, self, other)
-        return call(torch.tensordot, self, other, dims=([self.ndim - 1], [other.ndim - 2]))
-
-    def clip(self, low: Any = None, high: Any = None) -> Expression:
-        """Return it with what is outside of an interval at its ends."""
-        return call(torch.clamp, self, low, high)
-
-    def copy(self) -> Expression:
-        """Return a copy."""
-        return call(torch.clone, self)
 
     def __getitem__(self, index: Any) -> Expression:
         indices = index if isinstance(index, tuple) else (index,)
@@ -350,17 +175,6 @@ def arithmetic(function: Callable[..., Any], first: Any, second: Any) -> Any:
     if len(numbers) == 2 and function is not operator.truediv and not isinstance(function(*numbers), float):
         return call(function, _plain(first), _plain(second))  # comparing two live weights gives no float
     return applied(function, (_plain(first), _plain(second)), {})
-
-
-def reduced(function: Callable[..., Any], expression: Expression, axis: Any, keepdims: bool, **more: Any) -> Expression:
-    """Reduce axes: all for None, none for an empty tuple, where torch would reduce all."""
-    if isinstance(axis, (tuple, list)) and not axis:
-        return expression
-    if axis is None:
-        axis = tuple(range(expression.ndim))
-        if not keepdims and not more:
-            return call(function, expression)
-    return call(function, expression, dim=axis, keepdim=keepdims, **more)
 
 
 class _Typed:
@@ -450,44 +264,3 @@ def _tensor(expression: Expression) -> Expression:
         return expression
     device = expression.recording.device if expression.recording else None
     return applied(torch.scalar_tensor, (expression,), {"dtype": torch_dtype(expression.dtype), "device": device})
-
-
-def _countable(value: Any) -> Any:
-    return value.astype("int64") if isinstance(value, Expression) and value.dtype == "bool" else value
-
-
-def _floats(expression: Expression) -> Expression:
-    floating = isinstance(expression.value, float) or expression.value.dtype.is_floating_point
-    return expression if floating else expression.astype(torch.get_default_dtype())
-
-
-# Names of dtypes, and NumPy's arrays
-
-
-def name_of(dtype: torch.dtype) -> str:
-    """Return NumPy's name of a dtype of torch."""
-    return str(dtype).partition(".")[2]
-
-
-def torch_dtype(dtype: Any) -> torch.dtype:
-    """Return the dtype of torch for a name, or for one of NumPy's or of torch's own."""
-    if isinstance(dtype, torch.dtype):
-        return dtype
-    name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
-    found = getattr(torch, name, None)
-    if not isinstance(found, torch.dtype):
-        raise regkit.GraphError(f"torch has no dtype {name!r}")
-    return found
-
-
-def tensor_of(array: Any) -> torch.Tensor:
-    """Return a tensor with a copy of an array's elements, those of bfloat16 too."""
-    if str(array.dtype) == "bfloat16":
-        return torch.tensor(np.asarray(array, "float32")).to(torch.bfloat16)
-    return torch.tensor(np.asarray(array))
-
-
-def numpy_of(tensor: Any) -> Any:
-    """Return the elements of a tensor as an array; bfloat16, which NumPy does not know, as float32."""
-    tensor = tensor.detach().cpu()
-    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()

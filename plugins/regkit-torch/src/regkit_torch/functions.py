@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from .expression import Expression, arithmetic, call, torch_dtype
+from .dtypes import torch_dtype
+from .expression import Expression, arithmetic, call
 
 if TYPE_CHECKING:
     from collections.abc import Callable

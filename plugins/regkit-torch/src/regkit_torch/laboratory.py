@@ -10,7 +10,8 @@ import torch
 
 import regkit.testing
 
-from .expression import Expression, numpy_of, tensor_of, torch_dtype
+from .dtypes import numpy_of, tensor_of, torch_dtype
+from .expression import Expression
 from .functions import FUNCTIONS
 from .recording import Recording
 
