@@ -65,7 +65,7 @@ class Members:
 
     def are_as_they_were(self) -> bool:
         """Tell whether no option of a member was set since."""
-        return _equal([one.__dict__ for one in self._every], self._states)
+        return _equal(list(map(vars, self._every)), self._states)
 
     def equal(self, others: Members) -> bool:
         """Tell whether others, which are as they were, are equal to what these were."""
@@ -182,8 +182,8 @@ def _may_look_at(regularizer: Any, name: str, options: Sequence[str] = ()) -> bo
 
 @lru_cache(maxsize=1 << 15)  # a watch for each step asks the same of each module and glob
 def may_match(path: str, glob: str) -> bool:
-    """Tell whether a glob may match an output of a module, such as ``lstm:0``, ``act@1``, or what a change keeps."""
-    heads = (glob[: end.start()] for end in re.finditer("[:@-]", glob))
+    """Tell whether a glob may match an output of a module, such as ``lstm:0``, or what a change keeps beside it."""
+    heads = (glob[: end.start()] for end in re.finditer("[:-]", glob))
     return any(fnmatchcase(path, head) for head in (glob, *heads)) or fnmatchcase(f"{path}:0", glob)
 
 
