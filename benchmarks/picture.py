@@ -21,6 +21,7 @@ TITLES = {
     "hooks": "driving a set's hooks, to pluggy's own call",
     "training": "a training step, to one without a regularizer (unless said)",
     "depth": "building a layer with noise, to one in a network of 50",
+    "jax_step": "JAX, to the same penalties by hand",
     "torch_step": "PyTorch, to the penalties by hand",
 }
 
