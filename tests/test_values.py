@@ -1,4 +1,7 @@
-"""Every alias computes what its formula says, to 1e-12, on every engine that is installed: the same file for all."""
+"""Every alias computes what its formula says, to 1e-12: the same file for each engine that is installed, and for Keras.
+
+NumPy's arrays have no gradients, so they are not asked for any.
+"""
 
 from __future__ import annotations
 
@@ -16,39 +19,93 @@ from regkit.testing.libraries import laboratory
 WEIGHT = 0.25
 KEPT = 1 - WEIGHT
 LIBRARIES = installed_libraries()
+HOSTS = ["keras"] if find_spec("regkit_keras") else []
 LAYERS = [regkit.Layer(f"{unit}:out") for unit in values.UNITS]
 Z = 1 + np.arange(6000.0).reshape(100, 60) / 6000  # what noise and dropout change; no element is zero
 
 
-@pytest.fixture(params=["numpy", *(pytest.param(name, marks=pytest.mark.graph) for name in LIBRARIES)])
-def lab(request):
-    """Each library of arrays or graphs that is installed and has an engine."""
-    found = laboratory(request.param)
+class OnEngine:
+    """Aliases on the expressions of an engine, driven as a host does."""
+
+    def __init__(self, name):
+        self.lab = laboratory(name)
+        self.gradients = self.lab.gradients
+        self.running = self.lab.running
+
+    def penalties(self, alias, penalty, weight):
+        """The weighted penalty with each of its options; with which of them it is differentiated; its gradients."""
+        inputs = values.inputs(penalty.kind)
+        network = Network("sigmoid" if penalty.kind == "sigmoid" else "tanh")
+        sets = [regkit.build({alias: {"weight": weight, **options}}) for options in penalty.options]
+
+        def of_all(given):
+            return [self._loss(regs, network, given) for regs in sets]
+
+        found = self.lab.compiled(of_all, inputs)(inputs)
+        if not self.gradients:
+            return found, (), {}
+        names = list(inputs)
+        function = self.lab.compiled(lambda given: self._loss(sets[-1], network, given), inputs, by=names)
+        return found, penalty.options[-1:], dict(zip(names, function(inputs)[1:]))
+
+    def _loss(self, regs, network, inputs):
+        """What a set adds to a loss. As a host does, pass it the engine's arrays, and get one."""
+        engine = engine_of(inputs["in:out"])
+        _, outputs = network.connect(inputs, self.lab.tensor_module)
+        layers = [
+            regkit.Layer(f"{unit}:out", {name: engine.unwrap(x) for name, x in inputs.items() if name.startswith(unit)})
+            for unit in values.UNITS
+        ]
+        layers[0] = LAYERS[0]  # the input has no parameters
+        return engine.wrap(regs.loss(layers, {name: engine.unwrap(z) for name, z in outputs.items()}))
+
+    def changes(self, alias, weight, z, kept):
+        """By unit, what an output is before an alias and after it; those that change are kept by names with an end."""
+        names = []
+
+        def build(given):
+            outputs = self._changed(alias, weight, given["z"])
+            names[:] = outputs
+            return list(outputs.values())
+
+        found = dict(zip(names, map(np.asarray, self.lab.compiled(build, {"z": z})({"z": z}))))
+        after = {unit: found.pop(f"{unit}:out") for unit in values.UNITS}
+        assert found.keys() == {f"{unit}:out{kept}" for unit, one in after.items() if (one != z).any()}
+        for clean in found.values():
+            np.testing.assert_array_equal(clean, z)
+        return {unit: (z, one) for unit, one in after.items()}
+
+    def _changed(self, alias, weight, z):
+        """What an alias makes of layers whose outputs are all z, by name."""
+        engine = engine_of(z)
+        regs = regkit.build({alias: weight})
+        outputs = {}
+        for layer in LAYERS:
+            of_layer = {layer.output_name: engine.unwrap(z)}
+            regs.modify_graph(of_layer, LAYERS)
+            outputs.update(of_layer)
+        return {name: engine.wrap(output) for name, output in outputs.items()}
+
+    def total_and_gradient(self, alias, weight, z, unit):
+        """What an output is before an alias; the sum of it after that, and the derivatives by it, of the same draws."""
+
+        def build(given):
+            return self._changed(alias, weight, given["z"])[f"{unit}:out"].sum()
+
+        return (z, *map(np.asarray, self.lab.compiled(build, {"z": z}, by=["z"])({"z": z})))
+
+
+@pytest.fixture(params=["numpy", *(pytest.param(name, marks=pytest.mark.graph) for name in [*LIBRARIES, *HOSTS])])
+def place(request):
+    """Each library of arrays or graphs that is installed and has an engine, and a framework that runs on one."""
+    if request.param == "keras":
+        from values_keras import InKeras
+
+        found = InKeras()
+    else:
+        found = OnEngine(request.param)
     with found.running():
         yield found
-
-
-def loss(regs, network, inputs, lab):
-    """What a set adds to a loss. As a host does, pass it the engine's arrays, and get one."""
-    engine = engine_of(inputs["in:out"])
-    _, outputs = network.connect(inputs, lab.tensor_module)
-    layers = [
-        regkit.Layer(f"{unit}:out", {name: engine.unwrap(x) for name, x in inputs.items() if name.startswith(unit)})
-        for unit in values.UNITS
-    ]
-    layers[0] = LAYERS[0]  # the input has no parameters
-    return engine.wrap(regs.loss(layers, {name: engine.unwrap(z) for name, z in outputs.items()}))
-
-
-def changed(regs, z):
-    """What a set makes of layers whose outputs are all z, by name."""
-    engine = engine_of(z)
-    outputs = {}
-    for layer in LAYERS:
-        of_layer = {layer.output_name: engine.unwrap(z)}
-        regs.modify_graph(of_layer, LAYERS)
-        outputs.update(of_layer)
-    return {name: engine.wrap(output) for name, output in outputs.items()}
 
 
 def close(found, expected):
@@ -77,83 +134,54 @@ def test_every_alias_of_ours_has_a_formula_here():
 
 
 @pytest.mark.parametrize("alias", values.PENALTIES)
-def test_the_penalty_and_its_gradients_are_those_of_the_formula(alias, lab):
+def test_the_penalty_and_its_gradients_are_those_of_the_formula(alias, place):
     penalty = values.PENALTIES[alias]
-    inputs = values.inputs(penalty.kind)
-    network = Network("sigmoid" if penalty.kind == "sigmoid" else "tanh")
-    sets = [regkit.build({alias: {"weight": WEIGHT, **options}}) for options in penalty.options]
-
-    def of_all(expressions):
-        return [loss(regs, network, expressions, lab) for regs in sets]
-
-    if alias == "contractive" and not lab.gradients:
+    if alias == "contractive" and not place.gradients:
         with pytest.raises(regkit.GraphError, match="no graph, so it has no jacobian"):
-            lab.compiled(of_all, inputs)(inputs)
+            place.penalties(alias, penalty, WEIGHT)
         return
-    for options, found in zip(penalty.options, lab.compiled(of_all, inputs)(inputs)):
-        close(found, WEIGHT * penalty.value(**options))
-    if lab.gradients:
-        names = list(inputs)
-        function = lab.compiled(lambda given: loss(sets[-1], network, given, lab), inputs, by=names)
-        for name, gradient in zip(names, function(inputs)[1:]):
-            close(gradient, WEIGHT * penalty.gradient(name, **penalty.options[-1]))
+    found, differentiated, gradients = place.penalties(alias, penalty, WEIGHT)
+    close(found, [WEIGHT * penalty.value(**options) for options in penalty.options])
+    assert gradients.keys() == (values.inputs(penalty.kind).keys() if place.gradients else set())
+    for name, gradient in gradients.items():
+        close(gradient, WEIGHT * sum(penalty.gradient(name, **options) for options in differentiated))
 
 
-def draws_of(alias, units, suffix, lab):
-    """What an alias makes of Z in the units' layers; it leaves others as they are, and the clean outputs beside."""
-    changes = {f"{unit}:out" for unit in units}
-    names = [name for layer in LAYERS for name in (layer.output_name, layer.output_name + suffix)]
-    names = [name for name in names if name.endswith(":out") or name[: -len(suffix)] in changes]
-    seen = []
-
-    def build(given):
-        outputs = changed(regkit.build({alias: WEIGHT}), given["z"])
-        seen.append(set(outputs))
-        return [outputs[name] for name in names]
-
-    found = dict(zip(names, map(np.asarray, lab.compiled(build, {"z": Z})({"z": Z}))))
-    assert seen[0] == set(names)
-    for name in set(names) - changes:
-        np.testing.assert_array_equal(found[name], Z)
-    return [found[name] for name in changes]
-
-
-def gradient_of_change(alias, units, lab):
-    """The sum of what an alias makes of Z in one layer, and its derivatives by Z, for the same draws."""
-
-    def build(given):
-        return changed(regkit.build({alias: WEIGHT}), given["z"])[f"{units[-1]}:out"].sum()
-
-    return map(np.asarray, lab.compiled(build, {"z": Z}, by=["z"])({"z": Z}))
+def changes_of(alias, units, kept, place):
+    """What outputs of the units are before an alias and after it, which leaves the others as they are."""
+    found = place.changes(alias, WEIGHT, Z, kept)
+    for unit in set(values.UNITS) - set(units):
+        np.testing.assert_array_equal(*found[unit])
+    return [found[unit] for unit in units]
 
 
 @pytest.mark.parametrize("alias", values.DROPOUTS)
-def test_dropout_keeps_elements_over_the_probability_of_keeping_them_or_sets_them_to_zero(alias, lab):
+def test_dropout_keeps_elements_over_the_probability_of_keeping_them_or_sets_them_to_zero(alias, place):
     units = values.DROPOUTS[alias]
     masks = []
-    for after in draws_of(alias, units, "-predrop", lab):
+    for before, after in changes_of(alias, units, "-predrop", place):
         mask = after != 0
-        close(after, mask * Z / KEPT)
+        close(after, mask * before / KEPT)
         near(mask.mean(), KEPT, np.sqrt(KEPT * WEIGHT / Z.size))
         masks.append(mask.ravel())
     for one, other in zip(masks, masks[1:]):
         near(np.corrcoef(one, other)[0, 1], 0, Z.size**-0.5)
-    if lab.gradients:
-        total, gradient = gradient_of_change(alias, units, lab)
+    if place.gradients:
+        before, total, gradient = place.total_and_gradient(alias, WEIGHT, Z, units[-1])
         close(gradient, (gradient != 0) / KEPT)
-        np.testing.assert_allclose(total, (gradient * Z).sum(), rtol=1e-12)
+        np.testing.assert_allclose(total, (gradient * before).sum(), rtol=1e-12)
 
 
 @pytest.mark.parametrize("alias", values.NOISES)
-def test_noise_adds_independent_normal_draws_of_the_deviation_that_the_weight_is(alias, lab):
+def test_noise_adds_independent_normal_draws_of_the_deviation_that_the_weight_is(alias, place):
     units = values.NOISES[alias]
-    draws = [((after - Z) / WEIGHT).ravel() for after in draws_of(alias, units, "-prenoise", lab)]
+    draws = [((after - before) / WEIGHT).ravel() for before, after in changes_of(alias, units, "-prenoise", place)]
     for epsilon in draws:
         for power, expected, variance in ((1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96)):  # moments of a normal variable
             near((epsilon**power).mean(), expected, np.sqrt(variance / Z.size))
         assert len(set(epsilon)) > 0.999 * Z.size
     for one, other in zip(draws, draws[1:]):
         near(np.corrcoef(one, other)[0, 1], 0, Z.size**-0.5)
-    if lab.gradients:
-        _, gradient = gradient_of_change(alias, units, lab)
+    if place.gradients:
+        _, _, gradient = place.total_and_gradient(alias, WEIGHT, Z, units[-1])
         np.testing.assert_array_equal(gradient, np.ones_like(Z))
