@@ -91,6 +91,14 @@ def test_names_are_paths_numbers_and_places_in_tuples(model, x):
     ]
 
 
+@pytest.mark.parametrize("pattern", ["hid1@1", "*@1"])
+def test_a_pattern_may_mean_a_later_call_alone(pattern, model, x):
+    with regkit_jax.nnx.watch(model, of(pattern)) as run:
+        model(x)
+        penalty = run.loss()
+    np.testing.assert_allclose(penalty, abs(run.outputs["hid1@1"]).sum(), rtol=1e-12)
+
+
 def test_a_change_goes_on_through_the_model_and_is_gone_without_a_key(model, x, key):
     regs = regkit.build(dropout=dict(weight=0.5, pattern="blocks.1"))
     clean = model(x)

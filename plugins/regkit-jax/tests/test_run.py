@@ -253,7 +253,9 @@ def test_an_array_of_numpy_becomes_one_of_jax():
     assert isinstance(regkit_jax.Run(penalties()).tap("in", np.ones(3)), jax.Array)
 
 
-@pytest.mark.parametrize("given", [{"regs": 3}, {"again": 3}, {"key": 3}, {"key": np.ones(2)}, {"live": [1]}])
+@pytest.mark.parametrize(
+    "given", [{"regs": 3}, {"layers": regkit.Layer("in")}, {"again": 3}, {"key": 3}, {"key": np.ones(2)}, {"live": [1]}]
+)
 def test_an_argument_that_is_not_accepted_is_named(given):
     with pytest.raises(regkit.OptionError, match=f"Run got {next(iter(given))}=.*; accepted: "):
         regkit_jax.Run(**{"regs": penalties(), **given})
@@ -289,6 +291,13 @@ def test_the_loss_of_what_was_tapped_in_a_transformation_that_ended_is_refused(t
     with pytest.raises(regkit.GraphError) as error:
         outer(all_of_it, x)
     assert str(error.value) == ENDED
+
+
+def test_a_tracer_that_has_leaked_is_refused_without_a_run_too(x):
+    leaked = []
+    jax.jit(lambda x: leaked.append(x) or x)(x)
+    with pytest.raises(regkit.GraphError, match="'hid1' is of a function that JAX has transformed and that has ended"):
+        regkit.build(hidden_l1=dict(weight=1, pattern="hid1")).loss([], {"hid1": leaked[0]})
 
 
 def test_a_run_that_is_made_outside_of_a_transformed_function_serves_it_once(x):

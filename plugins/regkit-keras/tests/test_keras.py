@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 import regkit_keras
+from regkit_keras import versions
 from regkit_keras.layers import describe, find_paths, input_names
 
 import regkit
@@ -61,6 +64,7 @@ def regularized(model, jit_compile="auto", optimizer="still", **aliases):
 
 
 def step(model, x=X, y=Y):
+    model.reset_metrics()  # Keras 3.14 on JAX goes on with those of the step before
     return model.train_on_batch(x, y, return_dict=True)
 
 
@@ -465,6 +469,17 @@ def test_a_backend_without_its_engine_says_what_to_install(monkeypatch):
     )
 
 
+def test_parts_of_keras_that_are_not_there_are_named(monkeypatch):
+    plain = network()
+    monkeypatch.delattr(keras.Layer, "_maybe_reset_call_context")
+    monkeypatch.delattr(plain.inputs[0], "_keras_history")
+    assert refusal(regkit.PluginLoadError, lambda: regkit_keras.Model(plain, regkit.build())) == (
+        f"regkit_keras does not work with Keras {keras.__version__}: keras.Layer._maybe_reset_call_context, "
+        f"keras.KerasTensor._keras_history are not there. It was tested with Keras {versions.TESTED}. Install one of "
+        "them, or a later regkit-keras"
+    )
+
+
 def test_two_layers_of_one_path_are_refused():
     class Twins(keras.Model):
         def __init__(self):
@@ -478,3 +493,8 @@ def test_two_layers_of_one_path_are_refused():
     assert refusal(regkit.GraphError, lambda: step(model, y=np.zeros((24, 2)))) == (
         "two layers of the model are named 'twin'. Give each a name of its own"
     )
+
+
+def test_the_page_says_what_it_was_tested_with():
+    page = Path(__file__).parents[1] / "README.md"
+    assert f"tested with Keras {versions.TESTED}" in " ".join(page.read_text(encoding="utf-8").split())

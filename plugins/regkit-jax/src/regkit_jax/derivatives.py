@@ -10,15 +10,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import jax
-from jax.interpreters import partial_eval
 
 import regkit
+
+from .versions import part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     #: Called with places and the values to be there, the key, and what takes the place of `Derivatives` meanwhile.
     Again = Callable[[list[tuple[Any, Any]], Any, Any], None]
+
+
+dce_jaxpr = part("jax.interpreters.partial_eval.dce_jaxpr")
 
 
 class Derivatives:
@@ -78,7 +82,7 @@ class Derivatives:
                 f"computed again, what is differentiated has shape {shape.shape} and dtype {shape.dtype}; at first it "
                 f"had {tuple(expression.shape)} and {expression.dtype}. What again does has to be the same every time"
             )
-        _, used = partial_eval.dce_jaxpr(program.jaxpr, [True])
+        _, used = dce_jaxpr(program.jaxpr, [True])
         by = used[: len(wrt)]
         if not all(by):
             raise regkit.GraphError(

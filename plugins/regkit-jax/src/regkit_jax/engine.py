@@ -35,6 +35,8 @@ class JAX(Engine):
         return not isinstance(expression, jax.core.Tracer)
 
     def unfit(self, expression: Any) -> str:
+        if traces.ended(expression):
+            return "a function that JAX has transformed and that has ended, from which a tracer has leaked"
         return "random keys" if jnp.issubdtype(expression.dtype, jax.dtypes.extended) else super().unfit(expression)
 
     def float_type(self) -> str:

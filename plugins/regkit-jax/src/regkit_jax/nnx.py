@@ -18,7 +18,7 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError(f"regkit_jax.nnx needs Flax ({error}): pip install flax", name=error.name) from error
 
 from .calls import patched
-from .run import Run, as_array
+from .run import Run, as_array, is_floats
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -116,6 +116,8 @@ class _Watch:
         if not isinstance(regs, regkit.RegularizerSet):
             raise regkit.OptionError(f"watch got regs={regs!r}; accepted: what regkit.build returns")
         self._globs = [glob for regularizer in regs for glob in _strings(regularizer)]
+        # hid1@1 means a later output of hid1, and none is that unless those before it are tapped too
+        self._later = [glob.rpartition("@")[0] for glob in self._globs if "@" in glob]
         for name, regularizer in zip(regs.keys(), regs):
             if getattr(regularizer, "pattern", "") is None and _is_of_outputs(regularizer):
                 raise regkit.OptionError(
@@ -154,9 +156,13 @@ class _Watch:
         tapped = []
         for inner, leaf in leaves:
             name = path + (":" + jax.tree_util.keystr(inner, simple=True, separator=".") if inner else "")
-            wanted = any(fnmatchcase(name, glob) for glob in self._globs)
-            tapped.append(self.run.tap(name, leaf) if wanted else leaf)
+            tapped.append(self.run.tap(name, leaf) if self._wanted(name, leaf) else leaf)
         return jax.tree_util.tree_unflatten(structure, tapped)
+
+    def _wanted(self, name: str, leaf: Any) -> bool:
+        if any(fnmatchcase(name, glob) for glob in self._globs):
+            return True
+        return is_floats(leaf) and any(fnmatchcase(name, glob) for glob in self._later)
 
 
 class _Run(Run):

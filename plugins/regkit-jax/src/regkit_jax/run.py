@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Iterable
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +84,8 @@ class Run:
             raise regkit.OptionError(f"Run got regs={regs!r}; accepted: what regkit.build returns")
         if again is not None and not callable(again):
             raise regkit.OptionError(f"Run got again={again!r}; accepted: a function of a run, or None")
+        if layers is not None and not isinstance(layers, Iterable):
+            raise regkit.OptionError(f"Run got layers={layers!r}; accepted: a sequence of regkit.Layer, or None")
         self.key = _checked_key(key)
         # another set of the same regularizers: one that begins anew draws the same from the same key
         self._regs = regs[:] if live is None else with_live(regs, live)
@@ -252,11 +255,16 @@ def as_output(name: str, value: Any) -> jax.Array:
     if array is None:
         shown = "None" if value is None else f"of type {type(value).__module__}.{type(value).__qualname__}"
         raise regkit.GraphError(f"output {name!r} is {shown}; accepted: a JAX array of floats")
-    if not jnp.issubdtype(array.dtype, jnp.floating):
+    if not is_floats(array):
         raise regkit.GraphError(
             f"output {name!r} is of {array.dtype}; accepted: a JAX array of floats, such as what is computed from it"
         )
     return array
+
+
+def is_floats(value: Any) -> bool:
+    """Tell whether a value is a JAX array of floats."""
+    return isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jnp.floating)
 
 
 def as_array(value: Any) -> jax.Array | None:

@@ -1,21 +1,37 @@
 """Which of JAX's transformations are running here, and whether a value belongs to one that has ended.
 
-JAX has no public way to ask. What is used of it stands here alone, and is missed without harm where it is not there.
+JAX has no public way to ask. What is used of it stands here alone, and is looked at once, before it is relied on.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
+import jax
 from jax.core import Tracer
-from jax.extend.core import find_top_trace
+
+from .versions import changed, part
+
+find_top_trace = part("jax.extend.core.find_top_trace")
 
 OUTSIDE = "EvalTrace"
 STAGED = "DynamicJaxprTrace"
 
 
 def running() -> list[Any]:
-    """Return the traces that are open here, from the innermost on; the last stands for no transformation."""
+    """Return the traces that are open here, from the innermost on; the last stands for no transformation.
+
+    Raises
+    ------
+    regkit.PluginLoadError
+        If JAX's traces are not such as are known here.
+    """
+    _check()
+    return _running()
+
+
+def _running() -> list[Any]:
     traces = [find_top_trace(())]
     while getattr(traces[-1], "parent_trace", None) is not None:
         traces.append(traces[-1].parent_trace)
@@ -43,3 +59,24 @@ def ended(value: Any) -> bool:
 
 def _kind(trace: Any) -> str:
     return type(trace).__name__
+
+
+@cache
+def _check() -> None:
+    """Raise if a function that JAX only writes down is not seen to be that, or not which values are of it."""
+    seen: list[tuple[list[str], bool]] = []
+
+    def look(x: Any) -> Any:
+        traces = _running()
+        seen.append(([_kind(trace) for trace in traces], getattr(x, "_trace", None) is traces[0]))
+        return x
+
+    jax.eval_shape(look, jax.ShapeDtypeStruct((), "float32"))  # type: ignore[no-untyped-call]  # of JAX
+    ((kinds, has_trace),) = seen
+    if (kinds[0], kinds[-1]) != (STAGED, OUTSIDE):
+        raise changed(
+            f"the traces of a compiled function are {', '.join(kinds)}; known are those that begin with {STAGED} and "
+            f"end with {OUTSIDE}"
+        )
+    if not has_trace:
+        raise changed("a tracer does not tell in _trace which trace it is of")

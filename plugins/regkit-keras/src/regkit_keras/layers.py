@@ -61,13 +61,13 @@ def input_names(model: Any, inputs: Any) -> list[str]:
     if isinstance(inputs, dict):
         return [":".join(map(str, path)) for path, _ in keras.tree.flatten_with_path(inputs)]
     count = len(keras.tree.flatten(inputs))
-    declared = _declared(model, "inputs")
+    declared = declared_tensors(model, "inputs")
     if len(declared) == count:
         return [tensor._keras_history.operation.name for tensor in declared]
     return [INPUT] if count == 1 else [f"{INPUT}:{i}" for i in range(count)]
 
 
-def _declared(model: Any, which: str) -> list[Any]:
+def declared_tensors(model: Any, which: str) -> list[Any]:
     """The inputs or outputs that a functional or Sequential model declares; none of a subclassed one."""
     try:
         return list(getattr(model, which))
@@ -77,7 +77,7 @@ def _declared(model: Any, which: str) -> list[Any]:
 
 def has_order(model: Any) -> bool:
     """Tell whether a model says which of its layers comes last, as functional and Sequential ones do."""
-    return bool(_declared(model, "outputs"))
+    return bool(declared_tensors(model, "outputs"))
 
 
 def describe(model: Any, inputs: list[str]) -> list[regkit.Layer]:
@@ -124,14 +124,17 @@ def _has_kernel(layer: Any) -> bool:
 
 def _main_output(path: str, layer: Any) -> str:
     """The name of a layer's output, or of the first of several."""
-    nodes = layer._inbound_nodes
-    return f"{path}:0" if nodes and len(nodes[-1].outputs) > 1 else path
+    try:
+        outputs = keras.tree.flatten(layer.output)
+    except (AttributeError, ValueError):  # of a layer that was not called with symbolic tensors
+        return path
+    return f"{path}:0" if len(outputs) > 1 else path
 
 
 def _last_layers(model: Any) -> set[int]:
     """The ids of the layers with a kernel through which nothing but layers without one goes on to the outputs."""
     found: set[int] = set()
-    waiting = _declared(model, "outputs")
+    waiting = declared_tensors(model, "outputs")
     seen = {id(tensor) for tensor in waiting}
     while waiting:
         history = waiting.pop()._keras_history

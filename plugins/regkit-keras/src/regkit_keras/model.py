@@ -9,8 +9,10 @@ import keras
 import regkit
 
 from .backends import backend
+from .layers import declared_tensors
 from .patterns import with_penalties
 from .training import Training
+from .versions import check_parts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,6 +50,8 @@ class Model(keras.Model):
         If an argument is none of those.
     regkit.GraphError
         If Keras runs on a backend for which there is no engine, or the model has a training step of its own.
+    regkit.PluginLoadError
+        If this version of Keras lacks something that is used of it.
 
     Notes
     -----
@@ -76,6 +80,7 @@ class Model(keras.Model):
         check(model, regularizers)
         # the model casts what it is given and what it computes; around it, weights have their own dtype
         super().__init__(name=name or f"regularized_{model.name}", dtype=model.variable_dtype)
+        check_parts(self, declared_tensors(model, "inputs"))
         self._convert_input_args = False
         self._allow_non_tensor_positional_args = True
         self.model = model
