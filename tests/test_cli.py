@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -404,13 +405,90 @@ def test_a_list_that_nobody_reads_further_ends_without_a_word(run):
 
 def test_the_summaries_of_the_commands_are_shown_in_full(run):
     done = run("--help", COLUMNS="80")
-    assert [line.partition("  ")[2].strip() for line in done.stdout.partition("Commands:\n")[2].splitlines()] == [
+    lines = [line.partition("  ")[2].strip() for line in done.stdout.partition("Commands:\n")[2].splitlines()]
+    assert [line for line in lines if not line.startswith("search")] == [  # which another distribution brings
         "check   Check that a regularizer keeps every promise.",
         "doctor  Say what does not work here, and what to do about it.",
         "list    List the aliases, and whether they work.",
         "new     Make a distribution NAME with a regularizer and its tests.",
         "show    Show an alias: its constructor, what it computes, its origin.",
     ]
+
+
+COMMAND = """import click
+
+
+@click.command()
+@click.argument("word")
+def {name}(word):
+    \"\"\"Say a word. And more.\"\"\"
+    click.echo(f"{name} says {{word}}")
+"""
+
+
+def commands(site, name, lines, before=""):
+    """Install a distribution with commands, whose module is called after it."""
+    source = before + "".join(COMMAND.format(name=line.rpartition(":")[2]) for line in lines)
+    distribute(site, name, "\n".join(["[regkit.commands]", *lines, ""]), source=source)
+
+
+def test_a_command_of_a_distribution_is_listed_without_importing_it_and_runs(run, tmp_path):
+    commands(tmp_path, "acme_says", ["say = acme_says:say"], "print('imported')\n")
+    listed = run("--help", path=[str(tmp_path)])
+    assert "  say     Say a word.\n" in listed.stdout
+    assert "imported" not in listed.stdout + listed.stderr
+    done = run("say", "hello", path=[str(tmp_path)])
+    assert (done.returncode, done.stdout, done.stderr) == (0, "say says hello\n", "imported\n")
+    assert run("say", path=[str(tmp_path)]).returncode == 2
+
+
+def test_a_command_that_cannot_be_imported_harms_no_other(run, tmp_path):
+    commands(tmp_path, "acme_raises", ["raises = acme_raises:raises"], "raise ValueError('too early')\n")
+    distribute(tmp_path, "acme_none", "[regkit.commands]\nnone = json:dumps\n")
+    done = run("raises", path=[str(tmp_path)])
+    assert (done.returncode, done.stderr) == (
+        2,
+        "Error: the command 'raises' of acme_raises 1.0 (acme_raises:raises) could not be loaded: ValueError: too early"
+        ". Fix or uninstall it; other commands are unaffected\n",
+    )
+    assert (
+        "'none' of acme_none 1.0 (json:dumps) is of type function, not click's"
+        in run("none", path=[str(tmp_path)]).stderr
+    )
+    assert run("show", "hidden_l1", path=[str(tmp_path)]).returncode == 0
+
+
+def test_doctor_says_which_command_is_broken_as_far_as_its_source_tells(run, tmp_path):
+    commands(tmp_path, "acme_lacks", ["lacks = acme_lacks:lacks"], "import a_module_that_nobody_has\n")
+    commands(tmp_path, "acme_says", ["say = acme_says:say"])
+    done = run("doctor", program=only(), path=[str(tmp_path)])
+    lines = {" ".join(line.split()) for line in done.stdout.splitlines()}
+    assert {"lacks acme_lacks:lacks broken", "say acme_says:say ok"} <= lines
+    assert remedies(done) == [
+        "- the command 'lacks' of acme_lacks 1.0 (acme_lacks:lacks) is broken: acme_lacks imports "
+        "'a_module_that_nobody_has', which is not installed"
+    ]
+
+
+def test_two_distributions_with_one_command_conflict_and_none_takes_the_place_of_regkits(run, tmp_path):
+    for name in ("acme_one", "acme_two"):
+        commands(tmp_path, name, [f"say = {name}:say", f"list = {name}:list"])
+    done = run("say", "hello", path=[str(tmp_path)])
+    assert (done.returncode, done.stderr) == (
+        2,
+        "Error: 2 commands are called 'say': acme_one 1.0 (acme_one:say), acme_two 1.0 (acme_two:say). Uninstall one\n",
+    )
+    assert "list says" not in run("list", path=[str(tmp_path)]).stdout
+    assert "  say     In conflict.\n" in run("--help", path=[str(tmp_path)]).stdout
+
+
+@pytest.mark.skipif(find_spec("regkit_search") is not None, reason="regkit-search is installed, and has the command")
+def test_a_command_of_a_distribution_that_is_not_installed_says_which_it_is(run):
+    done = run("search", "search.toml")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "Error: the command 'search' comes with the distribution regkit-search: pip install regkit-search\n",
+    )
 
 
 @pytest.mark.parametrize("where", ["module", "hook"])

@@ -9,12 +9,13 @@ import click
 
 from .. import __version__
 from .checking import check
+from .commands import Commands
 from .diagnosis import doctor
 from .listing import list_aliases, show
 from .scaffold import new
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="regkit")
 def regkit() -> None:
     """Regularizers that are plugins: what is installed, and whether it works."""

@@ -16,6 +16,7 @@ from ..discovery.names import known
 from ..errors import RegkitError
 from ..graph.engines import LIBRARIES, declared, load
 from ..messages import escaped
+from .commands import brought
 from .sources import is_there
 from .states import WRONG, states
 from .terminal import print_table, say
@@ -48,6 +49,11 @@ def doctor() -> None:
     if engines:
         say()
         print_table(["engine for", "where", "state"], engines)
+        remedies += problems
+    commands, problems = _commands()
+    if commands:
+        say()
+        print_table(["command", "where", "state"], commands)
         remedies += problems
     say()
     found = states(importing=True)
@@ -93,6 +99,20 @@ def _engines() -> tuple[list[list[str]], list[str]]:
             state = "conflict" if len(targets) > 1 else "broken"
             problems.append(str(error))
         rows.append([escaped(package), escaped(", ".join(targets)), state])
+    return rows, problems
+
+
+def _commands() -> tuple[list[list[str]], list[str]]:
+    """The row of each command that a distribution brings, and what is wrong with those as far as their source tells.
+
+    Importing one may take seconds, or not end where a pipe is on the path, which what it imports may read.
+    """
+    rows, problems = [], []
+    for name, command in brought().items():
+        why = command.problem_without_import()
+        problems += [why] if why else []
+        state = "conflict" if len(command.targets) > 1 else "broken" if why else "ok"
+        rows.append([name, ", ".join(command.targets), state])
     return rows, problems
 
 

@@ -39,9 +39,9 @@ def problem_without_import(target: str) -> str:
 
 
 def sentence_without_import(target: str) -> str:
-    """Return the first sentence of the docstring of an entry point's class; an empty string if it cannot be read.
+    """Return the first sentence of the docstring of an entry point's class or function; an empty string without one.
 
-    Where the module imports the class, as from a module of its own package, the other module is read.
+    Where the module imports it, as from a module of its own package, the other module is read.
     """
     module, _, name = target.partition(":")
     for _ in range(HOPS):
@@ -53,7 +53,7 @@ def sentence_without_import(target: str) -> str:
         if not tree or spec is None:
             return ""
         for node in ast.walk(tree):
-            if isinstance(node, ast.ClassDef) and node.name == name:
+            if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name == name:
                 return first_sentence(ast.get_docstring(node))
         origin = _imported_from(tree, name)
         if origin is None:

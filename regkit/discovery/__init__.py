@@ -141,7 +141,7 @@ class Reading:
 
     def _import(self, alias: str, target: str) -> type:
         try:
-            found = _named(target)
+            found = _class(target)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # whatever a plugin does while it is imported; some of it is not an Exception
@@ -263,15 +263,22 @@ def _targets(data: bytes, group: str) -> "dict[str | None, set[str]]":
     return found
 
 
-def _named(target: str) -> type:
-    """Import the class that a target names."""
+def imported(target: str) -> object:
+    """Import what a target names, ``module:attribute``, of whichever type it is."""
     module, _, attribute = target.partition(":")
-    if not module or not attribute:
-        raise ImportError("the entry point names no class, which is written module:Class")
     __import__(module)
     found: object = sys.modules[module]
     for part in attribute.split("."):
         found = getattr(found, part)
+    return found
+
+
+def _class(target: str) -> type:
+    """Import the class that a target names."""
+    module, _, attribute = target.partition(":")
+    if not module or not attribute:
+        raise ImportError("the entry point names no class, which is written module:Class")
+    found = imported(target)
     if not isinstance(found, type):
         raise ImportError(f"{attribute} is of type {type(found).__name__}, not a class")
     return found

@@ -107,10 +107,8 @@ def load(package: str) -> Engine:
             f"{len(targets)} engines are installed for arrays of {package}: "
             f"{', '.join(map(escaped, targets))}. Uninstall one"
         )
-    module, _, attribute = targets[0].partition(":")
     try:
-        __import__(module)
-        found = getattr(sys.modules[module], attribute)
+        found = discovery.imported(targets[0])
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # whatever a plugin does while it is imported
