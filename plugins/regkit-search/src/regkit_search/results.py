@@ -76,12 +76,31 @@ class Result:
         SearchError
             If no trial is complete.
         """
-        complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        if not complete:
-            raise SearchError(f"none of {len(self.study.get_trials(deepcopy=False))} trials is complete{self._why()}")
+        if not self.is_complete:
+            raise SearchError(self.no_trial_is_complete())
         best = self.study.best_trials if len(self.aims) > 1 else [self.study.best_trial]
-        found = [Found(one.number, self._aims(one), self._space.options(one.params)) for one in best]
-        return sorted(found, key=lambda one: next(iter(one.aims.values())))
+        return sorted(map(self._found, best), key=lambda one: next(iter(one.aims.values())))
+
+    @property
+    def ranking(self) -> list[Found]:
+        """The complete trials by the first aim, the best first."""
+        sign = -1 if next(iter(self.aims.values())) == "maximize" else 1
+        return sorted(map(self._found, self._complete), key=lambda one: sign * next(iter(one.aims.values())))
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether any trial is complete."""
+        return bool(self._complete)
+
+    def no_trial_is_complete(self) -> str:
+        """Return what is to be said if none is, with the first error."""
+        return f"none of {len(self.study.get_trials(deepcopy=False))} trials is complete{self._why()}"
+
+    @property
+    def counts(self) -> str:
+        """How many trials there are of each state, in words."""
+        states = self.frame()["state"].value_counts()
+        return ", ".join(f"{count} {state}" for state, count in states.items()) or "no trials"
 
     def plot(self) -> Any:
         """Return a figure: each measure against each weight on a log axis, and of several aims the Pareto front.
@@ -98,9 +117,7 @@ class Result:
         return figure_of(self.frame(), weights or list(self._space.parameters), self.aims, front)
 
     def __repr__(self) -> str:
-        states = self.frame()["state"].value_counts()
-        counts = ", ".join(f"{count} {state}" for state, count in states.items())
-        return f"<search of {', '.join(self._space.parameters)}: {counts or 'no trials'}>"
+        return f"<search of {', '.join(self._space.parameters)}: {self.counts}>"
 
     def _repr_html_(self) -> str:
         """The best trials, and then the others, for notebooks."""
@@ -113,6 +130,13 @@ class Result:
         shown = frame.set_index("number").loc[order[:SHOWN]].reset_index()
         more = f"<p>and {len(frame) - SHOWN} more</p>" if len(frame) > SHOWN else ""
         return f"<p>{escape(repr(self))}</p>{shown.to_html(index=False, na_rep='')}{more}"
+
+    @property
+    def _complete(self) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+
+    def _found(self, trial: FrozenTrial) -> Found:
+        return Found(trial.number, self._aims(trial), self._space.options(trial.params))
 
     def _row(self, trial: FrozenTrial) -> dict[str, Any]:
         notes = trial.user_attrs

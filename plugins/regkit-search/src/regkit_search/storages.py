@@ -28,12 +28,17 @@ def opened(storage: str | BaseStorage | None) -> Once:
         raise regkit.OptionError(f"storage is {storage!r}; accepted: a file, a URL, a storage of Optuna, or None")
     where: Any = storage
     if isinstance(storage, str) or hasattr(storage, "__fspath__"):
-        where = str(storage) if "://" in str(storage) else f"sqlite:///{storage}"
+        where = url_of(str(storage))
     try:
         return Once(get_storage(where))
     except (SQLAlchemyError, StorageInternalError, ValueError, ImportError, RuntimeError, OSError) as error:
         first = next(iter(str(error).splitlines()), type(error).__name__)
         raise regkit.OptionError(f"storage {storage!r} cannot be opened: {first}") from error
+
+
+def url_of(storage: str) -> str:
+    """Return the URL of a storage that is one, or the file of an SQLite database."""
+    return storage if "://" in storage else f"sqlite:///{storage}"
 
 
 class Once:

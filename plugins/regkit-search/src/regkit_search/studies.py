@@ -22,6 +22,9 @@ from .trials import Outcome, Task, what_is_wrong
 #: Under which attribute of a study its search is written down, and under which of a trial why it failed.
 SEARCH, ERROR, KILLS = "regkit:search", "regkit:error", "regkit:kills"
 
+#: What a study is called if it is given no name.
+NAME = "regkit-search"
+
 #: How many workers a trial may kill.
 ALLOWED_KILLS = 3
 
@@ -58,7 +61,7 @@ class StoredStudy:
     ) -> None:
         self.space, self.aims, self._seed, self.wanted = space, dict(aims), seed, trials
         self._storage = opened(storage)
-        self.study = self._created(name or "regkit-search", sampler, pruner, storage)
+        self.study = self._created(name or NAME, sampler, pruner, storage)
         self._sampler = Seeded(self.study.sampler, seed)
         self.study.sampler = self._sampler
         self._study_id = self._storage.get_study_id_from_name(self.study.study_name)
