@@ -63,13 +63,15 @@ def ratios(
     return rows
 
 
-def arguments(description: str | None, rounds: int) -> argparse.Namespace:
-    """Read the command line, which is the same for all of them."""
+def arguments(description: str | None, rounds: int, **numbers: tuple[int, str]) -> argparse.Namespace:
+    """Read the command line, which is the same for all of them, but for numbers with a default and what they say."""
     parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     parser.add_argument(
         "--rounds", type=int, default=rounds, help="turns that each contestant has (default: %(default)s)"
     )
     parser.add_argument("--into", type=Path, help="folder to leave the rows in, for picture.py")
+    for name, (default, meaning) in numbers.items():
+        parser.add_argument(f"--{name}", type=int, default=default, help=f"{meaning} (default: %(default)s)")
     options = parser.parse_args()
     if options.rounds < 2:
         parser.error("--rounds takes 2 or more: there are quartiles to be had")

@@ -23,6 +23,7 @@ TITLES = {
     "depth": "building a layer with noise, to one in a network of 50",
     "jax_step": "JAX, to the same penalties by hand",
     "torch_step": "PyTorch, to the penalties by hand",
+    "search": "a search, to one compilation, one worker, Optuna's own loop",
 }
 
 
