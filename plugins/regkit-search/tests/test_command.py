@@ -18,6 +18,7 @@ from regkit_search.files import read
 from regkit_search.written import as_toml
 
 import regkit
+from pages import blocks, ran
 from regkit.cli import regkit as command
 
 #: The penalty is twice the weight; trial 3 waits, the first time, to be interrupted.
@@ -231,6 +232,21 @@ reduction = "mean"
     assert found.storage == str(folder / "elsewhere.db")
     assert isinstance(found.sampler._base_sampler, RandomSampler)
     assert found.pruner._wrapped_pruner._n_startup_trials == 3
+
+
+@pytest.mark.parametrize("page", ["docs/search.md", "plugins/regkit-search/README.md"])
+def test_the_files_of_the_pages_run(folder, page):
+    shown = blocks(page, "toml")
+    assert shown
+    for block in shown:
+        text = block.text.replace("my_network:", "a_network:").replace("hid1:out", "hid1")
+        (folder / "search.toml").write_text(text)
+        read(folder / "search.toml")
+        lines = [line for line in text.splitlines() if not line.startswith("workers = ")]  # which take their time
+        (folder / "search.toml").write_text("\n".join(lines))
+        status, out, err = here("search.toml", "--trials", "3")
+        assert (status, out.splitlines()[0]) == (0, "3 trials: 3 complete"), err
+    ran(shown)
 
 
 def test_a_config_reads_back_from_toml():
