@@ -89,7 +89,7 @@ def _planned(build: Callable[[dict[str, Any]], Any], like: Values) -> Callable[[
     with recording.run():
         built = build({name: recording.input("output", name, one) for name, one in _tensors(like).items()})
         plan = recording.plan(built if isinstance(built, list) else [built])
-    return lambda tensors: plan([tensors[name] for name in plan.outputs])
+    return lambda tensors: plan.call(*[tensors[name] for name in plan.outputs])
 
 
 def _gradients(result: torch.Tensor, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:

@@ -63,7 +63,7 @@ class Planned:
         with _full_precision(first.device.type):
             params = None if plan is None else self._params_of(plan)
             if params is not None:
-                return dict(zip(plan.names, plan([*[outputs[name] for name in plan.outputs], *params])))
+                return dict(zip(plan.names, plan.call(*[outputs[name] for name in plan.outputs], *params)))
             recording = Recording(first.device)
             with recording.run(), global_draws():
                 expressions = {name: recording.input("output", name, tensor) for name, tensor in outputs.items()}
@@ -95,10 +95,10 @@ class Planned:
                 return self._recorded(kept, plans)
             tensors += params
         plans.last = plan
-        if torch.is_autocast_enabled(plan.device):
-            with _full_precision(plan.device):
-                return plan, plan(tensors), None
-        return plan, plan(tensors), None
+        if not torch.is_autocast_enabled(plan.device):
+            return plan, plan.call(*tensors), None
+        with _full_precision(plan.device):
+            return plan, plan.call(*tensors), None
 
     def _recorded(self, kept: Kept, plans: Plans) -> Computed:
         outputs = {name: tensor for name, (tensor, _) in kept.items()}

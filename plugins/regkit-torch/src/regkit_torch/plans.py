@@ -11,7 +11,7 @@ import torch
 from torch.fx import Graph, GraphModule
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import regkit
 
@@ -35,6 +35,8 @@ class Plan:
         What the results are called.
     outputs, params : list of str
         Names of the outputs, and of the parameters, that it takes.
+    call : callable
+        It takes these as its arguments, and returns the results, and what `rest` needs beside them.
     device : str
         The type of device that it was recorded on.
     ties : list of (str, str)
@@ -59,7 +61,7 @@ class Plan:
         self._kinds_of_params = [kind_of(param) for param in params.values()]
         self._lives = list(lives)
         self._constants = list(constants)
-        self._has_more = bool(lives or constants)
+        self.call: Callable[..., tuple[Any, ...]] = self._call_with_more if lives or constants else self._function
 
     def recorded_for(
         self, outputs: Mapping[str, torch.Tensor], device: torch.device, ties: Sequence[tuple[str, str]]
@@ -100,11 +102,8 @@ class Plan:
             for param, (shape, dtype, device) in zip(params, self._kinds_of_params)
         )
 
-    def __call__(self, tensors: Sequence[torch.Tensor]) -> tuple[Any, ...]:
-        """Return the results for the outputs and parameters that it takes, and what `rest` needs beside them."""
-        if self._has_more:
-            return self._function(*tensors, *[float(live.value) for live in self._lives], *self._constants)  # type: ignore[no-any-return]
-        return self._function(*tensors)  # type: ignore[no-any-return]  # as fx wrote it
+    def _call_with_more(self, *tensors: torch.Tensor) -> tuple[Any, ...]:
+        return self._function(*tensors, *[float(live.value) for live in self._lives], *self._constants)  # type: ignore[no-any-return]  # as fx wrote it
 
     @cached_property
     def rest(self) -> Any:

@@ -78,7 +78,9 @@ class Run(Planned):
 
     def _begin(self) -> None:
         self._ended = ""
-        self._forget()
+        self._kept: dict[str, tuple[torch.Tensor, int]] = {}  # with the tensor's count of changes in place
+        self._times: dict[str, int] = {}
+        self._changed_by: set[str] = set()
         self._last: Computed | None = None
 
     def __repr__(self) -> str:
@@ -90,9 +92,9 @@ class Run(Planned):
         return {name: tensor for name, (tensor, _) in self._kept.items()}
 
     def _forget(self) -> None:
-        self._kept: dict[str, tuple[torch.Tensor, int]] = {}  # with the tensor's count of changes in place
-        self._times: dict[str, int] = {}
-        self._changed_by: set[str] = set()
+        self._kept.clear()
+        self._times.clear()
+        self._changed_by.clear()
 
     # What comes
 
