@@ -21,15 +21,10 @@ HOST = re.compile(r"(?:[a-z0-9-]+\.)+[a-z]{2,}")
 
 #: Modules whose names are public.
 MODULES = (
-    "regkit",
-    "regkit.graph",
-    "regkit.testing",
-    "regkit_hidden_l1",
-    "regkit_activations",
-    "regkit_weights",
-    "regkit_noise",
-    "regkit_recurrent",
-    "regkit_contractive",
+    *("regkit", "regkit.graph", "regkit.testing"),
+    *re.findall(
+        r"currentmodule:: (regkit_\w+)", (ROOT / "docs/reference/regularizers.rst").read_text(encoding="utf-8")
+    ),
 )
 
 
