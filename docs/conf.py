@@ -30,7 +30,14 @@ extensions = [
 
 # Pages: what is named here. README.md is the page of the repository, whose beginning docs/index.md includes.
 root_doc = "docs/index"
-include_patterns = ["docs/**.md", "docs/**.rst", "CHANGELOG.md", "CONTRIBUTING.md", "plugins/regkit-*/*.md", "examples/third_party/*.md"]
+include_patterns = [
+    "docs/**.md",
+    "docs/**.rst",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "plugins/regkit-*/*.md",
+    "examples/third_party/*.md",
+]
 exclude_patterns = [".*", "dist", "docs/_build"]
 
 # Python: what is in single backticks is looked up, but for words in small letters, which are arguments.
