@@ -80,10 +80,10 @@ def _test_all(session: nox.Session, lane: Lane) -> None:
     _pytest(session, lane, "tests", *(str(path / "tests") for path in plugins), *needed, *session.posargs)
     modules = ["regkit", *(path.name.replace("-", "_") for path in plugins)]
     _pytest(session, lane, "-q", "--doctest-modules", "--ignore-glob=*/_template/*", "--pyargs", *modules)
-    documents = [Path("README.md"), *(path / "README.md" for path in plugins), Path("docs")]
-    # one uses the plugin that it makes, which tests/ follow step by step; others are pages of lanes
-    others = ["docs/plugin-authors.md", *(page for row in ROWS for page in row.get("pages", ()))]
-    ignored = [f"--ignore={page}" for page in others]
+    documents = [Path("README.md"), *(path / "README.md" for path in plugins), Path("docs"), *map(Path, lane.pages)]
+    # some use what they make, and tests/ follow them step by step; others are pages of other lanes
+    others = {page for row in ROWS for page in row.get("pages", ())}.difference(lane.pages)
+    ignored = [f"--ignore={page}" for page in ("docs/plugin-authors.md", "docs/engines.md", *sorted(others))]
     _pytest(session, lane, "-q", "--doctest-glob=*.md", *ignored, *map(str, documents))
     _test_strangers(session, lane)
 

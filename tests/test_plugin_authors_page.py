@@ -13,13 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from pages import ROOT, blocks, ran
 from regkit.hooks.specs import HOOKS
 
-DOCS = Path(__file__).parent.parent / "docs"
-PAGE = (DOCS / "plugin-authors.md").read_text(encoding="utf-8")
-BLOCK = re.compile(
-    r"^(?:`(?P<file>[\w./-]+)`[^\n]*:\n\n)?```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
-)
+PAGE = (ROOT / "docs" / "plugin-authors.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -43,34 +40,33 @@ def follow(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "page", ["plugin-authors.md", pytest.param("engines.md", marks=pytest.mark.framework("autograd"))]
+    "page", ["docs/plugin-authors.md", pytest.param("docs/engines.md", marks=pytest.mark.framework("autograd"))]
 )
 def test_every_block_of_the_page_does_what_it_says(follow, tmp_path, page):
-    said, kinds, examples = "", [], []
-    for block in BLOCK.finditer((DOCS / page).read_text(encoding="utf-8")):
-        kind, text = block["kind"], block["text"]
-        kinds.append(kind)
-        if block["file"]:
-            path = tmp_path / block["file"]
+    said, examples = "", []
+    for block in blocks(page):
+        if block.file:
+            path = tmp_path / block.file
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-        elif kind == "sh":
-            done = follow(["bash", "-e", "-c", text])
+            path.write_text(block.text, encoding="utf-8")
+        elif block.kind == "sh":
+            done = follow(["bash", "-e", "-c", block.text])
             said = done.stdout + done.stderr
-            assert done.returncode == 0, f"{text}\n{said}"
-        elif kind == "text":
-            missing = [line for line in text.splitlines() if line not in said]
+            assert done.returncode == 0, f"{block.text}\n{said}"
+        elif block.kind == "text":
+            missing = [line for line in block.text.splitlines() if line not in said]
             assert not missing, f"{missing} are not in what was printed:\n{said}"
         else:
-            assert kind == "python", f"a block of {kind}, with which nothing is done"
-            assert text.startswith(">>> "), f"a block that is neither a file nor interactive:\n{text}"
-            examples.append(text)
-    assert kinds.count("sh") >= 3
+            assert block.kind == "python", f"{block}: a kind with which nothing is done"
+            assert block.is_session, f"{block} is neither a file nor interactive"
+            examples.append(block.text)
+    assert len(blocks(page, "sh")) >= 3
     assert examples
     (tmp_path / "page.md").write_text("\n".join(examples), encoding="utf-8")
     done = follow([sys.executable, "-m", "doctest", "page.md"])
     # the value of the first example for authors is that of the first version, with a target of 0.05, the default still
     assert done.returncode == 0, done.stdout
+    ran(blocks(page))
 
 
 def test_the_page_gives_the_hooks_the_arguments_that_they_have():
