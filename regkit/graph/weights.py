@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def weight(regularizer: Any, like: Any) -> Any:
-    """Return a regularizer's weight for an expression: the one door for a number, a `regkit.Live`, a symbolic scalar.
+    """Return a regularizer's weight for an expression, whether it is a number, a `regkit.Live` or a scalar.
 
     Parameters
     ----------
