@@ -35,6 +35,8 @@ include_patterns = [
     "docs/**.rst",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
+    "SECURITY.md",
+    "RELEASING.md",
     "plugins/regkit-*/*.md",
     "examples/third_party/*.md",
 ]

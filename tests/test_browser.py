@@ -19,6 +19,7 @@ DEVICES = ("desktop", "telephone")
 #: Pages that are photographed, on these devices, each for something that others do not have.
 PHOTOGRAPHED = (
     "docs/index",  # a picture, a program
+    "docs/tutorial",  # long lines of code
     "docs/catalogue",  # a wide table
     "docs/reference/building",  # signatures
     "docs/reference/regularizers",  # equations
