@@ -38,6 +38,8 @@ ALIAS, LOW, HIGH = "hidden_l1", 1e-3, 1.0
 SPACE = {ALIAS: {"weight": FloatDistribution(LOW, HIGH, log=True), "reduction": "mean"}}
 #: Trials of a search, and steps of each.
 TRIALS, STEPS = 24, 20
+#: Seconds of a trial that waits.
+WAITING = 0.3
 
 
 def prepare(regs: regkit.RegularizerSet) -> Callable[[Any], dict[str, float]]:
@@ -100,17 +102,27 @@ def work(regs: regkit.RegularizerSet) -> Callable[[Any], dict[str, float]]:
     return evaluate
 
 
-def workers(rounds: int) -> list[Row]:
+def wait(regs: regkit.RegularizerSet) -> Callable[[Any], dict[str, float]]:
+    """Return what waits as long, which needs no processor: more workers than cores can do it at once."""
+
+    def evaluate(trial: Any) -> dict[str, float]:
+        time.sleep(WAITING)
+        return {"loss": 0.0}
+
+    return evaluate
+
+
+def workers(rounds: int, what: str, function: Any) -> list[Row]:
     """Compare searches on one, two and four workers, who have been in a search before."""
 
     def on(count: int) -> float:
         with cluster(count) as client:
-            found(work, count, client=client)
-            return seconds(lambda: found(work, TRIALS, client=client))
+            found(function, count, client=client)
+            return seconds(lambda: found(function, TRIALS, client=client))
 
     names = {"1 worker": 1, "2 workers": 2, "4 workers": 4}
     times = in_turns({name: partial(on, count) for name, count in names.items()}, rounds)
-    return ratios("search", f"{TRIALS} trials on {os.cpu_count()} cores", times, "1 worker", rates(times))
+    return ratios("search", f"{TRIALS} trials that {what}", times, "1 worker", rates(times))
 
 
 @contextmanager
@@ -182,12 +194,15 @@ def rates(times: dict[str, list[float]]) -> dict[str, str]:
 
 def main() -> None:
     """Measure and print."""
-    options = arguments(__doc__, rounds=3, trials=(1000, "how many trials that do nothing; a tenth of them on SQLite"))
+    options = arguments(__doc__, rounds=3, trials=(500, "how many trials that do nothing; a tenth of them on SQLite"))
     name = installed_library()
     flags = f"{name.upper()}_FLAGS"
     os.environ[flags] = ",".join([*filter(None, [os.environ.get(flags)]), "floatX=float32"])
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    rows = compilations(options.rounds) + workers(options.rounds) + own_time(options.rounds, options.trials)
+    rows = compilations(options.rounds)
+    rows += workers(options.rounds, f"compute, {os.cpu_count()} cores", work)
+    rows += workers(options.rounds, f"wait {WAITING} s", wait)
+    rows += own_time(options.rounds, options.trials)
     show(f"A search with {name}, optuna {optuna.__version__}", rows, options.into)
 
 
