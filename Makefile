@@ -1,7 +1,7 @@
 # make test: every lane that this machine has a Python for, from built wheels. make demo: the main job on real images.
 # make bench: what things cost, as ratios to other ways to do them; ARGS=--sizes adds large graphs, which takes an hour.
 # make dist: what is released, in dist/, built twice and proved; RELEASING.md says what comes then.
-# make table: the README's table of lanes, from the last run of make test.
+# make table: the README's table of lanes, from what each left when make test last ran it.
 # make docs: the site, in docs/_build/html, from Python 3.12; any warning is a failure.
 # All need Python 3.9 or later with its headers and venv, and a C++ compiler. Everything else goes into .tools and .nox.
 

@@ -125,7 +125,6 @@ def lanes(session: nox.Session) -> None:
     longest_first = sorted((lane for lane in LANES if not lane.missing), key=lambda lane: -lane.minutes)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         list(pool.map(run, [*(lane.name for lane in longest_first), *WITHOUT_A_LANE]))
-    reports.keep(done)
     atexit.register(print, f"\n{reports.table(done)}")
     failed = [name for name, one in done.items() if one.result == "failed"]
     if failed:
@@ -171,7 +170,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(python=False)
 def table(session: nox.Session) -> None:
-    """The README's table of lanes, from the last run of all."""
+    """The README's table of lanes, from what each left when it last ran."""
     try:
         session.log(reports.write_readme())
     except LookupError as error:

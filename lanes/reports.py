@@ -15,7 +15,6 @@ import pages
 from . import CACHE, HERE, LANES, Lane
 
 REPORTS = CACHE / "reports"  # a folder for each lane: what pytest says of each test, and what is installed there
-LAST_RUN = CACHE / "last_run.json"
 #: What is between them on the page is generated.
 TABLE = re.compile(
     r"(?<=<!-- From here on written by `make table`, from lanes that ran. -->\n).*?(?=<!-- Up to here. -->)", re.DOTALL
@@ -47,10 +46,16 @@ def next_file(lane: Lane) -> Path:
     return folder(lane) / f"{len(list(folder(lane).glob('*.xml')))}.xml"
 
 
-def keep_versions(lane: Lane, listed: str) -> None:
-    """Keep what `pip list --format=json` says is installed in a lane."""
+def keep(lane: Lane, listed: str) -> None:
+    """Keep that a lane has passed, how many of its tests did, and what `pip list --format=json` says it has."""
+    tests = sum(not {child.tag for child in case} & {"skipped", "failure", "error"} for case in _cases(lane.name))
     versions = {one["name"].lower(): one["version"] for one in json.loads(listed)}
-    (folder(lane) / "versions.json").write_text(json.dumps(versions, indent=1))
+    _passed(lane).write_text(json.dumps({"tests": tests, "versions": versions}, indent=1))
+
+
+def _passed(lane: Lane) -> Path:
+    """What is kept of a lane that has passed, and there only then."""
+    return REPORTS / lane.name / "passed.json"
 
 
 def blocks_file(lane: Lane) -> Path:
@@ -86,26 +91,11 @@ def table(done: dict[str, Done]) -> str:
     return "\n".join("{:<16}{:<8}{:<10}{:<9}{}".format(*row).rstrip() for row in rows)
 
 
-def keep(done: dict[str, Done]) -> None:
-    """Keep what came of each lane, how many of its tests passed and which versions it had."""
-    run = {}
-    for lane in LANES:
-        versions = REPORTS / lane.name / "versions.json"
-        run[lane.name] = {
-            "result": done[lane.name].result,
-            "tests": sum(
-                not {child.tag for child in case} & {"skipped", "failure", "error"} for case in _cases(lane.name)
-            ),
-            "versions": json.loads(versions.read_text()) if versions.exists() else {},
-        }
-    LAST_RUN.write_text(json.dumps(run, indent=1))
-
-
 def readme_table(run: dict) -> str:
-    """The README's table: what the lanes that passed ran on, those that show the same together."""
+    """The README's table: what lanes ran on, those that show the same together."""
     alike: dict[tuple[str, ...], list[Lane]] = {}
     for lane in LANES:
-        if run[lane.name]["result"] == "passed":
+        if lane.name in run:
             alike.setdefault(tuple(lane.shows) or ("NumPy",), []).append(lane)
     lines = ["| ran on | Python | tests | lanes |", "| --- | --- | --- | --- |"]
     for names, lanes in alike.items():
@@ -125,20 +115,17 @@ def _versions(name: str, lanes: list[Lane], run: dict) -> str:
 
 
 def write_readme() -> str:
-    """Write the README's table, and say so.
+    """Write the README's table of what each lane had when it last ran, and say so.
 
     Raises
     ------
     LookupError
-        If there was no run in which every lane passed.
+        If a lane has not passed.
     """
-    if not LAST_RUN.exists():
-        raise LookupError("there is no run to make the table of. Run: make test")
-    run = json.loads(LAST_RUN.read_text())
-    wanted = {lane.name: run.get(lane.name, {"result": "new"})["result"] for lane in LANES if not lane.stand_in}
-    without = [f"{name} ({result})" for name, result in wanted.items() if result != "passed"]
+    run = {lane.name: json.loads(_passed(lane).read_text()) for lane in LANES if _passed(lane).exists()}
+    without = [lane.name for lane in LANES if lane.name not in run and not lane.stand_in]
     if without:
-        raise LookupError(f"the table is made of a run in which every lane passed; in the last: {', '.join(without)}")
+        raise LookupError(f"the table is of lanes that passed when they last ran; these did not: {', '.join(without)}")
     page = HERE / "README.md"
     page.write_text(TABLE.sub(lambda _: readme_table(run), page.read_text(encoding="utf-8")), encoding="utf-8")
-    return f"{page.name} has the table of {len(wanted)} lanes"
+    return f"{page.name} has the table of {len(run)} lanes"
