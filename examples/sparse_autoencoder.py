@@ -95,9 +95,9 @@ class Network(NamedTuple):
 
 
 def build_network(
-    library: Any, tt: Any, patches: np.ndarray, units: int, weight: Any, rng: np.random.Generator
+    library: Any, tt: Any, patches: np.ndarray, units: int, regs: regkit.RegularizerSet, rng: np.random.Generator
 ) -> Network:
-    """Return an autoencoder with one rectified hidden layer, and its loss with ``hidden_sparsity`` added.
+    """Return an autoencoder with one rectified hidden layer, and its loss with what regularizers add.
 
     The decoder's rows have unit norm by construction. Otherwise the penalty could be cheated: halve all activations,
     double the decoder, and the reconstruction is the same at half the price.
@@ -109,7 +109,6 @@ def build_network(
     decoder = library.shared(start.T.copy(), name="out.w")
     offset = library.shared(np.zeros(inputs), name="out.b")
 
-    regs = regkit.build(hidden_sparsity=dict(weight=weight, reduction="batch"))
     regs.log()
     layers = [
         regkit.Layer("in:out"),
@@ -175,6 +174,18 @@ def train(
     put(found.x)
 
 
+def compiled(library: Any, tt: Any, network: Network) -> tuple[Callable[[], Any], Callable[[], Any]]:
+    """Return functions of the loss with its gradients by the parameters, and of activations and reconstructions."""
+    gradients = tt.grad(network.loss, list(network.parameters.values()))
+    functions = (
+        library.function([], [network.loss, *gradients]),
+        library.function([], [network.outputs["hid1:out"], network.outputs["out:out"]]),
+    )
+    for function in functions:
+        function()  # some libraries compile at the first call
+    return functions
+
+
 def train_all(options: argparse.Namespace, console: Console) -> list[Result]:
     """Train once for each weight, and return what came out."""
     library, tt = graph_library()
@@ -184,14 +195,12 @@ def train_all(options: argparse.Namespace, console: Console) -> list[Result]:
 
     began = time.perf_counter()
     weight = library.shared(0.0, name="weight")
-    network = build_network(library, tt, patches, options.units, weight, rng)
+    regs = regkit.build(hidden_sparsity=dict(weight=weight, reduction="batch"))
+    network = build_network(library, tt, patches, options.units, regs, rng)
     parameters = list(network.parameters.values())
     start = [parameter.get_value() for parameter in parameters]
     with console.status("compiling, which takes most of a minute the first time"):
-        loss_and_gradients = library.function([], [network.loss, *tt.grad(network.loss, parameters)])
-        activate = library.function([], [network.outputs["hid1:out"], network.outputs["out:out"]])
-        for function in (loss_and_gradients, activate):
-            function()  # some libraries compile at the first call
+        loss_and_gradients, activate = compiled(library, tt, network)
     seconds = time.perf_counter() - began
     console.print(f"compiled once, in {seconds:.0f} s, for all trainings: the weight is a shared variable")
 

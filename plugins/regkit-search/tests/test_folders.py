@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+from regkit_search.folders import SETTLED, take_over
 
 PROGRAM = """
 import os, sys
@@ -54,3 +57,77 @@ def test_the_next_process_takes_up_the_folder_of_one_that_ended(flags):
 def test_a_library_that_is_imported_already_is_told(flags):
     with worker(flags, "import sys, types; sys.modules['aesara'] = types.ModuleType('aesara')\n") as (late, _):
         assert late == ["aesara"]
+
+
+def made(folder, name, age=2 * SETTLED, files=("mod.cpp", "m1.so", "key.pkl")):
+    """A folder of a module, as Theano leaves it, whose files are so old."""
+    module = Path(folder, name)
+    module.mkdir(parents=True)
+    for file in files:
+        (module / file).write_text(file)
+        os.utime(module / file, (time.time() - age,) * 2)
+    return module
+
+
+def files_of(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_what_the_user_and_other_workers_compiled_is_taken_over(flags, tmp_path):
+    made(tmp_path, "compiledir/tmp1")
+    with worker(flags) as (_, first):
+        made(first["base_compiledir"], "compiledir/tmp2")
+        with worker(flags) as (_, second):
+            folder = Path(second["base_compiledir"])
+            files = ("key.pkl", "m1.so", "mod.cpp")
+            assert files_of(folder) == [f"compiledir/{name}/{file}" for name in ("tmp1", "tmp2") for file in files]
+            with (folder / "compiledir/tmp1/key.pkl").open("a") as file:  # the library adds keys to it
+                file.write("one more")
+    assert (tmp_path / "compiledir/tmp1/key.pkl").read_text() == "key.pkl"
+
+
+def test_what_is_not_complete_is_not_taken_over_and_what_is_there_stays(tmp_path):
+    source, folder = tmp_path / "source", tmp_path / "folder"
+    made(source, "compiledir/tmp1", age=0)
+    made(source, "compiledir/tmp2", files=("mod.cpp",))
+    made(source, "compiledir/tmp3")
+    made(source, "workers/machine-0/tmp4")
+    made(source, "numba", files=("a.nbi", "a.1.nbc"))
+    made(folder, "compiledir/tmp3", files=("m2.so",))
+    (folder / "incoming").mkdir()
+    take_over(source, folder)
+    assert files_of(folder) == ["compiledir/tmp3/m2.so", "numba/a.1.nbc", "numba/a.nbi"]
+    assert not (folder / "incoming").exists()
+
+
+COMPILING = """
+import os, sys
+if sys.argv[1] == "worker":
+    from regkit_search.folders import take_own_folders
+    take_own_folders()
+import importlib
+library = importlib.import_module(sys.argv[2])
+x = importlib.import_module(sys.argv[2] + ".tensor").vector()
+function = library.function([x], x + x, mode=library.compile.mode.Mode("c|py", None))
+print(function([21.0])[0], library.config.compiledir)
+"""
+
+
+def test_what_was_compiled_in_one_folder_is_not_compiled_again_in_another(lib, tmp_path):
+    flags = f"{lib.name.upper()}_FLAGS"
+    given = os.environ.get(flags, "")
+    environment = {**os.environ, flags: f"{given},gcc__cxxflags=-O0 -g0,base_compiledir={tmp_path}"}
+
+    def modules(kind):
+        command = [sys.executable, "-c", COMPILING, kind, lib.name]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        value, folder = done.stdout.split()
+        assert float(value) == 42
+        return Path(folder), {path.parent.name for path in Path(folder).rglob("*.so")}
+
+    alone, compiled = modules("alone")
+    for path in alone.rglob("*"):
+        os.utime(path, (time.time() - 2 * SETTLED,) * 2)
+    worker, used = modules("worker")
+    assert worker != alone
+    assert used == compiled

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
 import sys
+import time
+from collections.abc import Iterator
 from configparser import ConfigParser, Error
 from itertools import count
 from pathlib import Path
@@ -17,12 +20,20 @@ from regkit.graph import LIBRARIES
 #: By library, the lock of this process' own folder, which it has as long as it lives.
 _own: dict[str, FileLock] = {}
 
+#: Where the folders of workers are, below the user's.
+WORKERS = "workers"
+#: Files that libraries write once and never change, so that a second name for them does: what compilers made.
+NEVER_CHANGED = (".so", ".pyd", ".dylib", ".nbc")
+#: Seconds for which nobody has written what is taken over: it is complete.
+SETTLED = 5.0
+
 
 def take_own_folders() -> list[str]:
     """Give every graph library that is not imported yet a compile folder that no other process has.
 
     It is below the user's ``base_compiledir``. The lowest number that is free is taken, so that the next worker finds
-    what was compiled there. Libraries read the setting when they are imported.
+    what was compiled there; what was compiled in the user's folder, or by other workers of this machine, is taken over.
+    Libraries read the setting when they are imported.
 
     Returns
     -------
@@ -38,7 +49,10 @@ def take_own_folders() -> list[str]:
             continue
         variable = f"{name.upper()}_FLAGS"
         flags = os.environ.get(variable, "")
-        folder = _taken(name, Path(base_folder(name, flags), "workers"))
+        base = base_folder(name, flags)
+        folder = _taken(name, base / WORKERS)
+        for other in (base, *_neighbours(folder)):
+            take_over(other, folder)
         others = [flag for flag in flags.split(",") if flag.strip() and not _is_base(flag)]
         os.environ[variable] = ",".join([*others, f"base_compiledir={folder}"])
     return late
@@ -60,6 +74,66 @@ def base_folder(library: str, flags: str) -> Path:
     if sys.platform == "win32":
         return Path(os.environ["LOCALAPPDATA"], library.capitalize())
     return Path.home() / f".{library}"
+
+
+def take_over(source: Path, folder: Path) -> None:
+    """Put what was compiled in one folder into another one that no process uses yet, unless that has it already.
+
+    Libraries find modules by a hash of their source, the compiler and its flags, which stands beside each of them, and
+    not by the folder's name. What a compiler made gets a second name, so that it takes no room; the rest is copied,
+    since libraries write to it.
+    """
+    incoming = folder / "incoming"
+    for one in _compiled(source):
+        goal = folder / one.relative_to(source)
+        if goal.exists():
+            continue
+        try:
+            _remove(incoming)  # of a process that was killed
+            goal.parent.mkdir(parents=True, exist_ok=True)
+            if one.is_dir():
+                shutil.copytree(one, incoming, copy_function=_put)
+            else:
+                _put(one, incoming)
+            incoming.replace(goal)
+        except (OSError, shutil.Error):  # it is being removed, or cannot be read: then it is compiled again
+            _remove(incoming)
+
+
+def _compiled(source: Path) -> Iterator[Path]:
+    """Yield what is complete of what was compiled: Theano's folders of modules, numba's files."""
+    latest = time.time() - SETTLED
+    groups = [group for group in source.glob("*") if group.name != WORKERS and group.is_dir()]
+    for one in (one for group in groups for one in group.glob("*")):
+        try:
+            parts = list(one.iterdir()) if one.is_dir() else [one]
+            made = any(part.suffix in (*NEVER_CHANGED, ".nbi") for part in parts)
+            complete = made and all(part.stat().st_mtime < latest for part in parts)
+        except OSError:  # it is being removed
+            continue
+        if complete:
+            yield one
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+    path.unlink(missing_ok=True)
+
+
+def _put(source: str | Path, goal: str | Path) -> None:
+    if Path(source).suffix in NEVER_CHANGED:
+        try:
+            os.link(source, goal)
+            return
+        except OSError:  # another disk, or one that has no second names
+            pass
+    shutil.copy2(source, goal)
+
+
+def _neighbours(folder: Path) -> list[Path]:
+    """The folders of other workers of this machine, living or not."""
+    machine = folder.name.rpartition("-")[0]
+    return sorted(one for one in folder.parent.glob(f"{machine}-*") if one.is_dir() and one != folder)
 
 
 def _taken(library: str, folder: Path) -> Path:
