@@ -1,4 +1,5 @@
 # make test: every lane that this machine has a Python for, from built wheels. make demo: the main job on real images.
+# make search: the same network at thirty weights with one compilation, timed against three by hand; some minutes.
 # make bench: what things cost, as ratios to other ways to do them; ARGS=--sizes adds large graphs, which takes an hour.
 # make dist: what is released, in dist/, built twice and proved; RELEASING.md says what comes then.
 # make table: the README's table of lanes, from what each left when make test last ran it.
@@ -10,7 +11,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10 p
 NOX = .tools/bin/nox --no-error-on-missing-interpreters
 ARGS ?=
 
-.PHONY: test table dist demo bench docs clean needs
+.PHONY: test table dist demo search bench docs clean needs
 
 test: .tools/bin/nox
 	@$(NOX)
@@ -23,6 +24,9 @@ dist: .tools/bin/nox
 
 demo: .tools/bin/nox
 	@$(NOX) -s wheels demo -- $(ARGS)
+
+search: .tools/bin/nox
+	@$(NOX) -s wheels sparse_search -- $(ARGS)
 
 bench: .tools/bin/nox
 	@$(NOX) -s wheels bench -- $(ARGS)

@@ -99,6 +99,7 @@ for lane in LANES:
         _define(jobs.bench, lane, f"bench-{lane.name}")
     if lane.library == README_LIBRARY and not lane.own_tests:
         _define(jobs.installed, lane, f"installed-{lane.name}")
+        _define(jobs.search, lane, f"search-{lane.name}")
     if not lane.library and not lane.own_tests and not lane.core:
         _define(jobs.sdists, lane, f"sdists-{lane.name}")
 
@@ -156,6 +157,16 @@ def demo(session: nox.Session) -> None:
         wanted = "; ".join(f"{lane.name}: {lane.missing}" for lane in possible)
         session.error(f"no lane with a graph library can run here: {wanted}")
     session.notify(f"demo-{here.name}")
+
+
+@nox.session(python=False)
+def sparse_search(session: nox.Session) -> None:
+    """The sparse autoencoder at thirty weights, with the newest PyTensor that can run here."""
+    possible = [lane for lane in LANES if lane.library == README_LIBRARY and not lane.own_tests]
+    here = next((lane for lane in reversed(possible) if not lane.missing), None)
+    if here is None:
+        session.error(f"none can run here: {'; '.join(f'{lane.name}: {lane.missing}' for lane in possible)}")
+    session.notify(f"search-{here.name}")
 
 
 @nox.session(python=False)

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 try:
+    import dask
     import numpy as np
     import optuna
     import regkit_search as search
@@ -41,10 +42,14 @@ HERE = Path(__file__).parent
 OUTPUT = HERE / "output"
 WEIGHTS = [float(weight) for weight in np.geomspace(0.01, 2, 30)]
 BY_HAND = (0.1, 0.3, 0.8)
-#: What both sides train: fewer units and patches than `make demo` has, so that a training is a second.
-SIZES = ("--patches", "1000", "--units", "64", "--iterations", "200")
-#: NumPy's matrix products on one processor for each process, as Dask sets it: two that share the processors wait.
+#: What both sides train: fewer patches, units and iterations than `make demo` has, so that a training is a second.
+SIZES = ("--patches", "1000", "--units", "64", "--iterations", "100")
+#: One thread of NumPy's matrix products for each process, as Dask has it of itself: more threads than there are
+#: processors wait for each other.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+#: Dask has its workers give memory back at once, so that every step of a training asks the system for it again, which
+#: takes half as long as the step. This is what glibc comes to by itself in a process that needs such arrays often.
+MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(2**26), "MALLOC_MMAP_THRESHOLD_": str(2**25)}
 
 
 # The search
@@ -82,6 +87,7 @@ def searched() -> search.Result:
     space = {"hidden_sparsity": {"weight": FloatDistribution(WEIGHTS[0], WEIGHTS[-1], log=True), "reduction": "batch"}}
     sampler = optuna.samplers.GridSampler({"hidden_sparsity.weight": WEIGHTS})
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    dask.config.set({"distributed.nanny.pre-spawn-environ": {**ONE_THREAD, **MEMORY}})
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
         return search.run(
             prepare,

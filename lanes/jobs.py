@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import nox
@@ -190,6 +191,12 @@ def demo(session: nox.Session, lane: Lane) -> None:
     """Ng's sparse autoencoder on natural images."""
     _install(session, lane, "scikit-learn", "pillow", "matplotlib")
     session.run("python", "examples/sparse_autoencoder.py", *session.posargs, env=lane.variables())
+
+
+def search(session: nox.Session, lane: Lane) -> None:
+    """The sparse autoencoder at thirty weights with one compilation, and three by hand."""
+    _install(session, replace(lane, engines=("regkit-search",)), "scikit-learn", "pillow", "matplotlib")
+    session.run("python", "examples/sparse_search.py", "--compare", *session.posargs, env=lane.variables())
 
 
 def bench(session: nox.Session, lane: Lane) -> None:

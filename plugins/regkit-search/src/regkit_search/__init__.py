@@ -5,11 +5,12 @@ Optuna suggests, prunes and stores; Dask runs; regkit's live weights make a tria
 
 from __future__ import annotations
 
+from .draws import Draws
 from .errors import SearchError
 from .paths import Path, path
 from .results import Found, Result
 from .searching import run
 from .trials import Trial
 
-__all__ = ["Found", "Path", "Result", "SearchError", "Trial", "path", "run"]
+__all__ = ["Draws", "Found", "Path", "Result", "SearchError", "Trial", "path", "run"]
 __version__ = "0.1.0"
