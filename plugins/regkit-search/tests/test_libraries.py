@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 import numpy as np
 import pytest
 import regkit_search as search
@@ -129,8 +127,7 @@ def test_a_search_is_the_same_on_a_library_of_graphs(lib, aims):
         assert_same(trained_on_graphs(lib), aims)
 
 
-@pytest.mark.graph
-@pytest.mark.skipif(not (find_spec("jax") and find_spec("regkit_jax")), reason="JAX has a lane of its own")
+@pytest.mark.framework("regkit_jax")
 @pytest.mark.parametrize("aims", ["error", ["error", "active"]], ids=["one aim", "two aims"])
 def test_a_search_is_the_same_on_jax_in_64_bits(aims):
     import jax
