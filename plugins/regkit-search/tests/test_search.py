@@ -116,11 +116,15 @@ FAILURES = [
     ({"weight": math.nan}, "evaluate returned NaN for 'weight', which is an aim"),
     ({"loss": 1.0}, "evaluate returned no 'weight', which is an aim. It returned: loss"),
     ({"weight": "low"}, "OptionError: evaluate returned 'low' for 'weight'; accepted: a real number"),
+    ({"weight": 1.0, "state": 2.0}, "OptionError: evaluate returned 'state', which is the name of something else"),
+    ({"weight": 1.0, "hidden_l1.weight": 2.0}, "OptionError: evaluate returned 'hidden_l1.weight', which is the name"),
     (0.5, "OptionError: evaluate returned 0.5; accepted: a mapping of names to real numbers, the aims among them"),
 ]
 
 
-@pytest.mark.parametrize(("value", "told"), FAILURES, ids=["raises", "NaN", "missing", "word", "no mapping"])
+@pytest.mark.parametrize(
+    ("value", "told"), FAILURES, ids=["raises", "NaN", "missing", "word", "column", "parameter", "no mapping"]
+)
 def test_a_trial_that_fails_says_why_and_the_others_go_on(space, value, told):
     result = search.run(failing(value), space, minimize="weight", trials=3)
     frame = result.frame()

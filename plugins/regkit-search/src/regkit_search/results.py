@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from .errors import SearchError
 from .spaces import Space
 from .studies import ERROR, StoredStudy
+from .trials import COLUMNS
 
 #: How many trials the table in a notebook has.
 SHOWN = 10
@@ -50,8 +51,8 @@ class Result:
             reason is in the column ``failure``. A parameter of an alias that was not used is missing.
         """
         rows = [self._row(trial) for trial in self.study.get_trials(deepcopy=False)]
-        measures = [name for row in rows for name in row if name not in _FIXED]
-        columns = [*_FIXED[:2], *self._space.parameters, *self.aims, *measures, "failure"]
+        measures = [name for row in rows for name in row if name not in COLUMNS]
+        columns = [*COLUMNS[:2], *self._space.parameters, *self.aims, *measures, "failure"]
         return pd.DataFrame(rows, columns=list(dict.fromkeys(columns)))
 
     @property
@@ -155,5 +156,4 @@ class Result:
         return f". The first that failed: {first}" if first else ""
 
 
-_FIXED = ("number", "state", "failure")
 _STATES = {state: state.name.lower() for state in TrialState} | {TrialState.FAIL: "failed"}

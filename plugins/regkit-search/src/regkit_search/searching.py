@@ -17,6 +17,7 @@ from .results import Result
 from .spaces import Space
 from .structures import Prepare, Structures
 from .studies import StoredStudy
+from .trials import COLUMNS
 
 
 def run(
@@ -125,7 +126,7 @@ def aims_of(minimize: str | Sequence[str], maximize: str | Sequence[str]) -> dic
     aims: dict[str, str] = {}
     for direction, names in (("minimize", minimize), ("maximize", maximize)):
         for aim in (names,) if isinstance(names, str) else names:
-            if not isinstance(aim, str) or not aim or aim in ("number", "state", "failure"):
+            if not isinstance(aim, str) or not aim or aim in COLUMNS:
                 raise regkit.OptionError(
                     f"{direction} got {aim!r}; accepted: names of what evaluate returns, but number, state and failure"
                 )

@@ -15,6 +15,9 @@ from optuna import TrialPruned
 
 import regkit
 
+#: What a table of trials has beside parameters and measures.
+COLUMNS = ("number", "state", "failure")
+
 #: Of what a trial's error says, the characters that are kept.
 LONGEST = 2000
 
@@ -106,20 +109,20 @@ def trial_seed(seed: int, number: int) -> int:
 def evaluated(evaluate: Callable[[Trial], Any], trial: Trial) -> Outcome:
     """Call `evaluate` and return what came of it, whatever that is."""
     try:
-        return Outcome(measures_of(evaluate(trial)), trial.reports)
+        return Outcome(measures_of(evaluate(trial), trial.params), trial.reports)
     except TrialPruned:
         return Outcome(reports=trial.reports, pruned=True)
     except (Exception, SystemExit) as error:  # whatever a user's code says no with
         return Outcome(reports=trial.reports, error=in_words(error))
 
 
-def measures_of(returned: Any) -> dict[str, Any]:
+def measures_of(returned: Any, params: Mapping[str, Any]) -> dict[str, Any]:
     """Return what `evaluate` returned as numbers of Python by their names.
 
     Raises
     ------
     regkit.OptionError
-        If it is not a mapping of names to real numbers.
+        If it is not a mapping of names to real numbers, or a name is that of a parameter, or another column's.
     """
     if not isinstance(returned, Mapping):
         raise regkit.OptionError(
@@ -130,6 +133,8 @@ def measures_of(returned: Any) -> dict[str, Any]:
         number = as_float(value)
         if not isinstance(name, str) or number is None:
             raise regkit.OptionError(f"evaluate returned {_short(value)} for {name!r}; accepted: a real number")
+        if name in (*COLUMNS, *params) or name.startswith("regkit:"):
+            raise regkit.OptionError(f"evaluate returned {name!r}, which is the name of something else: choose another")
         measures[name] = number
     return measures
 
