@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import signal
 import subprocess
 import sys
@@ -19,11 +18,8 @@ SCRIPT = Path(__file__).with_name("dropping.py")
 
 
 @pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("dropping", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script(program):
+    return program(SCRIPT)
 
 
 def test_a_search_with_dropout_that_is_killed_goes_on_to_the_result_of_an_undisturbed_one(lib, tmp_path, script):

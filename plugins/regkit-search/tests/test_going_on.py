@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 import subprocess
@@ -21,11 +20,8 @@ SCRIPT = Path(__file__).with_name("interrupted.py")
 
 
 @pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("interrupted", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script(program):
+    return program(SCRIPT)
 
 
 def run_and_be_killed(database, write):
