@@ -62,7 +62,6 @@ def test(session: nox.Session, lane: Lane) -> None:
     """Test a lane: the core and the standard plugins, or what has a lane of its own."""
     reports.forget(lane)
     _install(session, lane, *(["pytest>=8"] if lane.own_tests else []), tests=not lane.own_tests)
-    installed = session.run("pip", "list", "--format=json", silent=True, stderr=subprocess.DEVNULL)
     if lane.core:
         _test_on_lowest_core(session, lane)
     elif lane.own_tests:
@@ -72,7 +71,7 @@ def test(session: nox.Session, lane: Lane) -> None:
     for one in lane.follows:
         _follow(session, lane, **one)
     if not session.posargs:
-        reports.keep(lane, installed)
+        reports.keep(lane, session.run("pip", "list", "--format=json", silent=True, stderr=subprocess.DEVNULL))
 
 
 def _test_all(session: nox.Session, lane: Lane) -> None:
