@@ -95,12 +95,25 @@ def _names_of(output_name: str, params: Sequence[Any]) -> tuple[str, ...]:
 
 
 def named_params(layer: Any) -> list[tuple[str, Any]]:
-    """Return the parameters of a layer, a host's own layer included, by their full names."""
+    """Return the parameters of a layer, a host's own layer included, by their full names.
+
+    Raises
+    ------
+    GraphError
+        If a layer has names of another number of parameters, as after parameters were assigned to a `Layer`.
+    """
     params = layer.params
     if isinstance(params, Mapping):
         return list(params.items())
     names = getattr(layer, "param_names", None)
-    return list(zip(_names_of(layer.output_name, params) if names is None else names, params))
+    if names is None:
+        names = _names_of(layer.output_name, params)
+    if len(names) != len(params):
+        raise GraphError(
+            f"layer {layer.output_name!r} has {len(params)} in params and {len(names)} in param_names. Make a "
+            "layer with its parameters: Layer(name, params)"
+        )
+    return list(zip(names, params))
 
 
 def select_layers(layers: Sequence[Any], role: str) -> list[Any]:

@@ -151,3 +151,13 @@ def test_an_unknown_role_is_refused():
         regkit.Layer("a", role="hiden")
     with pytest.raises(regkit.OptionError, match="select_layers got role='hiden'"):
         regkit.select_layers([], "hiden")
+
+
+def test_parameters_that_are_assigned_to_a_layer_without_their_names_are_refused():
+    layer = regkit.Layer("hid1")
+    layer.params = (np.eye(2),)
+    with pytest.raises(regkit.GraphError) as error:
+        regkit.select_params([layer], "*")
+    assert str(error.value) == (
+        "layer 'hid1' has 1 in params and 0 in param_names. Make a layer with its parameters: Layer(name, params)"
+    )
