@@ -157,9 +157,11 @@ def released_core(version: str, into: Path, repository: Path = HERE) -> Path | N
     with tempfile.TemporaryDirectory() as scratch:
         with zipfile.ZipFile(io.BytesIO(subprocess.run(archive, capture_output=True, check=True).stdout)) as files:
             files.extractall(scratch)
-        build(Path(scratch), into, "wheel", date=released(Path(scratch)))
-    (wheel,) = into.glob("regkit_core-*.whl")
-    return wheel
+        built = Path(scratch, "built")
+        build(Path(scratch), built, "wheel", date=released(Path(scratch)))
+        (wheel,) = built.glob("*.whl")
+        into.mkdir(parents=True, exist_ok=True)
+        return Path(shutil.copy(wheel, into))
 
 
 def main(into: Path) -> None:

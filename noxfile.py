@@ -132,9 +132,13 @@ def lanes(session: nox.Session) -> None:
         session.error(f"failed: {', '.join(failed)}")
     if not any(done[lane.name].result == "passed" for lane in LANES if lane.library):
         session.error("no lane with a graph library passed")
-    left = reports.blocks_that_no_lane_ran()
-    if left and all(done[lane.name].result == "passed" for lane in LANES if not lane.stand_in) and not session.posargs:
-        session.error(f"no lane ran this code of our pages: {'; '.join(left)}")
+    left = [] if session.posargs else reports.blocks_that_no_lane_ran()
+    if left:
+        said = f"no lane ran this code of our pages: {'; '.join(left)}"
+        if any(done[lane.name].result == "not here" for lane in LANES if not lane.stand_in):
+            session.warn(f"{said}. Lanes that are not here may have")
+        else:
+            session.error(said)
 
 
 @nox.session(python=False)

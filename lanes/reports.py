@@ -64,8 +64,9 @@ def blocks_file(lane: Lane) -> Path:
 
 
 def blocks_that_no_lane_ran() -> list[str]:
-    """The code of our pages that no lane ran."""
-    ran = {line for path in REPORTS.glob("*/blocks.txt") for line in path.read_text(encoding="utf-8").splitlines()}
+    """The code of our pages that no lane ran when it last did."""
+    files = [path for path in map(blocks_file, LANES) if path.exists()]
+    ran = {line for path in files for line in path.read_text(encoding="utf-8").splitlines()}
     return [str(block) for block in pages.all_blocks() if str(block) not in ran]
 
 

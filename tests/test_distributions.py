@@ -194,8 +194,10 @@ def test_a_released_core_is_built_from_its_tag(distributions, tmp_path):
     subprocess.run([*git, *who, "commit", "--quiet", "--all", "--message", "an earlier version"], check=True)
     subprocess.run([*git, "tag", "regkit-core-0.1.0"], check=True)
     subprocess.run([*git, "checkout", "--quiet", "HEAD~1"], check=True)
-    wheel = distributions.released_core("0.1", into, repository)
-    assert wheel.name == "regkit_core-0.1.0-py3-none-any.whl"
+    subprocess.run([*git, "tag", f"regkit-core-{version('pyproject.toml')}"], check=True)
+    for asked, found in (("0.1", "0.1.0"), (version("pyproject.toml"), version("pyproject.toml"))):  # into one folder
+        wheel = distributions.released_core(asked, into, repository)
+        assert wheel.name == f"regkit_core-{found}-py3-none-any.whl"
 
 
 def test_the_extra_plugins_takes_plugins_that_there_are():
