@@ -147,6 +147,7 @@ def _test_strangers(session: nox.Session, lane: Lane) -> None:
     session.install("--no-deps", "--no-build-isolation", str(new), *map(str, (WHEELS / "third_party").glob("*.whl")))
     _pytest(session, lane, "-q", "--doctest-glob=*.md", str(THIRD_PARTY))
     _pytest(session, lane, "-q", "--doctest-glob=*.md", str(new))
+    pages.ran_sessions("plugins/_template/README.md", reports.blocks_file(lane))  # of which the new one is a copy
     session.run("regkit", "check", "acme_tv", env=environment)
     session.run("regkit", "check", "acme_kl", "--activation", "sigmoid", env=environment)
     session.run("regkit", "list", "--check", env=environment)

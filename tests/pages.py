@@ -91,6 +91,6 @@ def ran(done: Iterable[Block], file: Path | None = None) -> None:
             opened.writelines(f"{block}\n" for block in done)
 
 
-def ran_sessions(page: str) -> None:
-    """Say that doctest has run a page."""
-    ran(block for block in blocks(page) if block.is_session and LEFT_OUT not in block.text)
+def ran_sessions(page: str, file: Path | None = None) -> None:
+    """Say that doctest has run a page, or a copy of it."""
+    ran((block for block in blocks(page) if block.is_session and LEFT_OUT not in block.text), file)
