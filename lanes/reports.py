@@ -49,7 +49,7 @@ def next_file(lane: Lane) -> Path:
 def keep(lane: Lane, listed: str) -> None:
     """Keep that a lane has passed, how many of its tests did, and what `pip list --format=json` says it has."""
     tests = sum(not {child.tag for child in case} & {"skipped", "failure", "error"} for case in _cases(lane.name))
-    versions = {one["name"].lower(): one["version"] for one in json.loads(listed)}
+    versions = {_normalized(one["name"]): one["version"] for one in json.loads(listed)}
     _passed(lane).write_text(json.dumps({"tests": tests, "versions": versions}, indent=1))
 
 
@@ -113,6 +113,11 @@ def readme_table(run: dict) -> str:
 def _versions(name: str, lanes: list[Lane], run: dict) -> str:
     distribution = lanes[0].shows.get(name, name.lower())
     return ", ".join(dict.fromkeys(run[lane.name]["versions"][distribution] for lane in lanes))
+
+
+def _normalized(name: str) -> str:
+    """A distribution's name as the index compares names."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def write_readme() -> str:
