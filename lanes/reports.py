@@ -49,7 +49,7 @@ def next_file(lane: Lane) -> Path:
 def keep(lane: Lane, listed: str) -> None:
     """Keep that a lane has passed, how many of its tests did, and what `pip list --format=json` says it has."""
     tests = sum(not {child.tag for child in case} & {"skipped", "failure", "error"} for case in _cases(lane.name))
-    versions = {_normalized(one["name"]): one["version"] for one in json.loads(listed)}
+    versions = {_normalized(one["name"]): one["version"].partition("+")[0] for one in json.loads(listed)}
     _passed(lane).write_text(json.dumps({"tests": tests, "versions": versions}, indent=1))
 
 
