@@ -20,7 +20,7 @@ import regkit
 SPACE = {"hidden_dropout": {"weight": FloatDistribution(0.1, 0.9)}, "input_noise": 0.1}
 
 
-def searched(library, storage, kill_in=None, begins=True):
+def searched(library, storage, kill_in=None, begins=True, trials=6):
     """A search whose measures are sums of what dropout and noise let through, in each of three steps."""
     module, tensor = importlib.import_module(library), importlib.import_module(f"{library}.tensor")
 
@@ -47,7 +47,7 @@ def searched(library, storage, kill_in=None, begins=True):
         return evaluate
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return search.run(prepare, SPACE, minimize="last", trials=6, storage=storage).frame()
+    return search.run(prepare, SPACE, minimize="last", trials=trials, storage=storage).frame()
 
 
 if __name__ == "__main__":

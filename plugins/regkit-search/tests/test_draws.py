@@ -32,6 +32,15 @@ def test_a_search_with_dropout_that_is_killed_goes_on_to_the_result_of_an_undist
     assert len(np.unique(sums)) == sums.size  # at every step and in every trial it draws others
 
 
+@pytest.mark.parametrize("begins", [True, False])
+def test_a_search_in_two_parts_ends_as_in_one_if_its_draws_are_begun_and_only_then(lib, tmp_path, script, begins):
+    script.searched(lib.name, tmp_path / "study.db", begins=begins, trials=3)
+    in_two = script.searched(lib.name, tmp_path / "study.db", begins=begins)["last"]
+    in_one = script.searched(lib.name, None, begins=begins)["last"]
+    assert in_two[:3].equals(in_one[:3])
+    assert in_two[3:].equals(in_one[3:]) == begins
+
+
 def test_one_seed_gives_one_sequence_of_draws_whatever_was_drawn_before(lib):
     x = lib.tensor("x")
     noisy = regkit.build(noise=dict(weight=1, pattern=["x", "y"])).apply({"x": x, "y": 2 * x})
@@ -51,6 +60,47 @@ def test_one_seed_gives_one_sequence_of_draws_whatever_was_drawn_before(lib):
     correlations = np.corrcoef(np.concatenate([first, other])) - np.eye(8)
     assert abs(correlations).max() < 5 / np.sqrt(2000)
     np.testing.assert_allclose(np.concatenate([first, other]).std(axis=1), 1, atol=5 / np.sqrt(2 * 2000))
+
+
+def streams(lib, module, name):
+    """The class of a library's streams of random variables; skips where the library has none of that name."""
+    return getattr(pytest.importorskip(f"{lib.name}.{module}"), name)
+
+
+@pytest.mark.filterwarnings("ignore:RandomStream is deprecated:FutureWarning")  # by PyTensor, which still has it
+@pytest.mark.parametrize(
+    ("module", "name"), [("tensor.random.utils", "RandomStream"), ("sandbox.rng_mrg", "MRG_RandomStream")]
+)
+def test_streams_of_your_own_are_begun_and_those_of_one_seed_draw_different_numbers(lib, module, name):
+    made = streams(lib, module, name)
+    function = lib.function([], [made(3).uniform(size=(1000,)), made(3).uniform(size=(1000,))])
+    draws = search.Draws(function)
+    assert repr(draws) == "<draws of 2 generators>"
+
+    def drawn(seed):
+        draws.begin(seed)
+        return np.array([function(), function()]).reshape(4, -1)
+
+    first, other = drawn(1), drawn(2)
+    function()
+    np.testing.assert_array_equal(drawn(1), first)
+    both = np.concatenate([first, other])
+    assert abs(np.corrcoef(both) - np.eye(8)).max() < 5 / np.sqrt(1000)
+    np.testing.assert_allclose(both.mean(axis=1), 0.5, atol=5 / np.sqrt(12 * 1000))
+    np.testing.assert_allclose(both.std(axis=1), 1 / np.sqrt(12), atol=5 / np.sqrt(12 * 1000))
+
+
+@pytest.mark.filterwarnings("ignore:RandomStream is deprecated:FutureWarning")  # by PyTensor, which still has it
+def test_what_generators_of_one_seed_draw_does_not_depend_on_the_order_of_the_functions(lib):
+    made = streams(lib, "tensor.random.utils", "RandomStream")
+    one, other = (lib.function([], made(3).uniform(size=(4,))) for _ in range(2))
+
+    values = []
+    for draws in (search.Draws(one, other), search.Draws(other, one)):
+        draws.begin(1)
+        values.append([one(), other()])
+    np.testing.assert_array_equal(*values)
+    assert len(np.unique(values)) == 8
 
 
 def test_what_is_not_a_compiled_function_is_refused():
