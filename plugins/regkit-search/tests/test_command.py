@@ -125,6 +125,23 @@ def test_more_trials_go_beyond_and_json_has_all_of_them(folder):
     assert front["config"] == {"hidden_l1": {"weight": best["hidden_l1.weight"], "pattern": "hid1"}}
 
 
+def test_json_has_null_for_what_is_not_finite(folder):
+    (folder / "a_network.py").write_text(
+        "def prepare(regs):\n"
+        "    return lambda trial: dict(error=trial.number, size=float('inf') if trial.number == 0 else 1.0)\n"
+    )
+    (folder / "search.toml").write_text(FILE.replace('"error"', '["error", "size"]'))
+
+    def refused(word):
+        raise AssertionError(f"{word} is not JSON")
+
+    status, out, _ = here("search.toml", "--json")
+    found = json.loads(out, parse_constant=refused)
+    assert status == 0
+    assert [row["size"] for row in found["trials"]] == [None, 1, 1, 1, 1, 1]
+    assert [one["aims"] for one in found["front"]] == [{"error": 0, "size": None}, {"error": 1, "size": 1}]
+
+
 def interrupted(folder, times=1):
     """Run a search that a terminal's Ctrl-C reaches while it runs its trial 3."""
     marker = folder / "marker"

@@ -133,6 +133,19 @@ def test_a_trial_that_fails_says_why_and_the_others_go_on(space, value, told):
     assert frame["failure"][[0, 2]].isna().all()
 
 
+def test_a_measure_with_the_name_of_a_parameter_fails_also_where_the_trial_has_not_the_parameter():
+    def prepare(regs):
+        return lambda trial: {"count": len(regs), "hidden_l1.weight": 777.0}
+
+    l1 = {"used": CategoricalDistribution([True, False]), "weight": FloatDistribution(0.1, 1), "pattern": "hid1"}
+    space = {"weight_l2": FloatDistribution(0.1, 1), "hidden_l1": l1}
+    frame = search.run(prepare, space, minimize="count", trials=6).frame()
+    assert set(frame["hidden_l1.used"]) == {True, False}
+    assert set(frame["state"]) == {"failed"}
+    assert (frame["hidden_l1.weight"].isna() == ~frame["hidden_l1.used"].astype(bool)).all()
+    assert frame["failure"].str.contains("evaluate returned 'hidden_l1.weight', which is the name of some").all()
+
+
 def test_a_prepare_that_raises_fails_its_trials_and_no_other(space):
     def prepare(regs):
         if regs[0].reduction == "mean":

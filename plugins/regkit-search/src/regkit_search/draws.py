@@ -16,10 +16,11 @@ MODULUS = 2147462579
 
 
 class Draws:
-    """The random generators of compiled functions: those of noise and dropout, and your own, also of `MRG_RandomStream`.
+    """The random generators of compiled functions: those of noise and dropout, and your own.
 
-    A function moves its generators on at every call, so that what a trial draws would depend on the trials before it.
-    Made in `prepare`, after compiling, and begun in `evaluate`, they are a matter of the trial alone::
+    Your own may be those of ``RandomStream`` or ``MRG_RandomStream``. A function moves its generators on at every call,
+    so that what a trial draws would depend on the trials before it. Made in `prepare`, after compiling, and begun in
+    `evaluate`, they are a matter of the trial alone::
 
         draws = search.Draws(step)
 

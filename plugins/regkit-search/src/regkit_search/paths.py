@@ -118,7 +118,7 @@ def path(
         live.set(weight)
         name = f"{alias}.weight"
         trial = Trial(Task(number, seed, {name: float(weight)}, ""), lambda value, step: False, start)
-        outcome = evaluated(evaluate, trial)
+        outcome = evaluated(evaluate, trial, [name])
         state = "pruned" if outcome.pruned else "failed" if outcome.error else "complete"
         start = trial.keep if state == "complete" else start
         rows.append(

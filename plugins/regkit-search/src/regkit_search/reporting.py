@@ -49,10 +49,10 @@ def print_json(described: SearchFile, result: Result) -> None:
     found = {
         "storage": described.storage,
         "aims": result.aims,
-        "trials": [{name: _for_json(value) for name, value in row.items()} for row in rows],
+        "trials": rows,
         "front": front,
     }
-    click.echo(json.dumps(found, indent=2))
+    click.echo(json.dumps(_for_json(found), indent=2, allow_nan=False))
 
 
 def no_result(described: SearchFile, result: Result) -> str:
@@ -94,4 +94,9 @@ def _cell(value: Any) -> str:
 
 
 def _for_json(value: Any) -> Any:
+    """Return a value, whatever is in it, with null for what JSON has no number for."""
+    if isinstance(value, dict):
+        return {name: _for_json(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_for_json(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -46,7 +46,7 @@ class Prepared:
                     self.lives[name].set(weight)
             except (Exception, SystemExit) as error:  # whatever a user's code says no with
                 return Outcome(error=in_words(error))
-            return evaluated(self.evaluate, trial)
+            return evaluated(self.evaluate, trial, space.parameters)
 
 
 class Structures:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from numbers import Integral
 from pathlib import Path
@@ -106,17 +106,17 @@ def trial_seed(seed: int, number: int) -> int:
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
 
 
-def evaluated(evaluate: Callable[[Trial], Any], trial: Trial) -> Outcome:
-    """Call `evaluate` and return what came of it, whatever that is."""
+def evaluated(evaluate: Callable[[Trial], Any], trial: Trial, parameters: Collection[str]) -> Outcome:
+    """Call `evaluate` and return what came of it, whatever that is; no measure may be called as a parameter is."""
     try:
-        return Outcome(measures_of(evaluate(trial), trial.params), trial.reports)
+        return Outcome(measures_of(evaluate(trial), parameters), trial.reports)
     except TrialPruned:
         return Outcome(reports=trial.reports, pruned=True)
     except (Exception, SystemExit) as error:  # whatever a user's code says no with
         return Outcome(reports=trial.reports, error=in_words(error))
 
 
-def measures_of(returned: Any, params: Mapping[str, Any]) -> dict[str, Any]:
+def measures_of(returned: Any, parameters: Collection[str]) -> dict[str, Any]:
     """Return what `evaluate` returned as numbers of Python by their names.
 
     Raises
@@ -133,7 +133,7 @@ def measures_of(returned: Any, params: Mapping[str, Any]) -> dict[str, Any]:
         number = as_float(value)
         if not isinstance(name, str) or number is None:
             raise regkit.OptionError(f"evaluate returned {_short(value)} for {name!r}; accepted: a real number")
-        if name in (*COLUMNS, *params) or name.startswith("regkit:"):
+        if name in (*COLUMNS, *parameters) or name.startswith("regkit:"):
             raise regkit.OptionError(f"evaluate returned {name!r}, which is the name of something else: choose another")
         measures[name] = number
     return measures
