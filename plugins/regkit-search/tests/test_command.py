@@ -14,6 +14,7 @@ import tomllib
 from click.testing import CliRunner
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import RandomSampler
+from regkit_search import local
 from regkit_search.files import read
 from regkit_search.written import as_toml
 
@@ -182,6 +183,33 @@ def test_ctrl_c_ends_a_search_with_workers_of_its_own_that_have_not_the_folder(f
     (folder / "search.toml").write_text(FILE)
     (folder / "search.db").unlink()
     assert json.loads(on) == json.loads(here("search.toml", "--json")[1])
+
+
+def test_ctrl_c_that_was_heard_does_not_interrupt_what_is_cleaned_up(monkeypatch):
+    monkeypatch.setattr(local, "AGAIN", 0.1)
+    cleaned = False
+    with pytest.raises(KeyboardInterrupt), local._insisting():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            time.sleep(0.3)
+            cleaned = True
+    assert cleaned
+
+
+def test_ctrl_c_that_python_drops_is_said_again(monkeypatch):
+    class Deaf:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(local, "AGAIN", 0.1)
+    deaf = Deaf()
+    passed = False
+    with pytest.raises(KeyboardInterrupt), local._insisting():
+        del deaf
+        passed = True
+        time.sleep(60)
+    assert passed
 
 
 def test_a_search_in_which_all_fails_exits_with_1_and_says_how_to_begin_anew(folder):

@@ -14,7 +14,7 @@ from typing import Any
 
 from .files import SearchFile
 
-#: After so many seconds Ctrl-C is said again, if nobody has heard it.
+#: After so many seconds Ctrl-C is said again, if Python dropped what it raised.
 AGAIN = 0.5
 
 
@@ -62,7 +62,8 @@ def undisturbed() -> Iterator[None]:
 def _insisting() -> Iterator[None]:
     """Have Ctrl-C end what runs within, also if Python drops what is raised once.
 
-    It does so in what is called when garbage is collected, where Dask's scheduler measures how long that takes.
+    It does so in what is called when garbage is collected, where Dask's scheduler measures how long that takes. Where
+    it was heard it is not said again, which would interrupt what is cleaned up then.
     """
     ended = Event()
 
@@ -70,18 +71,16 @@ def _insisting() -> Iterator[None]:
         if not ended.is_set():
             os.kill(os.getpid(), signal.SIGINT)
 
-    def interrupt(number: int, frame: Any) -> None:
+    def dropped(what: Any) -> None:
+        if not isinstance(what.exc_value, KeyboardInterrupt):
+            told(what)
+            return
         later = Timer(AGAIN, say_again)
         later.daemon = True
         later.start()
-        raise KeyboardInterrupt
 
-    def quiet(dropped: Any) -> None:
-        if not isinstance(dropped.exc_value, KeyboardInterrupt):
-            told(dropped)
-
-    before, told = signal.signal(signal.SIGINT, interrupt), sys.unraisablehook
-    sys.unraisablehook = quiet
+    before, told = signal.signal(signal.SIGINT, signal.default_int_handler), sys.unraisablehook
+    sys.unraisablehook = dropped
     try:
         yield
     finally:
