@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import cloudpickle
 import pytest
 import tomllib
 from click.testing import CliRunner
@@ -16,6 +19,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.samplers import RandomSampler
 from regkit_search import local
 from regkit_search.files import read
+from regkit_search.preparing import loaded
 from regkit_search.written import as_toml
 
 import regkit
@@ -65,7 +69,9 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])
     yield tmp_path
     for name in ("a_network", "helping", "raises", "exits"):
-        sys.modules.pop(name, None)
+        module = sys.modules.pop(name, None)
+        if name in cloudpickle.list_registry_pickle_by_value():
+            cloudpickle.unregister_pickle_by_value(module)
 
 
 def started(*arguments, **environment):
@@ -186,14 +192,18 @@ def test_ctrl_c_ends_a_search_with_workers_of_its_own_that_have_not_the_folder(f
 
 
 def test_ctrl_c_that_was_heard_does_not_interrupt_what_is_cleaned_up(monkeypatch):
-    monkeypatch.setattr(local, "AGAIN", 0.1)
-    cleaned = False
-    with pytest.raises(KeyboardInterrupt), local._insisting():
+    cleaned = []
+
+    def interrupted_once():
         try:
             signal.raise_signal(signal.SIGINT)
         finally:
             time.sleep(0.3)
-            cleaned = True
+            cleaned.append(True)
+
+    monkeypatch.setattr(local, "AGAIN", 0.1)
+    with pytest.raises(KeyboardInterrupt), local._insisting():
+        interrupted_once()
     assert cleaned
 
 
@@ -203,12 +213,15 @@ def test_ctrl_c_that_python_drops_is_said_again(monkeypatch):
             signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(local, "AGAIN", 0.1)
-    deaf = Deaf()
-    passed = False
-    with pytest.raises(KeyboardInterrupt), local._insisting():
-        del deaf
-        passed = True
+    passed = []
+
+    def dropping():
+        Deaf()
+        passed.append(True)
         time.sleep(60)
+
+    with pytest.raises(KeyboardInterrupt), local._insisting():
+        dropping()
     assert passed
 
 
@@ -297,6 +310,36 @@ def test_the_files_of_the_pages_run(folder, page):
 def test_a_config_reads_back_from_toml():
     config = {"hidden_l1": [{"weight": 1e-05, "pattern": 'a"\x7f\\\n*'}, {"weight": 2}], "a b": {"x": [True, 1.5]}}
     assert tomllib.loads(as_toml(config)) == config
+
+
+def test_modules_of_a_python_below_the_file_are_not_sent_whole(folder, monkeypatch):
+    above = Path(sys.base_prefix).parent
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    assert loaded("colorsys:rgb_to_hsv", above) is sys.modules["colorsys"].rgb_to_hsv
+    loaded("a_network:prepare", folder)
+    assert {"colorsys", "a_network", "helping"} & cloudpickle.list_registry_pickle_by_value() == {
+        "a_network",
+        "helping",
+    }
+
+
+def test_modules_beside_the_file_are_sent_whole_from_an_environment_that_was_made_there_too(folder, monkeypatch):
+    monkeypatch.setattr(sys, "prefix", str(folder))
+    loaded("a_network:prepare", folder)
+    assert "a_network" in cloudpickle.list_registry_pickle_by_value()
+
+
+@pytest.mark.parametrize(
+    ("name", "where"), [("platform", platform.__file__), ("time", "a part of Python")], ids=["of a file", "built in"]
+)
+def test_a_module_whose_name_another_has_already_is_refused(folder, name, where):
+    (folder / f"{name}.py").write_text("def prepare(regs): pass\n")
+    (folder / "search.toml").write_text(FILE.replace("a_network", name))
+    status, out, err = here("search.toml")
+    assert (status, out) == (2, "")
+    assert f"search.toml: prepare is '{name}:prepare': the module '{name}' is " in err
+    assert where in err
+    assert f"already, so that {folder / name}.py cannot be. Give that another name" in err
 
 
 WEIGHT = "weight = { low = 1e-2, high = 1, log = true }"

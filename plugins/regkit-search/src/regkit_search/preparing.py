@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import sys
+import sysconfig
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,7 +26,8 @@ def loaded(target: str, folder: Path) -> Any:
     Raises
     ------
     regkit.OptionError
-        If there is no such module, it raises while it is imported, or it does not have the function.
+        If there is no such module, it raises while it is imported, it does not have the function, or another module of
+        its name is imported already.
     """
     name, _, attribute = target.partition(":")
     before = set(sys.modules)
@@ -33,6 +36,8 @@ def loaded(target: str, folder: Path) -> Any:
         module = importlib.import_module(name)
     except (Exception, SystemExit) as error:  # whatever a user's module does while it is imported
         raise regkit.OptionError(f"prepare is {target!r}: {_why_not(name, folder, error)}") from error
+    if another := _another(name, folder):
+        raise regkit.OptionError(f"prepare is {target!r}: {another}")
     found: Any = module
     for part in attribute.split("."):
         if not hasattr(found, part):
@@ -52,6 +57,19 @@ def _why_not(name: str, folder: Path, error: BaseException) -> str:
     return f"the module {name!r} cannot be imported: {said}"
 
 
+def _another(name: str, folder: Path) -> str:
+    """Return what is wrong if a module of the folder's name was imported from elsewhere; else an empty string."""
+    top = name.partition(".")[0]
+    spec = PathFinder.find_spec(top, [str(folder.absolute())])
+    if spec is None or not spec.has_location or spec.origin is None:
+        return ""
+    file = getattr(sys.modules[top], "__file__", None)
+    if file and Path(file).resolve() == Path(spec.origin).resolve():
+        return ""
+    where = f"imported from {file}" if file else "a part of Python"
+    return f"the module {top!r} is {where} already, so that {spec.origin} cannot be. Give that another name"
+
+
 def _lacks(module: ModuleType, attribute: str) -> str:
     names = [one for one, value in vars(module).items() if callable(value) and not one.startswith("_")]
     return f"{module.__name__} has no {attribute!r}.{_meant(attribute, names)} It has: {listed(names)}"
@@ -63,9 +81,15 @@ def _meant(name: str, names: list[str]) -> str:
 
 
 def _is_below(module: ModuleType, folder: Path) -> bool:
-    """Tell whether a module is one of the folder's own, and not of an environment that is within it."""
+    """Tell whether a module is one of the folder's own, and not of Python or an environment that is within it."""
     file = getattr(module, "__file__", None)
     if not file:
         return False
-    own = Path(file).absolute()
-    return own.is_relative_to(folder.absolute()) and "site-packages" not in own.parts
+    own, folder = Path(file).absolute(), folder.absolute()
+    if not own.is_relative_to(folder) or {"site-packages", "dist-packages"} & {*own.parts}:
+        return False
+    # A prefix that is the folder itself is that of an environment which was made there, beside the modules
+    within = {Path(one) for one in (sys.prefix, sys.base_prefix)} - {folder}
+    pythons = [one for one in within if one.is_relative_to(folder)]
+    pythons += [Path(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib")]
+    return not any(own.is_relative_to(one) for one in pythons)
