@@ -470,6 +470,28 @@ def test_doctor_says_which_command_is_broken_as_far_as_its_source_tells(run, tmp
     ]
 
 
+def test_doctor_says_that_a_command_called_as_one_of_regkits_never_runs(run, tmp_path):
+    commands(tmp_path, "acme_lists", ["list = acme_lists:list"])
+    done = run("doctor", program=only(), path=[str(tmp_path)])
+    assert done.returncode == 1
+    assert "list acme_lists:list hidden" in {" ".join(line.split()) for line in done.stdout.splitlines()}
+    assert remedies(done) == [
+        "- the command 'list' of acme_lists 1.0 (acme_lists:list) never runs, as regkit has one of that name. "
+        "It needs another name"
+    ]
+
+
+def test_an_entry_point_that_names_a_module_alone_is_not_a_command(run, tmp_path):
+    distribute(tmp_path, "acme_module", "[regkit.commands]\nsay = acme_module\n", source=COMMAND.format(name="say"))
+    said = (
+        "the command 'say' of acme_module 1.0 (acme_module) is broken: 'acme_module' names no command, which is "
+        "written module:command"
+    )
+    assert remedies(run("doctor", program=only(), path=[str(tmp_path)])) == [f"- {said}"]
+    done = run("say", "hello", path=[str(tmp_path)])
+    assert (done.returncode, done.stderr) == (2, f"Error: {said}\n")
+
+
 def test_two_distributions_with_one_command_conflict_and_none_takes_the_place_of_regkits(run, tmp_path):
     for name in ("acme_one", "acme_two"):
         commands(tmp_path, name, [f"say = {name}:say", f"list = {name}:list"])

@@ -50,7 +50,7 @@ class Brought(click.Command):
         """Return what is wrong with the command as far as metadata and source tell; an empty string if nothing is."""
         if len(self.targets) > 1:
             return f"{len(self.targets)} commands are called {self.name!r}: {self.where}. Uninstall one"
-        problem = problem_without_import(self.targets[0])
+        problem = problem_without_import(self.targets[0], "command")
         return problem and f"the command {self.name!r} of {self.where} is broken: {problem}"
 
     def load(self) -> click.Command:
@@ -61,7 +61,7 @@ class Brought(click.Command):
         Failure
             If several distributions have a command of that name, or it cannot be imported.
         """
-        if len(self.targets) > 1:
+        if len(self.targets) > 1 or not all(self.targets[0].partition(":")):
             raise Failure(self.problem_without_import())
         try:
             with plugins_print_elsewhere():

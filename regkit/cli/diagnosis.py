@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import click
 
@@ -33,7 +33,8 @@ OUR_COMMAND = "regkit.__main__:main"
 
 
 @click.command()
-def doctor() -> None:
+@click.pass_context
+def doctor(context: click.Context) -> None:
     """Say what does not work here, and what to do about it.
 
     Imports every plugin and, in processes of their own, every graph library. Exits with 1 if anything is wrong.
@@ -50,7 +51,7 @@ def doctor() -> None:
         say()
         print_table(["engine for", "where", "state"], engines)
         remedies += problems
-    commands, problems = _commands()
+    commands, problems = _commands(getattr(context.find_root().command, "commands", ()))
     if commands:
         say()
         print_table(["command", "where", "state"], commands)
@@ -102,16 +103,21 @@ def _engines() -> tuple[list[list[str]], list[str]]:
     return rows, problems
 
 
-def _commands() -> tuple[list[list[str]], list[str]]:
+def _commands(own: Collection[str]) -> tuple[list[list[str]], list[str]]:
     """The row of each command that a distribution brings, and what is wrong with those as far as their source tells.
 
-    Importing one may take seconds, or not end where a pipe is on the path, which what it imports may read.
+    One that is called as one of regkit's own is hidden by it. Importing one may take seconds, or not end where a pipe
+    is on the path, which what it imports may read.
     """
     rows, problems = [], []
     for name, command in brought().items():
-        why = command.problem_without_import()
+        if name in own:
+            taken = "regkit has one of that name. It needs another name"
+            why, state = f"the command {name!r} of {command.where} never runs, as {taken}", "hidden"
+        else:
+            why = command.problem_without_import()
+            state = "conflict" if len(command.targets) > 1 else "broken" if why else "ok"
         problems += [why] if why else []
-        state = "conflict" if len(command.targets) > 1 else "broken" if why else "ok"
         rows.append([name, ", ".join(command.targets), state])
     return rows, problems
 

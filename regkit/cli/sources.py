@@ -12,15 +12,15 @@ from ..messages import first_sentence
 HOPS = 4
 
 
-def problem_without_import(target: str) -> str:
+def problem_without_import(target: str, kind: str = "Class") -> str:
     """Return what is wrong with an entry point as far as its source tells; an empty string if nothing is to be seen.
 
-    Looks for the module, reads it, and looks for what it imports at its top and for the name of the class. What goes
-    wrong only while it runs is not seen.
+    Looks for the module, reads it, and looks for what it imports at its top and for the name of the class, or of what
+    else is of the kind. What goes wrong only while it runs is not seen.
     """
     module, _, attribute = target.partition(":")
     if not module or not attribute:
-        return f"{target!r} names no class, which is written module:Class"
+        return f"{target!r} names no {kind.lower()}, which is written module:{kind}"
     spec = _find(module)
     if spec is None:
         return f"there is no module {module!r}"
