@@ -7,24 +7,29 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from functools import partial
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
+from regkit_search import folders
 from regkit_search.folders import SETTLED, take_over
+
+#: By the name of a graph library, which distribution it is.
+DISTRIBUTIONS = {"theano": "theano-pymc", "aesara": "aesara", "pytensor": "pytensor"}
 
 PROGRAM = """
 import os, sys
 from regkit_search.folders import take_own_folders
-print(*take_own_folders(), "/", os.environ["PYTENSOR_FLAGS"], flush=True)
+print(*take_own_folders(), "/", os.environ.get(sys.argv[1], ""), flush=True)
 sys.stdin.readline()
 """
 
 
 @contextmanager
-def worker(flags, before=""):
-    """What a process has taken, while it lives: the libraries for which it was too late, and PyTensor's flags."""
-    environment = {**os.environ, "PYTENSOR_FLAGS": flags}
-    command = [sys.executable, "-c", before + PROGRAM]
+def started(variable, environment, before=""):
+    """What a process has taken, while it lives: the libraries for which it was too late, and one library's flags."""
+    command = [sys.executable, "-c", before + PROGRAM, variable]
     with subprocess.Popen(
         command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -34,29 +39,44 @@ def worker(flags, before=""):
 
 
 @pytest.fixture
-def flags(tmp_path):
-    return f"floatX=float32,base_compiledir={tmp_path}"
+def worker(lib, tmp_path):
+    """Start a process whose flags of the lane's library name this test's folder."""
+    variable = f"{lib.name.upper()}_FLAGS"
+    environment = {**os.environ, variable: f"floatX=float32,base_compiledir={tmp_path}"}
+    return partial(started, variable, environment)
 
 
-def test_two_processes_compile_in_folders_of_their_own_and_keep_the_other_flags(flags, tmp_path):
-    with worker(flags) as (late, one), worker(flags) as (_, other):
+def test_two_processes_compile_in_folders_of_their_own_and_keep_the_other_flags(worker, tmp_path):
+    with worker() as (late, one), worker() as (_, other):
         assert late == []
         assert one["floatX"] == other["floatX"] == "float32"
-        folders = {one["base_compiledir"], other["base_compiledir"]}
-    assert len(folders) == 2
-    assert all(folder.startswith(f"{tmp_path / 'workers'}{os.sep}") for folder in folders)
+        taken = {one["base_compiledir"], other["base_compiledir"]}
+    assert len(taken) == 2
+    assert all(folder.startswith(f"{tmp_path / 'workers'}{os.sep}") for folder in taken)
 
 
-def test_the_next_process_takes_up_the_folder_of_one_that_ended(flags):
-    with worker(flags) as (_, first):
+def test_the_next_process_takes_up_the_folder_of_one_that_ended(worker):
+    with worker() as (_, first):
         pass
-    with worker(flags) as (_, second):
+    with worker() as (_, second):
         assert second == first
 
 
-def test_a_library_that_is_imported_already_is_told(flags):
-    with worker(flags, "import sys, types; sys.modules['aesara'] = types.ModuleType('aesara')\n") as (late, _):
-        assert late == ["aesara"]
+def test_a_library_that_is_imported_already_is_told(worker, lib):
+    with worker(f"import sys, types; sys.modules[{lib.name!r}] = types.ModuleType({lib.name!r})\n") as (late, _):
+        assert late == [lib.name]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="libraries have another default there")
+def test_a_library_that_is_not_installed_gets_no_folder(lib, tmp_path):
+    settings = [f"{name.upper()}{what}" for name in DISTRIBUTIONS for what in ("_FLAGS", "RC")]
+    environment = {name: value for name, value in os.environ.items() if name not in settings}
+    with started(f"{lib.name.upper()}_FLAGS", {**environment, "HOME": str(tmp_path)}) as (_, taken):
+        assert Path(taken["base_compiledir"]).is_relative_to(tmp_path / f".{lib.name}")
+    there = {one.metadata["Name"].lower() for one in distributions()}
+    assert {one.name for one in tmp_path.iterdir()} == {
+        f".{name}" for name, distribution in DISTRIBUTIONS.items() if distribution in there
+    }
 
 
 def made(folder, name, age=2 * SETTLED, files=("mod.cpp", "m1.so", "key.pkl")):
@@ -73,11 +93,11 @@ def files_of(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def test_what_the_user_and_other_workers_compiled_is_taken_over(flags, tmp_path):
+def test_what_the_user_and_other_workers_compiled_is_taken_over(worker, tmp_path):
     made(tmp_path, "compiledir/tmp1")
-    with worker(flags) as (_, first):
+    with worker() as (_, first):
         made(first["base_compiledir"], "compiledir/tmp2")
-        with worker(flags) as (_, second):
+        with worker() as (_, second):
             folder = Path(second["base_compiledir"])
             files = ("key.pkl", "m1.so", "mod.cpp")
             assert files_of(folder) == [f"compiledir/{name}/{file}" for name in ("tmp1", "tmp2") for file in files]
@@ -98,6 +118,21 @@ def test_what_is_not_complete_is_not_taken_over_and_what_is_there_stays(tmp_path
     take_over(source, folder)
     assert files_of(folder) == ["compiledir/tmp3/m2.so", "numba/a.1.nbc", "numba/a.nbi"]
     assert not (folder / "incoming").exists()
+
+
+def test_what_a_neighbour_is_just_taking_over_is_not_looked_at(tmp_path):
+    made(tmp_path, "incoming")
+    made(tmp_path, "workers")
+    module = made(tmp_path, "compiledir/tmp1")
+    assert list(folders._compiled(tmp_path)) == [module]
+
+
+def test_a_folder_into_which_nothing_can_be_written_is_left_as_it_is(tmp_path):
+    source, file = tmp_path / "source", tmp_path / "file"
+    made(source, "compiledir/tmp1")
+    file.write_text("not a folder")
+    take_over(source, file)
+    assert file.read_text() == "not a folder"
 
 
 COMPILING = """

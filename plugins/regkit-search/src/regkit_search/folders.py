@@ -10,6 +10,8 @@ import sys
 import time
 from collections.abc import Iterator
 from configparser import ConfigParser, Error
+from contextlib import suppress
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 
@@ -20,8 +22,8 @@ from regkit.graph import LIBRARIES
 #: By library, the lock of this process' own folder, which it has as long as it lives.
 _own: dict[str, FileLock] = {}
 
-#: Where the folders of workers are, below the user's.
-WORKERS = "workers"
+#: Where the folders of workers are, below the user's, and within one of those what is just being taken over.
+WORKERS, INCOMING = "workers", "incoming"
 #: Files that libraries write once and never change, so that a second name for them does: what compilers made.
 NEVER_CHANGED = (".so", ".pyd", ".dylib", ".nbc")
 #: Seconds for which nobody has written what is taken over: it is complete.
@@ -29,7 +31,7 @@ SETTLED = 5.0
 
 
 def take_own_folders() -> list[str]:
-    """Give every graph library that is not imported yet a compile folder that no other process has.
+    """Give every graph library that is installed, and not imported yet, a compile folder that no other process has.
 
     It is below the user's ``base_compiledir``. The lowest number that is free is taken, so that the next worker finds
     what was compiled there; what was compiled in the user's folder, or by other workers of this machine, is taken over.
@@ -46,6 +48,8 @@ def take_own_folders() -> list[str]:
             continue
         if name in sys.modules:
             late.append(name)
+            continue
+        if find_spec(name) is None:
             continue
         variable = f"{name.upper()}_FLAGS"
         flags = os.environ.get(variable, "")
@@ -83,7 +87,7 @@ def take_over(source: Path, folder: Path) -> None:
     not by the folder's name. What a compiler made gets a second name, so that it takes no room; the rest is copied,
     since libraries write to it.
     """
-    incoming = folder / "incoming"
+    incoming = folder / INCOMING
     for one in _compiled(source):
         goal = folder / one.relative_to(source)
         if goal.exists():
@@ -103,7 +107,7 @@ def take_over(source: Path, folder: Path) -> None:
 def _compiled(source: Path) -> Iterator[Path]:
     """Yield what is complete of what was compiled: Theano's folders of modules, numba's files."""
     latest = time.time() - SETTLED
-    groups = [group for group in source.glob("*") if group.name != WORKERS and group.is_dir()]
+    groups = [group for group in source.glob("*") if group.name not in (WORKERS, INCOMING) and group.is_dir()]
     for one in (one for group in groups for one in group.glob("*")):
         try:
             parts = list(one.iterdir()) if one.is_dir() else [one]
@@ -116,8 +120,10 @@ def _compiled(source: Path) -> Iterator[Path]:
 
 
 def _remove(path: Path) -> None:
+    """Remove a file or a folder as far as that is possible."""
     shutil.rmtree(path, ignore_errors=True)
-    path.unlink(missing_ok=True)
+    with suppress(OSError):  # also if it is a folder of which something is left
+        path.unlink()
 
 
 def _put(source: str | Path, goal: str | Path) -> None:
