@@ -95,6 +95,43 @@ def test_a_parameter_of_another_shape_in_the_place_of_one_has_another_plan(model
             assert run.loss().item() == 9
 
 
+class PerRow(regkit.Regularizer):
+    """Sum of the squares for each row of the first parameter, whose values it does not need."""
+
+    def loss(self, layers, outputs):
+        ((_, z),) = regkit.select_outputs(outputs, self.pattern)
+        return (z**2).sum() / next(layer.params[0] for layer in layers if layer.params).shape[0]
+
+
+class Scaled(regkit.Regularizer):
+    """Multiplies an output by the number of rows of the first parameter."""
+
+    def modify_graph(self, layers, outputs):
+        for name, z in regkit.select_outputs(outputs, self.pattern):
+            outputs[name] = z * len(next(layer.params[0] for layer in layers if layer.params))
+
+
+def test_a_parameter_of_which_hooks_read_the_shape_alone_has_another_plan_for_another_shape():
+    regs = regkit.build(per_row=PerRow("1", 1), scaled=Scaled("1", 1))
+    model = nn.Sequential(nn.Linear(4, 6), nn.AdaptiveAvgPool1d(2)).double()
+    for rows in (6, 3, 6):
+        model[0] = nn.Linear(4, rows).double()
+        with regkit_torch.watch(model, regs) as run:
+            for _ in range(2):
+                z = model(inputs())
+                pooled = nn.functional.adaptive_avg_pool1d(model[0](inputs()), 2)
+                torch.testing.assert_close(z, rows * pooled, rtol=1e-12, atol=0)
+                np.testing.assert_allclose(run.loss().item(), rows * (pooled**2).sum().item(), rtol=1e-12)
+
+
+def test_a_set_has_other_plans_for_parameters_of_other_shapes():
+    regs = regkit.build(per_row=PerRow("a", 1))
+    for rows in (2, 4, 2):
+        run = regkit_torch.Run(regs, [regkit.Layer("a", {"w": torch.ones(rows)})])
+        run.tap("a", torch.ones(8))
+        assert run.loss().item() == 8 / rows
+
+
 def test_outputs_in_another_order_and_of_other_names_have_another_plan():
     run = regkit_torch.Run(regkit.build(a=Counted("a", 1), b=Counted("b*", 10)))
     x, y = torch.full((2,), 1.0), torch.full((2,), 2.0)

@@ -138,6 +138,27 @@ class Expression(Array):
         return call(operator.getitem, self, index)
 
 
+class Parameter(Expression):
+    """A parameter as hooks see it, of which the recording knows whether hooks looked at it.
+
+    All that hooks can learn of it, also its shape and its dtype, they learn from `value`.
+    """
+
+    def __init__(self, value: torch.Tensor, node: Any, recording: Recording, seen: Callable[[], None]) -> None:
+        self._seen = seen
+        super().__init__(value, node, recording)
+
+    @property
+    def value(self) -> Any:
+        """The tensor."""
+        self._seen()
+        return self._value
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        self._value = value
+
+
 # How functions of torch are applied
 
 

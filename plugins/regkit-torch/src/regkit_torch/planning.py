@@ -89,7 +89,7 @@ class Planned:
             tensors = None if plan is None else plan.tensors_of(kept)
         if plan is None or tensors is None:
             return self._recorded(kept, plans)
-        if plan.params:
+        if plan.params or plan.seen:
             params = self._params_of(plan)
             if params is None:
                 return self._recorded(kept, plans)
@@ -157,12 +157,13 @@ class Planned:
         return self._params.get(name)
 
     def _params_of(self, plan: Plan) -> list[Any] | None:
-        """The parameters that a plan takes; None if they are not what it was recorded for."""
-        if not plan.params:
+        """The parameters that a plan takes; None if they, or others that hooks looked at, are not those of then."""
+        if not plan.params and not plan.seen:
             return []
         params = [self._param(name) for name in plan.params]
-        if plan.fits(params) and all(self._param(name) is self._param(other) for name, other in plan.ties):
-            return params
+        if plan.fits(params) and plan.fits_seen(self._param):
+            if all(self._param(name) is self._param(other) for name, other in plan.ties):
+                return params
         return None
 
     # Plans

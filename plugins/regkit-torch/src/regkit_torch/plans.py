@@ -39,6 +39,8 @@ class Plan:
         It takes these as its arguments, and returns the results, and what `rest` needs beside them.
     device : str
         The type of device that it was recorded on.
+    seen : list of (str, shape, dtype, device)
+        Parameters that it does not take, but that hooks looked at: their shapes may be numbers in the code.
     ties : list of (str, str)
         Of parameters that were one, each name that is not taken, with the name that is.
     """
@@ -50,6 +52,7 @@ class Plan:
         names: Sequence[str],
         outputs: Sequence[str],
         params: Mapping[str, torch.Tensor],
+        seen: Mapping[str, torch.Tensor],
         lives: Sequence[regkit.Live],
         constants: Sequence[torch.Tensor],
     ) -> None:
@@ -59,6 +62,7 @@ class Plan:
         self.outputs = list(outputs)
         self.params = list(params)
         self._kinds_of_params = [kind_of(param) for param in params.values()]
+        self.seen = [(name, *kind_of(param)) for name, param in seen.items() if name not in params]
         self._lives = list(lives)
         self._constants = list(constants)
         self.call: Callable[..., tuple[Any, ...]] = self._call_with_more if lives or constants else self._function
@@ -97,10 +101,11 @@ class Plan:
 
     def fits(self, params: Sequence[Any]) -> bool:
         """Tell whether the parameters that it takes are still of the shapes, dtypes and devices, and still several."""
-        return len(set(map(id, params))) == len(params) and all(
-            param is not None and param.shape == shape and param.dtype is dtype and param.device == device
-            for param, (shape, dtype, device) in zip(params, self._kinds_of_params)
-        )
+        return len(set(map(id, params))) == len(params) and all(map(_is_of, params, self._kinds_of_params))
+
+    def fits_seen(self, param_of: Callable[[str], Any]) -> bool:
+        """Tell the same of the parameters that hooks only looked at, of which a function gives the present ones."""
+        return all(_is_of(param_of(name), kind) for name, *kind in self.seen)
 
     def _call_with_more(self, *tensors: torch.Tensor) -> tuple[Any, ...]:
         return self._function(*tensors, *[float(live.value) for live in self._lives], *self._constants)  # type: ignore[no-any-return]  # as fx wrote it
@@ -119,6 +124,12 @@ def _compiled(graph: Graph) -> tuple[Any, str]:
 def kind_of(tensor: torch.Tensor) -> tuple[Any, ...]:
     """Return what a plan is recorded for: shape, dtype and device."""
     return tensor.shape, tensor.dtype, tensor.device
+
+
+def _is_of(tensor: Any, kind: Sequence[Any]) -> bool:
+    """Tell whether something is a tensor of a kind."""
+    shape, dtype, device = kind
+    return tensor is not None and tensor.shape == shape and tensor.dtype is dtype and tensor.device == device
 
 
 class Plans:

@@ -12,7 +12,7 @@ from torch.fx import Graph, Node
 
 import regkit
 
-from .expression import Expression
+from .expression import Expression, Parameter
 from .plans import Plan
 from .rewriting import simplify, split, weights_into_sum
 
@@ -31,6 +31,7 @@ class Recording:
         self.graph = Graph()
         self._first = self.graph.call_function(operator.pos, (0,))  # arguments of the plan come before it
         self._arguments: dict[int, Node] = {}  # live weights and constants by id
+        self._seen: dict[str, torch.Tensor] = {}  # parameters that hooks looked at
         self._count = 0
         self._open = True
 
@@ -51,7 +52,10 @@ class Recording:
 
     def input(self, kind: str, name: str, tensor: torch.Tensor) -> Expression:
         """Return an expression of a tensor that the plan takes as an argument: an ``"output"`` or a ``"param"``."""
-        return Expression(tensor, self._argument(kind, name, tensor), self)
+        node = self._argument(kind, name, tensor)
+        if kind == "param":
+            return Parameter(tensor, node, self, lambda: self._seen.update({name: tensor}))
+        return Expression(tensor, node, self)
 
     def live(self, weight: regkit.Live) -> Expression:
         """Return an expression of a live weight, whose value the plan takes as an argument."""
@@ -131,6 +135,7 @@ class Recording:
             names,
             [node.meta["name"] for node in used["output"]],
             {node.meta["name"]: node.meta["value"] for node in used["param"]},
+            self._seen,
             [node.meta["value"] for node in used["live"]],
             [node.meta["value"] for node in used["constant"]],
         )
