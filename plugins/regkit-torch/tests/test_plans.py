@@ -75,6 +75,149 @@ def test_an_option_that_is_set_between_steps_is_in_the_next_loss(model, regs):
         np.testing.assert_allclose(run.loss().item(), 3 * first, rtol=1e-12)
 
 
+def test_a_pattern_that_is_set_between_losses_counts_from_the_next_on():
+    regs = regkit.build(hidden_l1=dict(weight=1, pattern="a"))
+    run = regkit_torch.Run(regs)
+    found = []
+    for pattern in ("a", "*", "b", "b"):
+        regs[0].pattern = pattern
+        run.tap("a", torch.ones(2))
+        run.tap("b", 10 * torch.ones(2))
+        found.append(run.loss().item())
+    assert found == [2, (2 + 20) / 2, 20, 20]
+    regs[0].pattern = None
+    with pytest.raises(regkit.GraphError, match="hidden_l1: HiddenL1 has no pattern"):
+        run.tap("a", torch.ones(2))
+
+
+@pytest.mark.parametrize("called", ["the model", "its parts"])
+def test_a_pattern_that_is_set_within_a_watch_counts_from_the_next_loss_on(model, called):
+    hid = model[0](inputs())
+    first, second = (z.abs().sum().item() for z in (hid, torch.tanh(hid)))
+    patterns = {"1": second, "[01]": (first + second) / 2, "0": first}
+    if called == "its parts":  # of which the first that was watched is where the change is seen
+        patterns = {"0": first, "[01]": (first + second) / 2}
+    regs = regkit.build(hidden_l1=dict(weight=1, pattern=next(iter(patterns))))
+    with regkit_torch.watch(model, regs) as run:
+        for pattern, expected in patterns.items():
+            regs[0].pattern = pattern
+            for _ in range(2):
+                model(inputs()) if called == "the model" else model[1](model[0](inputs()))
+                np.testing.assert_allclose(run.loss().item(), expected, rtol=1e-12)
+        regs[0].pattern = "none"
+        model(inputs())
+        with pytest.raises(regkit.NoMatchError, match="pattern 'none' matches none of the modules"):
+            run.loss()
+        regs[0].pattern = "0"
+    assert not [one for one in model.modules() if one._forward_hooks or one._forward_pre_hooks]
+
+
+def test_dropout_that_is_set_between_losses_changes_the_next_outputs():
+    regs = regkit.build(dropout=dict(weight=0, pattern="a"), hidden_l1=dict(weight=1, pattern="b"))
+    run = regkit_torch.Run(regs)
+    x = torch.ones(64)
+    for weight in (0, 0.5, 0):
+        regs["dropout"].weight = weight
+        for _ in range(2):
+            assert (run.tap("a", x) != x).any() == (weight > 0)
+            run.tap("b", x)
+            run.loss()
+
+
+class Target(regkit.Regularizer):
+    """Sum of the squares of what is left of a target, for which there are several places."""
+
+    def __init__(self, pattern=None, weight=1.0, **options):
+        super().__init__(pattern, weight)
+        self.options = options
+
+    def loss(self, layers, outputs):
+        ((_, z),) = regkit.select_outputs(outputs, self.pattern)
+        return ((z - self.target(self.options)) ** 2).sum()
+
+
+def set_in_array(options):
+    options["array"][:] = 1
+
+
+def set_in_dict(options):
+    options["dict"]["of"]["of"] = 1
+
+
+def set_in_list(options):
+    options["list"][0][0][0] = 1
+
+
+def set_in_tensor(options):
+    options["tensor"].fill_(1)
+
+
+@pytest.mark.parametrize(
+    ("options", "target", "change"),
+    [
+        ({"array": np.array([0.0, 0, 0])}, lambda options: options["array"], set_in_array),
+        ({"dict": {"of": {"of": 0.0}}}, lambda options: options["dict"]["of"]["of"], set_in_dict),
+        ({"list": ([[0.0]],)}, lambda options: options["list"][0][0][0], set_in_list),
+        ({"tensor": torch.zeros(3)}, lambda options: options["tensor"].numpy(), set_in_tensor),
+    ],
+)
+def test_what_is_changed_within_an_option_counts_from_the_next_loss_on(options, target, change):
+    regularizer = Target("a", **options)
+    regularizer.target = target
+    run = regkit_torch.Run(regkit.build(target=regularizer))
+    found = []
+    for step in range(4):
+        if step == 2:
+            change(options)
+        run.tap("a", torch.ones(3))
+        found.append(run.loss().item())
+    assert found == [3, 3, 0, 0]
+
+
+def test_hooks_do_not_run_again_for_arrays_and_tensors_that_are_as_they_were():
+    Counted.count = 0
+    counted = Counted("a", 1)
+    counted.options = [np.array([1.0, np.nan]), {"some": (np.array(["a", "b"]), torch.ones(2)), "module": nn.Tanh()}]
+    with torch.inference_mode():
+        counted.inferred = torch.ones(2)
+    regs = regkit.build(counted=counted)
+    for _ in range(2):
+        run = regkit_torch.Run(regs)
+        for _ in range(2):
+            run.tap("a", torch.ones(2))
+            assert run.loss() == 2
+    assert Counted.count == 1
+
+
+class Slotted:
+    """A regularizer whose attributes are in slots, and which is not a subclass of another."""
+
+    __slots__ = ("__offset", "pattern", "weight")
+
+    def __init__(self, pattern=None, weight=1.0):
+        self.pattern, self.weight, self.__offset = pattern, weight, 0.0
+
+    def move(self):
+        self.__offset += 1
+
+    @regkit.hookimpl
+    def loss(self, outputs):
+        ((_, z),) = regkit.select_outputs(outputs, self.pattern)
+        return (z + self.__offset).sum()
+
+
+def test_a_regularizer_with_slots_works_and_what_is_set_in_them_counts():
+    regularizer = Slotted("a")
+    run = regkit_torch.Run(regkit.build(slotted=regularizer))
+    found = []
+    for change in (lambda: None, regularizer.move, lambda: setattr(regularizer, "weight", 3.0)):
+        change()
+        run.tap("a", torch.ones(2))
+        run.tap("b", torch.ones(2))
+        found.append(run.loss().item())
+    assert found == [2, 4, 12]
+
+
 def test_a_parameter_in_the_place_of_another_is_the_one_that_counts(model):
     with regkit_torch.watch(model, regkit.build(weight_l2=dict(weight=1, pattern="0.weight"))) as run:
         run.loss()
@@ -241,6 +384,20 @@ def test_a_model_that_is_gone_takes_its_plans_with_it(regs):
         run.loss().backward()
     gone = weakref.ref(model)
     del model, run
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_model_that_an_option_of_a_regularizer_is_goes_with_the_set():
+    model = nn.Sequential(nn.Linear(4, 6), nn.Tanh()).double()
+    counted = Counted("1", 0.5)
+    counted.models = {"student": model}
+    regs = regkit.build(counted=counted)
+    with regkit_torch.watch(model, regs) as run:
+        model(inputs())
+        run.loss().backward()
+    gone = weakref.ref(model)
+    del model, run, counted, regs
     gc.collect()
     assert gone() is None
 

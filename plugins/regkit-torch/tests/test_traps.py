@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import collections
 import copy
+import gc
+import pickle
+import weakref
 
 import numpy as np
 import pytest
@@ -194,10 +197,18 @@ def test_a_copy_of_a_watched_model_is_not_taken_for_it():
     with regkit_torch.watch(model, regkit.build(hidden_l1=dict(weight=0.1, pattern="act"))) as run:
         copied = copy.deepcopy(model)  # as for a mean of the parameters over steps: hooks are copied too
         model(X)
-        copied(X)
+        pickled = pickle.loads(pickle.dumps(model))
+        shallow = copy.copy(model.act)
+        for other in (copied, pickled, shallow):
+            other(X)
         np.testing.assert_allclose(run.loss().item(), 0.1 * torch.tanh(model.hid(X)).abs().sum().item(), rtol=1e-12)
-    copied(X)
-    assert run.outputs == {}
+    for other in (copied, pickled):
+        other(X)
+        assert run.outputs == {}
+    gone = weakref.ref(model)
+    del model, run, shallow
+    gc.collect()
+    assert gone() is None  # nothing of it is in the copies
 
 
 def test_replicas_on_several_devices_are_refused():
@@ -206,6 +217,32 @@ def test_replicas_on_several_devices_are_refused():
         replica = model.act._replicate_for_data_parallel()  # what DataParallel runs on each of several devices
         with pytest.raises(regkit.GraphError, match="'act' runs as replicas on several devices at once"):
             replica(X)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda model: model.add_module("more", nn.Linear(2, 2)), "new modules are more"),
+        (lambda model: setattr(model, "act", nn.ReLU()), "new modules are act"),
+        (lambda model: delattr(model, "act"), "modules or parameters are gone, or shared, or have other names"),
+        (
+            lambda model: model.hid.register_parameter("gain", nn.Parameter(torch.ones(2))),
+            "new parameters are hid.gain",
+        ),
+    ],
+)
+def test_a_model_that_is_given_other_modules_within_a_watch_is_refused(change, words):
+    model = net()
+    with regkit_torch.watch(model, regkit.build(weight_l2=1)) as run:
+        run.loss()
+        change(model)
+        with pytest.raises(regkit.GraphError) as caught:
+            run.loss()
+    assert str(caught.value) == (
+        f"the model has changed within the watch: {words}. Leave the watch before modules or parameters are added, "
+        "replaced or taken out, and open a new one after it"
+    )
+    assert not hooks(model)
 
 
 # Modes
@@ -405,6 +442,26 @@ def test_what_is_not_a_tensor_of_floats_is_refused_and_hooks_are_removed(given, 
     ):
         model(X)
     assert hooks(model) == []
+
+
+@pytest.mark.parametrize("layers", [regkit.Layer("act"), 3])
+def test_a_run_of_layers_that_are_not_a_sequence_says_what_it_takes(layers):
+    with pytest.raises(regkit.OptionError) as caught:
+        regkit_torch.Run(regkit.build(weight_l2=1), layers)
+    assert str(caught.value) == f"Run got layers={layers!r}; accepted: a sequence of regkit.Layer, or None"
+
+
+def test_a_loss_that_raised_leaves_nothing_for_the_next():
+    run = regkit_torch.Run(regkit.build(hidden_l1=dict(weight=0.5, pattern="hid")))
+    hid = run.tap("hid", torch.ones(2))
+    hid += 1
+    with pytest.raises(regkit.GraphError, match="changed in place"):
+        run.loss()
+    with pytest.raises(regkit.NoMatchError, match="none of the outputs: none"):
+        run.terms()
+    run.tap("hid", torch.ones(2))
+    assert list(run.outputs) == ["hid"]
+    assert run.loss() == 1
 
 
 def test_a_run_that_has_ended_says_so():

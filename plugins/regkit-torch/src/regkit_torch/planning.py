@@ -18,6 +18,7 @@ from .recording import Recording
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .members import Members
     from .plans import Plan, Plans
 
     #: Outputs by their names, with the count of changes in place that they had.
@@ -42,6 +43,9 @@ class Planned:
     #: Of each layer the name, the role, and the names of its parameters.
     _layers: list[tuple[str, str | None, list[str]]]
 
+    #: The plans for the members, since `_show_to`.
+    _plans: Plans
+
     #: Parameters by their full names.
     _params: Mapping[str, torch.Tensor]
 
@@ -50,13 +54,13 @@ class Planned:
             raise regkit.OptionError(f"{self._what} got regs={regs!r}; accepted: what regkit.build returns")
         self._regs = regs
         self._members = members_of(regs)
-        self._plans: Plans | None = None
 
     # Changes
 
     def _changed(self, outputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return what members make of the outputs of one layer, with the originals that they keep."""
-        plans = self._current_plans()
+        self._renew()
+        plans = self._plans
         key = ("change", *((name, *kind_of(tensor)) for name, tensor in outputs.items()))
         plan = plans.get(key)
         first = next(iter(outputs.values()))
@@ -78,7 +82,7 @@ class Planned:
 
     def _computed(self, kept: Kept) -> Computed | None:
         """Return what is added to the loss for outputs; None for a set without penalties."""
-        plans = self._current_plans()
+        plans = self._plans
         if not self._members.penalizes:
             return None
         plan = plans.last
@@ -161,22 +165,22 @@ class Planned:
         if not plan.params and not plan.seen:
             return []
         params = [self._param(name) for name in plan.params]
-        if plan.fits(params) and plan.fits_seen(self._param):
-            if all(self._param(name) is self._param(other) for name, other in plan.ties):
-                return params
+        fits = plan.fits(params) and plan.fits_seen(self._param)
+        if fits and all(self._param(name) is self._param(other) for name, other in plan.ties):
+            return params
         return None
 
     # Plans
 
-    def _current_plans(self) -> Plans:
-        """The plans for the members as they are: options of a regularizer may have been set since."""
-        if self._plans is None or not self._members.are_as_they_were():
-            self._members = members_of(self._regs)
-            self._plans = self._plans_of_members()
-        return self._plans
+    def _renew(self) -> None:
+        """Take the members as they are: options of a regularizer may have been set since."""
+        if not self._members.are_as_they_were():
+            self._show_to(members_of(self._regs))
 
-    def _plans_of_members(self) -> Plans:
-        return plans_of(self._regs, self._members, self._layers)
+    def _show_to(self, members: Members) -> None:
+        """Show outputs to these members from here on, and take the plans for them."""
+        self._plans = plans_of(self._regs, members, self._layers)
+        self._members = members
 
 
 def _check_unchanged(kept: Kept) -> None:

@@ -10,6 +10,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch.fx import Graph, GraphModule
 
+from .members import equal
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -137,7 +139,8 @@ class Plans:
 
     Attributes
     ----------
-    members : Members
+    signature : object
+        Which members they are of.
     form : object
         What the plans depend on beside the outputs: the layers and their parameters.
     layout : object
@@ -147,7 +150,7 @@ class Plans:
     """
 
     def __init__(self, members: Members, form: Any) -> None:
-        self.members = members
+        self.signature = members.signature
         self.form = form
         self.layout: Any = None
         self.last: Plan | None = None
@@ -183,7 +186,7 @@ def plans_of(owner: Any, members: Members, form: Any) -> Plans:
     """
     every = _of.setdefault(owner, [])
     for i, plans in enumerate(every):
-        if plans.form == form and plans.members.equal(members):
+        if plans.form == form and equal(plans.signature, members.signature):
             if i:
                 every.insert(0, every.pop(i))
             return plans

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from regkit.hooks.penalties import Term
 
-    from .members import Route
+    from .members import Members, Route
     from .planning import Computed
 
 
@@ -38,7 +39,7 @@ class Run(Planned):
     Raises
     ------
     regkit.OptionError
-        If `regs` is not a set of regularizers.
+        If `regs` is not a set of regularizers, or `layers` not a sequence.
     regkit.GraphError
         If a regularizer of outputs has no pattern and there are no layers.
 
@@ -64,6 +65,8 @@ class Run(Planned):
 
     def __init__(self, regs: regkit.RegularizerSet, layers: Sequence[Any] | None = None, *, train: bool = True) -> None:
         super().__init__(regs)
+        if layers is not None and not isinstance(layers, Iterable):
+            raise regkit.OptionError(f"Run got layers={layers!r}; accepted: a sequence of regkit.Layer, or None")
         layers = list(layers or ())
         check_layers(layers)
         self._params = {name: param for layer in layers for name, param in named_params(layer)}
@@ -71,10 +74,14 @@ class Run(Planned):
             (layer.output_name, getattr(layer, "role", None), [name for name, _ in named_params(layer)])
             for layer in layers
         ]
-        if not layers:
-            self._members.check_patterns((), "Give it one, a glob for the names that are tapped, or give layers")
+        self._show_to(self._members)
         self.train = train
         self._begin()
+
+    def _show_to(self, members: Members) -> None:
+        if not self._layers:
+            members.check_patterns((), "Give it one, a glob for the names that are tapped, or give layers")
+        super()._show_to(members)
 
     def _begin(self) -> None:
         self._ended = ""
@@ -118,11 +125,13 @@ class Run(Planned):
         regkit.GraphError
             If it is not a tensor of floats, or the run has ended.
         """
+        if self._ended:
+            raise regkit.GraphError(self._ended)
+        if not self._times:  # the first since the last loss
+            self._renew()
         route = self._members.routes.get(name) if type(name) is str else None
         if route is None:
             route = self._first_route(name)
-        if self._ended:
-            raise regkit.GraphError(self._ended)
         if not isinstance(value, torch.Tensor) or not value.is_floating_point():
             raise regkit.GraphError(what_is_wrong(name, value))
         if route.changers and self.train:
@@ -177,11 +186,14 @@ class Run(Planned):
         regkit.GraphError
             If an output was changed in place since, a penalty cannot be computed, or the run has ended.
         """
-        self._check_open()
-        if self._members.changers:
-            self._check_changes()
-        self._last = computed = self._computed(self._kept)
-        self._forget()
+        self._last = None
+        try:
+            self._check_open()
+            if self._members.changers:
+                self._check_changes()
+            self._last = computed = self._computed(self._kept)
+        finally:
+            self._forget()  # also by an error: the next loss is of what comes next
         return computed[1][0] if computed else 0
 
     def terms(self) -> list[Term]:
@@ -204,8 +216,10 @@ class Run(Planned):
     # What is refused
 
     def _check_open(self) -> None:
+        """Raise if nothing can be computed here any more, and take the members as they are."""
         if self._ended:
             raise regkit.GraphError(self._ended)
+        self._renew()
 
     def _check_changes(self) -> None:
         """Raise for a regularizer that was to change outputs, in training, and was shown none that it could."""

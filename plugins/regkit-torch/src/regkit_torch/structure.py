@@ -52,12 +52,15 @@ class Layout:
         Of each module, the name and the role of its layer, and the names of the parameters that it has itself.
     params : dict of str to (int, str)
         By their full names, the module that has them and what it calls them.
+    looks : object
+        What of the members all this depends on.
     unmatched : list of (str, str)
         Members with globs that match nothing of these, so that only a tap can.
     """
 
     def __init__(self, model: torch.nn.Module, places: Mapping[int, int], members: Members) -> None:
         found = module_paths(model)
+        self.looks = members.looks
         self.paths = [path for path, _ in found if path]
         members.check_patterns(self.paths, "Give it one, a glob for paths of modules")
         self.watched = [(path, places[id(module)]) for path, module in found if path and members.may_read(path)]

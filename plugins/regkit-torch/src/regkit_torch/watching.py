@@ -14,14 +14,16 @@ import regkit
 from regkit.messages import listed
 
 from .members import may_match, nothing_there
-from .naming import named_outputs, with_outputs
+from .naming import module_paths, named_outputs, params_of, with_outputs
 from .planning import Planned
-from .plans import Plans, plans_of
+from .plans import plans_of
 from .running import Run, what_is_wrong
 from .structure import Layout, form_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from .members import Members
 
 #: Ids of modules that are watched, each of which a watch holds until it ends.
 _watched: set[int] = set()
@@ -77,6 +79,54 @@ def watch(model: torch.nn.Module, regs: regkit.RegularizerSet) -> Iterator[Run]:
         run.end()
 
 
+class _Hook:
+    """A hook on a module. A deep copy of the module, or a pickled one, has one that does nothing and holds nothing."""
+
+    __slots__ = ("_module", "_path", "_run")
+
+    def __init__(self, run: Watched, path: str, module: torch.nn.Module) -> None:
+        self._run, self._path, self._module = run, path, module
+
+    def __reduce__(self) -> Any:
+        return _hook_of_a_copy, ()
+
+
+class _Before(_Hook):
+    """The hook that is called before the model computes."""
+
+    __slots__ = ()
+
+    def __call__(self, module: torch.nn.Module, _: Any) -> None:
+        if not is_compiling() and module is self._module:
+            self._run.before()
+
+
+class _After(_Hook):
+    """The hook that is called with what a module gave."""
+
+    __slots__ = ()
+
+    def __call__(self, module: torch.nn.Module, _: Any, output: Any) -> Any:
+        if is_compiling():  # compiled code would show the outputs of this run to the end of its days
+            return None
+        if module is self._module:
+            return self._run.after(self._path, module, output)
+        if module.__dict__.get("_is_replica"):
+            raise regkit.GraphError(
+                f"module {self._path!r} runs as replicas on several devices at once (DataParallel), whose outputs are "
+                "not in one place. Use torch.nn.parallel.DistributedDataParallel"
+            )
+        return None  # a shallow copy, which has the hooks of the module
+
+
+def _hook_of_a_copy() -> Any:
+    return _nothing
+
+
+def _nothing(*_: Any) -> None:
+    """Do nothing, as the hook of a copy."""
+
+
 class Watched(Run):
     """The run of a model that is watched."""
 
@@ -94,14 +144,11 @@ class Watched(Run):
                 "the model, or a part of it, is watched already. Put all regularizers into one set, "
                 "watch(model, regs + more), or leave the first watch before"
             )
-        self._plans = plans = self._plans_of_members()
-        if plans.layout is None:
-            plans.layout = Layout(model, self.ids, self._members)
-            regs.log()
-        self._layout: Layout = plans.layout
-        self._layers = self._layout.layers
-        self._to_tap = list(self._layout.unmatched)
+        self._layout: Any = None  # a Layout, once there are members
+        self._hooked: list[torch.nn.Module] = []
+        self._to_tap: list[tuple[str, str]] = []
         self._tapped: dict[str, bool] = {}
+        self._show_to(self._members)
 
     @property
     def train(self) -> bool:
@@ -120,44 +167,42 @@ class Watched(Run):
         """
         _watched.update(self.ids)
         self._number = RemovableHandle(OrderedDict()).id
-        for path, place in self._layout.watched:
-            module = self._modules[place]
-            module._forward_hooks[self._number] = self._hook(path, module)
+        self._model._forward_pre_hooks[self._number] = _Before(self, "", self._model)
+        self._put_hooks()
+
+    def _put_hooks(self) -> None:
+        for module in self._hooked:
+            module._forward_hooks.pop(self._number, None)
+        self._hooked = [self._modules[place] for _, place in self._layout.watched]
+        for (path, _), module in zip(self._layout.watched, self._hooked):
+            module._forward_hooks[self._number] = _After(self, path, module)
 
     def end(self) -> None:
         """Remove the hooks, and forget what was kept."""
-        for _, place in self._layout.watched:
-            self._modules[place]._forward_hooks.pop(self._number, None)
+        self._model._forward_pre_hooks.pop(self._number, None)
+        for module in self._hooked:
+            module._forward_hooks.pop(self._number, None)
         _watched.difference_update(self.ids)
         self._forget()
         self._ended = "this watch has ended, and nothing is kept of the model since. Use run.loss() within `with`"
 
-    def _hook(self, path: str, watched: torch.nn.Module) -> Any:
-        """Return the forward hook of a module."""
+    def before(self) -> None:
+        """Take the members as they are, when the model begins to compute the first outputs since the last loss."""
+        if not self._times:
+            self._renew()
 
-        def show(module: torch.nn.Module, _: Any, output: Any) -> Any:
-            if is_compiling():  # compiled code would show the outputs of this run to the end of its days
-                return None
-            if module is not watched:
-                return self._of_a_copy(path, module)
-            route = self._members.routes.get(path) or self._members.route(path)
-            if isinstance(output, torch.Tensor) and not (route.changers and module.training):
-                if route.reads:
-                    if not output.is_floating_point():
-                        raise regkit.GraphError(what_is_wrong(path, output))
-                    self._keep(path, output, True)
-                return None
-            return self._shown(path, module, output)
-
-        return show
-
-    def _of_a_copy(self, path: str, module: torch.nn.Module) -> None:
-        """Leave a copy of a module alone, which has its hook and runs beside it; refuse a replica, in place of it."""
-        if module.__dict__.get("_is_replica"):
-            raise regkit.GraphError(
-                f"module {path!r} runs as replicas on several devices at once (DataParallel), whose outputs are not in "
-                "one place. Use torch.nn.parallel.DistributedDataParallel"
-            )
+    def after(self, path: str, module: torch.nn.Module, output: Any) -> Any:
+        """Take what a module gave; return what it is from there on, or None for the same."""
+        if not self._times:  # where a part of the model is called and not the model
+            self._renew()
+        route = self._members.routes.get(path) or self._members.route(path)
+        if isinstance(output, torch.Tensor) and not (route.changers and module.training):
+            if route.reads:
+                if not output.is_floating_point():
+                    raise regkit.GraphError(what_is_wrong(path, output))
+                self._keep(path, output, True)
+            return None
+        return self._shown(path, module, output)
 
     def _shown(self, path: str, module: torch.nn.Module, output: Any) -> Any:
         outputs = {name: one for name, one in named_outputs(path, output) if self._members.route(name).reads}
@@ -176,8 +221,8 @@ class Watched(Run):
     def tap(self, name: str, value: torch.Tensor) -> torch.Tensor:
         """Show an output to the regularizers, and return what it is from there on: see `Run.tap`."""
         value = super().tap(name, value)
+        self._tapped[name] = True
         if self._to_tap:
-            self._tapped[name] = True
             self._to_tap = [(member, glob) for member, glob in self._to_tap if not may_match(name, glob)]
         return value
 
@@ -189,6 +234,7 @@ class Watched(Run):
         regkit.NoMatchError
             With the modules, the parameters and the tapped names that there are.
         """
+        self._renew()
         for member, glob in self._to_tap:
             raise regkit.NoMatchError(
                 f"{nothing_there(member, glob, self._layout.paths, list(self._layout.params))}; and none of what was "
@@ -197,6 +243,7 @@ class Watched(Run):
 
     def _check_open(self) -> None:
         super()._check_open()
+        self._check_form()
         if self._to_tap:
             self.check_taps()
 
@@ -207,10 +254,47 @@ class Watched(Run):
             "run.tap(name, value) shows it"
         )
 
-    # Parameters, which may be others than before in each step
+    # Members and modules, which may be others than when it opened
 
-    def _plans_of_members(self) -> Plans:
-        return plans_of(self._model, self._members, self._form)
+    def _show_to(self, members: Members) -> None:
+        plans = plans_of(self._model, members, self._form)
+        before = self._layout
+        if plans.layout is None:
+            if before is not None and before.looks == members.looks:
+                plans.layout = before
+            else:
+                self._check_form()
+                plans.layout = Layout(self._model, self.ids, members)
+                self._regs.log()
+        self._plans, self._members, self._layout = plans, members, plans.layout
+        if self._layout is before:
+            return
+        self._layers = self._layout.layers
+        self._to_tap = [
+            (member, glob)
+            for member, glob in self._layout.unmatched
+            if not any(may_match(name, glob) for name in self._tapped)
+        ]
+        if before is not None:
+            self._put_hooks()
+
+    def _check_form(self) -> None:
+        """Raise if the model has other modules or names of parameters than when the watch opened."""
+        modules, _, form = form_of(self._model)
+        if modules == self._modules and form == self._form:
+            return
+        there = module_paths(self._model)
+        modules_there = [path for path, module in there if id(module) not in self.ids]
+        params_there = [name for path, module in there for name in params_of(path, module)]
+        new = {"modules": modules_there, "parameters": [one for one in params_there if one not in self._layout.params]}
+        said = (f"new {kind} are {listed(names)}" for kind, names in new.items() if names)
+        raise regkit.GraphError(
+            "the model has changed within the watch: "
+            f"{next(said, 'modules or parameters are gone, or shared, or have other names')}. Leave the watch before "
+            "modules or parameters are added, replaced or taken out, and open a new one after it"
+        )
+
+    # Parameters, which may be others than before in each step
 
     def _named_params(self) -> dict[str, torch.Tensor]:
         found = ((name, self._param(name)) for name in self._layout.params)
