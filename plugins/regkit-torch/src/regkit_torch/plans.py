@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch.fx import Graph, GraphModule
 
-from .members import equal
+from .options import equal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.compiler import is_compiling
 from torch.utils.hooks import RemovableHandle
 
 import regkit
 from regkit.messages import listed
 
+from .forwards import After, Before
 from .members import may_match, nothing_there
 from .naming import module_paths, named_outputs, params_of, with_outputs
 from .planning import Planned
@@ -79,54 +79,6 @@ def watch(model: torch.nn.Module, regs: regkit.RegularizerSet) -> Iterator[Run]:
         run.end()
 
 
-class _Hook:
-    """A hook on a module. A deep copy of the module, or a pickled one, has one that does nothing and holds nothing."""
-
-    __slots__ = ("_module", "_path", "_run")
-
-    def __init__(self, run: Watched, path: str, module: torch.nn.Module) -> None:
-        self._run, self._path, self._module = run, path, module
-
-    def __reduce__(self) -> Any:
-        return _hook_of_a_copy, ()
-
-
-class _Before(_Hook):
-    """The hook that is called before the model computes."""
-
-    __slots__ = ()
-
-    def __call__(self, module: torch.nn.Module, _: Any) -> None:
-        if not is_compiling() and module is self._module:
-            self._run.before()
-
-
-class _After(_Hook):
-    """The hook that is called with what a module gave."""
-
-    __slots__ = ()
-
-    def __call__(self, module: torch.nn.Module, _: Any, output: Any) -> Any:
-        if is_compiling():  # compiled code would show the outputs of this run to the end of its days
-            return None
-        if module is self._module:
-            return self._run.after(self._path, module, output)
-        if module.__dict__.get("_is_replica"):
-            raise regkit.GraphError(
-                f"module {self._path!r} runs as replicas on several devices at once (DataParallel), whose outputs are "
-                "not in one place. Use torch.nn.parallel.DistributedDataParallel"
-            )
-        return None  # a shallow copy, which has the hooks of the module
-
-
-def _hook_of_a_copy() -> Any:
-    return _nothing
-
-
-def _nothing(*_: Any) -> None:
-    """Do nothing, as the hook of a copy."""
-
-
 class Watched(Run):
     """The run of a model that is watched."""
 
@@ -167,7 +119,7 @@ class Watched(Run):
         """
         _watched.update(self.ids)
         self._number = RemovableHandle(OrderedDict()).id
-        self._model._forward_pre_hooks[self._number] = _Before(self, "", self._model)
+        self._model._forward_pre_hooks[self._number] = Before(self, "", self._model)
         self._put_hooks()
 
     def _put_hooks(self) -> None:
@@ -175,7 +127,7 @@ class Watched(Run):
             module._forward_hooks.pop(self._number, None)
         self._hooked = [self._modules[place] for _, place in self._layout.watched]
         for (path, _), module in zip(self._layout.watched, self._hooked):
-            module._forward_hooks[self._number] = _After(self, path, module)
+            module._forward_hooks[self._number] = After(self, path, module)
 
     def end(self) -> None:
         """Remove the hooks, and forget what was kept."""
