@@ -18,7 +18,7 @@ from .naming import module_paths, named_outputs, params_of, with_outputs
 from .planning import Planned
 from .plans import plans_of
 from .running import Run, what_is_wrong
-from .structure import Layout, form_of
+from .structure import Layout, form_of, have_contents
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,7 +90,7 @@ class Watched(Run):
         Planned.__init__(self, regs)  # not that of Run, which is given layers
         self._begin()
         self._model = model
-        self._modules, self.ids, self._form = form_of(model)
+        self._modules, self.ids, self._form, self._contents = form_of(model)
         if not _watched.isdisjoint(self.ids):
             raise regkit.GraphError(
                 "the model, or a part of it, is watched already. Put all regularizers into one set, "
@@ -232,8 +232,7 @@ class Watched(Run):
 
     def _check_form(self) -> None:
         """Raise if the model has other modules or names of parameters than when the watch opened."""
-        modules, _, form = form_of(self._model)
-        if modules == self._modules and form == self._form:
+        if have_contents(self._modules, self._contents):
             return
         there = module_paths(self._model)
         modules_there = [path for path, module in there if id(module) not in self.ids]
