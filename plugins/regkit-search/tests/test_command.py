@@ -81,8 +81,14 @@ def started(*arguments, **environment):
         stderr=subprocess.PIPE,
         encoding="utf-8",
         start_new_session=True,
+        preexec_fn=None if sys.platform == "win32" else hearing,
         env={**os.environ, **environment},
     )
+
+
+def hearing():
+    """Let a process hear Ctrl-C also where these tests run in the background, which does not, and is inherited."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def run(*arguments, **environment):
