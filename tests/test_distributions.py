@@ -1,4 +1,4 @@
-"""What our distributions say of each other, and pages of what lanes are pinned to."""
+"""What our distributions say of each other, and pages of the checkout: its lanes, its commands, its files."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
+
+from pages import all_blocks, blocks, ran
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -255,3 +257,31 @@ def test_the_projects_address_stands_in_one_place():
     address = tomllib.loads((HERE / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["regkit"]["url"]
     files = [*HERE.glob("*.toml"), *HERE.glob("*.py"), *HERE.glob("plugins/**/*.toml"), *HERE.glob("plugins/**/*.md")]
     assert [file.name for file in files if address in file.read_text(encoding="utf-8")] == ["pyproject.toml"]
+
+
+def test_every_target_of_make_that_a_page_names_is_there():
+    makes = [block for block in all_blocks() if block.kind == "sh" and re.match(r"(make .*\n)+\Z", block.text)]
+    for block in makes:
+        for line in block.text.splitlines():
+            done = subprocess.run(
+                ["make", "-n", line.split()[1]], cwd=HERE, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stderr
+    assert [block.page for block in makes] == ["README.md"]
+    ran(makes)
+
+
+def test_what_the_architecture_page_draws_is_there():
+    (drawn,) = blocks("docs/architecture.md", "")
+    folders = [(-1, HERE)]  # with how far their line is indented
+    for line in drawn.text.splitlines():
+        indent = len(line) - len(line.lstrip())
+        named = re.match(r"((?:\S+(?:\.\w+|/) +)+|\S+…/ )", f"{line.strip()} ")
+        if indent > 10 or not named or "…" in named[0]:
+            continue  # the rest of what is said of the line above, or what stands for several
+        while folders[-1][0] >= indent:
+            folders.pop()
+        missing = [name for name in named[0].split() if not (folders[-1][1] / name).exists()]
+        assert not missing, line
+        folders.append((indent, folders[-1][1] / named[0].split()[0]))
+    ran([drawn])

@@ -6,13 +6,12 @@ The programs are written for PyTensor. The other libraries have the same names, 
 from __future__ import annotations
 
 import re
-import subprocess
 
 import numpy as np
 import pytest
 
 import regkit
-from pages import ROOT, Block, all_blocks, blocks, programs, ran
+from pages import Block, blocks, programs, ran
 
 
 @pytest.fixture
@@ -114,31 +113,3 @@ def test_the_fragment_of_the_integrators_page_that_is_for_pymc_adds_what_it_says
     added = model.compile_logp(sum=True)({"w1": w1})
     assert added == pytest.approx(-0.1 * (1 / (1 + np.exp(-x @ w1))).sum() - 0.2 * (w1**2).sum())
     ran([fragment])
-
-
-def test_every_target_of_make_that_a_page_names_is_there():
-    makes = [block for block in all_blocks() if block.kind == "sh" and re.match(r"(make .*\n)+\Z", block.text)]
-    for block in makes:
-        for line in block.text.splitlines():
-            done = subprocess.run(
-                ["make", "-n", line.split()[1]], cwd=ROOT, capture_output=True, text=True, check=False
-            )
-            assert done.returncode == 0, done.stderr
-    assert [block.page for block in makes] == ["README.md"]
-    ran(makes)
-
-
-def test_what_the_architecture_page_draws_is_there():
-    (drawn,) = blocks("docs/architecture.md", "")
-    folders = [(-1, ROOT)]  # with how far their line is indented
-    for line in drawn.text.splitlines():
-        indent = len(line) - len(line.lstrip())
-        named = re.match(r"((?:\S+(?:\.\w+|/) +)+|\S+…/ )", f"{line.strip()} ")
-        if indent > 10 or not named or "…" in named[0]:
-            continue  # the rest of what is said of the line above, or what stands for several
-        while folders[-1][0] >= indent:
-            folders.pop()
-        missing = [name for name in named[0].split() if not (folders[-1][1] / name).exists()]
-        assert not missing, line
-        folders.append((indent, folders[-1][1] / named[0].split()[0]))
-    ran([drawn])
