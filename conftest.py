@@ -38,12 +38,12 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
-    """Say which pages doctest has run: tests/pages.py has what that is for."""
+    """Say which pages doctest has run: tests/blocks.py has what that is for."""
     outcome = yield
     report = outcome.get_result()
     if report.when == "call" and report.passed and isinstance(item, pytest.DoctestItem) and item.path.suffix == ".md":
         with suppress(ImportError):  # as in the sdist of a plugin
-            from pages import ran_sessions
+            from blocks import ran_sessions
 
             ran_sessions(item.path.relative_to(HERE).as_posix())
 

@@ -22,7 +22,7 @@ import nox
 from nox.command import CommandFailed
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE / "tests")]  # the second has pages.py
+sys.path[:0] = [str(HERE), str(HERE / "tests")]  # the second has blocks.py
 from lanes import LANES, Lane, jobs, let_shims_answer, reports  # noqa: E402 - their folders come first
 from lanes.jobs import RESULTS, THIRD_PARTY, WHEELS  # noqa: E402 - likewise
 

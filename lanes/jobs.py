@@ -10,7 +10,7 @@ from pathlib import Path
 
 import nox
 
-import pages
+import blocks
 from distributions import lowest_core
 
 from . import HERE, PLUGINS, ROWS, STANDARD, Lane, reports
@@ -123,7 +123,7 @@ def _test_own(session: nox.Session, lane: Lane) -> None:
 
 def _follow(session: nox.Session, lane: Lane, page: str, section: str = "", folder: str = "") -> None:
     """Run a page's shell commands as they stand, in a copy of the checkout; what they install is there already."""
-    commands = [block for block in pages.blocks(page, "sh") if section in ("", block.section)]
+    commands = [block for block in blocks.blocks(page, "sh") if section in ("", block.section)]
     if not commands:
         session.error(f"lane {lane.name} follows {page} {section}, where there are no shell commands")
     session.install("hatchling>=1.26", "pytest>=8")
@@ -135,7 +135,7 @@ def _follow(session: nox.Session, lane: Lane, page: str, section: str = "", fold
         with session.chdir(copy / folder):
             for block in commands:
                 session.run("bash", "-e", "-c", block.text, external=True, env=environment)
-    pages.ran(commands, reports.blocks_file(lane))
+    blocks.ran(commands, reports.blocks_file(lane))
 
 
 def _test_strangers(session: nox.Session, lane: Lane) -> None:
@@ -147,7 +147,7 @@ def _test_strangers(session: nox.Session, lane: Lane) -> None:
     session.install("--no-deps", "--no-build-isolation", str(new), *map(str, (WHEELS / "third_party").glob("*.whl")))
     _pytest(session, lane, "-q", "--doctest-glob=*.md", str(THIRD_PARTY))
     _pytest(session, lane, "-q", "--doctest-glob=*.md", str(new))
-    pages.ran_sessions("plugins/_template/README.md", reports.blocks_file(lane))  # of which the new one is a copy
+    blocks.ran_sessions("plugins/_template/README.md", reports.blocks_file(lane))  # of which the new one is a copy
     session.run("regkit", "check", "acme_tv", env=environment)
     session.run("regkit", "check", "acme_kl", "--activation", "sigmoid", env=environment)
     session.run("regkit", "list", "--check", env=environment)

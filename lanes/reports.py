@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
-import pages
+import blocks
 
 from . import CACHE, HERE, LANES, Lane
 
@@ -67,7 +67,7 @@ def blocks_that_no_lane_ran() -> list[str]:
     """The code of our pages that no lane ran when it last did."""
     files = [path for path in map(blocks_file, LANES) if path.exists()]
     ran = {line for path in files for line in path.read_text(encoding="utf-8").splitlines()}
-    return [str(block) for block in pages.all_blocks() if str(block) not in ran]
+    return [str(block) for block in blocks.all_blocks() if str(block) not in ran]
 
 
 def _cases(lane: str) -> Iterator[ET.Element]:

@@ -23,7 +23,7 @@ from regkit_search.preparing import loaded
 from regkit_search.written import as_toml
 
 import regkit
-from pages import blocks, ran
+from blocks import blocks, ran
 from regkit.cli import regkit as command
 
 #: The penalty is twice the weight; trial 3 waits, the first time, to be interrupted.

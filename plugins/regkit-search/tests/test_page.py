@@ -8,12 +8,12 @@ from pathlib import Path
 import dask
 import numpy as np
 
-import pages
+import blocks
 
 
 def test_the_programs_of_the_page_run(lib, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    first, *others = pages.programs("docs/search.md")
+    first, *others = blocks.programs("docs/search.md")
     scope: dict = {"__name__": "page"}
     program = re.sub(r"\bpytensor\b", lib.name, first.text)
     assert "trials=40" in program
@@ -31,4 +31,4 @@ def test_the_programs_of_the_page_run(lib, tmp_path, monkeypatch):
     assert np.corrcoef(np.log(frame["hidden_sparsity.weight"]), frame["near_zero"])[0, 1] > 0.5
     assert len(scope["result"].plot().axes) == 2
     assert Path("study.db").exists()
-    pages.ran([first, *others])
+    blocks.ran([first, *others])

@@ -1,6 +1,6 @@
 """Random graphs: what `apply` makes of a finished one is what NumPy computes with the changes in place.
 
-Each lane has 100 of its own. ``REGKIT_GRAPHS=10000 pytest tests/test_random_graphs.py`` makes as many as that, and
+Each lane has 100 of its own. ``REGKIT_GRAPHS=10000 pytest tests/graph/test_random_graphs.py`` makes as many as that, and
 ``REGKIT_FIRST_GRAPH`` says from which on; a failure names the graph.
 """
 

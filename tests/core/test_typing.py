@@ -11,7 +11,7 @@ import pytest
 import regkit
 import regkit.testing
 
-PROGRAMS = sorted((Path(__file__).parent / "typing").glob("*.py"))
+PROGRAMS = sorted((Path(__file__).parents[1] / "typing").glob("*.py"))
 
 
 def used(module: str) -> set[str]:

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import regkit
-from pages import blocks, ran
+from blocks import blocks, ran
 
 pytest.importorskip("regkit.cli.equations", reason="the command line is not installed")
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """Random trees of installed distributions: what regkit reads of them is what importlib.metadata reports.
 
-``REGKIT_TREES=10000 pytest tests/test_random_trees.py`` makes as many as that, and ``REGKIT_FIRST_TREE`` says from
+``REGKIT_TREES=10000 pytest tests/core/test_random_trees.py`` makes as many as that, and ``REGKIT_FIRST_TREE`` says from
 which on; a failure names the tree.
 """
 

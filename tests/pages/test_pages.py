@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import regkit
-from pages import Block, blocks, programs, ran
+from blocks import Block, blocks, programs, ran
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 
 import regkit
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.framework("sphinx")
 

@@ -7,7 +7,7 @@ import re
 import sys
 import textwrap
 
-from pages import ROOT
+from blocks import ROOT
 from regkit.testing import CHECKS, Conformance, Subject
 from regkit.testing.checks import of_penalties
 

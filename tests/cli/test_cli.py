@@ -16,7 +16,7 @@ import pytest
 
 import regkit
 
-INSTALLED = Path(__file__).parent / "installed"
+INSTALLED = Path(__file__).parents[1] / "installed"
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import regkit
 from regkit import discovery
 from regkit.discovery.claims import Claim
 
-INSTALLED = Path(__file__).parent / "installed"
+INSTALLED = Path(__file__).parents[1] / "installed"
 
 
 @pytest.fixture

@@ -13,14 +13,14 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from pages import all_blocks, blocks, ran
+from blocks import all_blocks, blocks, ran
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib  # which pytest brings
 
-HERE = Path(__file__).parent.parent
+HERE = Path(__file__).parents[2]
 PROJECTS = {
     str(path.relative_to(HERE)): tomllib.loads(path.read_text(encoding="utf-8"))["project"]
     for path in (

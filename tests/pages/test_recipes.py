@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import regkit
-from pages import blocks, ran
+from blocks import blocks, ran
 
 PAGE = "docs/integrators.md"
 RNG = np.random.default_rng(0)
