@@ -19,7 +19,7 @@ __all__ = [
     "OutputDropout",
     "OutputNoise",
 ]
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 
 class RandomChange(regkit.Regularizer):
