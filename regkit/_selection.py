@@ -85,6 +85,8 @@ def select_outputs(
             f"select_outputs got pattern={pattern!r}, which takes out of the default, and no layers, whose outputs are "
             "the default. Pass layers, or begin the pattern with a glob that selects: ['*', '!...']"
         )
+    if not selected and not globs:
+        raise NoMatchError(f"{', '.join(default or ())} is not among the outputs: {listed(every_name(outputs))}")
     if not selected:
         raise NoMatchError(nothing_matches(globs, "outputs", every_name(outputs)))
     for name, output in selected:

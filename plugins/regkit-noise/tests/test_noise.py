@@ -243,5 +243,5 @@ def test_outputs_of_integers_are_refused():
 
 
 def test_without_pattern_and_layers_nobody_knows_what_is_meant():
-    with pytest.raises(regkit.GraphError, match="InputNoise has no pattern, and no layers were given"):
+    with pytest.raises(regkit.GraphError, match="InputNoise has no pattern that selects, and no layers were given"):
         regkit.build(input_noise=0.1).modify_graph({"in:out": np.ones(3)})

@@ -161,3 +161,128 @@ def test_parameters_that_are_assigned_to_a_layer_without_their_names_are_refused
     assert str(error.value) == (
         "layer 'hid1' has 1 in params and 0 in param_names. Make a layer with its parameters: Layer(name, params)"
     )
+
+
+# Globs that take names out
+
+
+NAMES = ("in", "emb", "emb2", "hid1", "hid2", "out")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        (["*", "!emb*"], ["in", "hid1", "hid2", "out"]),
+        (["hid*", "!hid1"], ["hid2"]),
+        (["*", "!*", "out"], ["out"]),
+        (["*", "!emb*", "emb2"], ["in", "emb2", "hid1", "hid2", "out"]),
+    ],
+)
+def test_a_glob_that_begins_with_not_takes_out_of_those_before_it(pattern, expected):
+    outputs = dict.fromkeys(NAMES, np.ones(2))
+    layer = regkit.Layer("all", {name: np.ones((2, 2)) for name in NAMES})
+    assert [name for name, _ in regkit.select_outputs(outputs, pattern)] == expected
+    assert [name for name, _ in regkit.select_params([layer], pattern)] == expected
+
+
+def test_not_alone_takes_out_of_what_is_selected_by_default():
+    layers = [regkit.Layer(name) for name in ("in", "hid1", "hid2", "out")]
+    outputs = {name: np.full(2, float(i)) for i, name in enumerate(("in", "hid1", "hid2", "out"))}
+    assert [name for name, _ in regkit.select_outputs(outputs, "!hid1", layers)] == ["hid2"]
+    assert [name for name, _ in regkit.select_outputs(outputs, ["!hid1", "out"], layers)] == ["hid2", "out"]
+    assert regkit.build(hidden_l1=dict(weight=1, pattern="!hid1")).loss(layers, outputs) == 4
+    changed = regkit.build(noise=dict(weight=0.1, pattern="!hid*"))
+    found = {}
+    for layer in layers:
+        of_layer = {layer.output_name: outputs[layer.output_name]}
+        changed.modify_graph(of_layer, layers)
+        found.update(of_layer)
+    assert [name for name in found if name.endswith("-prenoise")] == ["in-prenoise", "out-prenoise"]
+
+
+@pytest.mark.parametrize(
+    ("alias", "pattern", "message"),
+    [
+        ("hidden_l1", ["*", "!emb*"], "hidden_l1: pattern '!emb.' takes out none of the outputs: in, hid, out"),
+        ("hidden_l1", "!emb*", "hidden_l1: pattern '!emb.' takes out none of the outputs: in, hid, out"),
+        ("hidden_l1", "!in", "hidden_l1: pattern '!in' takes out none of the outputs of hidden layers: hid"),
+        ("hidden_l1", ["hid", "!in"], "hidden_l1: pattern '!in' takes out none of the outputs"),
+        ("hidden_l1", "!hid", "hidden_l1: pattern '!hid' .* none of the outputs: in, hid, out"),
+        ("weight_l2", "!w9", "weight_l2: pattern '!w9' takes out none of the parameters: w"),
+        ("weight_l2", ["*", "!w", "w*", "!b"], "weight_l2: pattern '!b' takes out none of the parameters: w"),
+    ],
+)
+def test_a_glob_that_takes_nothing_out_is_an_error_of_the_set(alias, pattern, message):
+    layers = [regkit.Layer("in"), regkit.Layer("hid", {"w": np.ones((2, 2))}), regkit.Layer("out")]
+    outputs = {name: np.ones(2) for name in ("in", "hid", "out")}
+    with pytest.raises(regkit.NoMatchError, match=message):
+        regkit.build({alias: dict(weight=1, pattern=pattern)}).loss(layers, outputs)
+
+
+def test_not_alone_needs_the_layers_whose_outputs_are_the_default():
+    with pytest.raises(regkit.OptionError, match=r"takes out of the default, and no layers.*\['\*', '!...'\]"):
+        regkit.select_outputs({"hid": np.ones(2)}, "!in")
+
+
+# The outputs that a hook is given
+
+
+class Reads(regkit.Regularizer):
+    def __init__(self, pattern=None, weight=0.0, wrt=None, read=None):
+        super().__init__(pattern, weight)
+        self.wrt = wrt
+        self.read = read
+
+    def loss(self, outputs):
+        return sum(z.sum() for z in outputs.values()) if self.read is None else self.read(outputs)
+
+
+GIVEN = {"in": np.array([1.0]), "hid": np.array([10.0]), "out": np.array([100.0])}
+
+
+def loss_of(layers=(), outputs=GIVEN, **options):
+    return regkit.build(mine=Reads(weight=1, **options)).loss(layers, outputs)
+
+
+def test_a_hook_is_given_the_outputs_that_its_pattern_or_another_option_names():
+    assert loss_of(pattern="hid") == 10
+    assert loss_of(pattern="hid", wrt="in") == 11
+    assert loss_of(pattern=["hid"], wrt=("in", "out")) == 111
+    assert loss_of() == 111
+
+
+def test_a_class_of_parameters_is_given_outputs_that_an_option_names():
+    class OfParams(Reads):
+        selects = "params"
+
+    layers = [regkit.Layer("hid", {"w": np.ones((2, 2))})]
+    regs = regkit.build(mine=OfParams("w", 1, wrt="out"))
+    assert regs.loss(layers, GIVEN) == 100
+
+
+@pytest.mark.parametrize("read", [lambda outputs: outputs["out"].sum(), lambda outputs: outputs.get("out", 0)])
+def test_an_output_that_a_hook_is_not_given_is_an_error_in_words(read):
+    words = "mine: the hook asked for the output 'out', which its regularizer does not look at: .* It has: hid"
+    with pytest.raises(regkit.GraphError, match=words):
+        loss_of(pattern="hid", read=read)
+
+
+def test_main_outputs_of_layers_may_be_asked_for_where_they_are():
+    layers = [regkit.Layer("in"), regkit.Layer("hid"), regkit.Layer("out")]
+    assert loss_of(layers, pattern="hid", read=lambda outputs: outputs["in"].sum()) == 1
+    with pytest.raises(regkit.GraphError, match="does not look at"):
+        loss_of(
+            layers, {"hid": np.ones(1), "out": np.ones(1), "in": np.ones(1)}, pattern="hid", read=lambda o: o["emb"]
+        )
+
+
+def test_what_a_loss_hook_puts_into_its_outputs_is_not_seen_by_others():
+    def read(outputs):
+        outputs["hid"] = outputs["hid"] * 2
+        outputs["more"] = outputs["hid"]
+        return outputs["hid"].sum()
+
+    outputs = dict(GIVEN)
+    regs = regkit.build(mine=Reads("hid", 1, read=read), hidden_l1=dict(weight=1, pattern="hid"))
+    assert regs.loss(outputs) == 20 + 10
+    assert outputs == GIVEN
