@@ -16,7 +16,7 @@ import pytest
 
 import regkit
 from regkit import _discovery as discovery
-from regkit._discovery.distributions import Claim
+from regkit._discovery.claims import Claim
 
 INSTALLED = Path(__file__).parents[1] / "installed"
 
