@@ -178,7 +178,7 @@ def available() -> dict[str, tuple[Claim, ...]]:
     >>> claim.distribution, claim.target
     ('regkit-hidden-l1', 'regkit_hidden_l1:HiddenL1')
     """
-    return {alias: claims_of(alias) for alias in _discovery.aliases()}
+    return {alias: claims for alias in _discovery.aliases() if (claims := claims_of(alias))}
 
 
 def refresh() -> None:
