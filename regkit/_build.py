@@ -275,6 +275,8 @@ def _regularizers_of(alias: str, value: Any) -> list[tuple[Any, bool]]:
     if value is None:
         check_alias(alias)
         return []
+    if isinstance(value, type) and has_hooks(value):
+        raise OptionError(f"alias {alias!r} got the class {value.__name__}. Pass an instance: {value.__name__}(...)")
     if type(value).__module__ not in ("builtins", "numpy") and not isinstance(value, type):
         if has_hooks(type(value)):
             implemented(type(value))

@@ -208,16 +208,17 @@ def scan(mention: str) -> Iterator[Place]:
 
 def left_by_pip(mention: str) -> list[str]:
     """Return the metadata folders that pip renamed and did not remove, whose entry points mention a group."""
-    found = []
+    found: dict[str, None] = {}  # a folder may be on the path twice
     for entry in _folders():
         try:
-            children = os.listdir(entry or ".")
+            entry = os.path.realpath(entry)
+            children = os.listdir(entry)
         except (OSError, ValueError):
             continue
         left = [child for child in sorted(children) if child.startswith(_LEFT_BY_PIP) and child.endswith(_METADATA)]
-        folders = [os.path.join(os.path.abspath(entry), child) for child in left]
-        found += [folder for folder in folders if mention.encode() in _bytes(f"{folder}/entry_points.txt")]
-    return found
+        folders = [os.path.join(entry, child) for child in left]
+        found.update((folder, None) for folder in folders if mention.encode() in _bytes(f"{folder}/entry_points.txt"))
+    return list(found)
 
 
 def _folders() -> list[str]:
@@ -317,7 +318,7 @@ def _by_library(finder: Any, context: Any, where: str, group: bytes) -> Place:
     except Exception:  # an error in a finder of a third party must not harm others
         return files, found
     for distribution in distributions:
-        folder = str(getattr(distribution, "_path", ""))  # an attribute of the standard library, and of its backport
+        folder = str(getattr(distribution, "_path", "")).rstrip("/\\")  # of the standard library, and of its backport
         stem = os.path.basename(folder)
         if stem.startswith(_LEFT_BY_PIP):
             continue

@@ -140,6 +140,13 @@ def test_an_object_with_an_unmarked_hook_is_refused_with_the_two_ways_to_write_i
     )
 
 
+@pytest.mark.parametrize("alias", ["my_own", "hidden_l1"])
+def test_a_class_in_the_place_of_an_instance_is_refused(alias):
+    assert message(regkit.OptionError, **{alias: HiddenL1}) == (
+        f"alias {alias!r} got the class HiddenL1. Pass an instance: HiddenL1(...)"
+    )
+
+
 def test_two_aliases_of_one_target_are_refused_by_name():
     assert message(regkit.OptionError, hidden_l1=0.1, hidden_sparsity=0.2) == (
         "aliases 'hidden_l1' and 'hidden_sparsity' are the same regularizer. Give one of them"
