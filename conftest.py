@@ -161,7 +161,7 @@ def site() -> Path:
 @pytest.fixture(autouse=True)
 def _own_aliases():
     """What a test, or an example in the docs, registers is gone after it."""
-    from regkit import discovery
+    from regkit import _discovery as discovery
 
     before = dict(discovery.registered)
     yield

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import regkit
-from regkit.cli.equations import equation, readable
-from regkit.constructors import constructor_arguments
-from regkit.messages import first_sentence
+from regkit._constructor import constructor_arguments
+from regkit._messages import first_sentence
+from regkit.cli._equations import equation, readable
 
 PAGE = Path(__file__).with_name("catalogue.md")
 PICTURE = Path(__file__).with_name("catalogue.png")

@@ -17,7 +17,7 @@ from . import AT_HAND, CACHE, HERE, PLUGINS, ROWS, STANDARD, Lane, reports, toml
 WHEELS = CACHE / "wheels"
 DIST = HERE / "dist"
 RESULTS = HERE / "benchmarks" / "output"
-BUILD = ("hatchling>=1.26", "hatch-fancy-pypi-readme>=22.5")
+BUILD = ("hatchling>=1.26", "hatch-fancy-pypi-readme>=25.1")
 STRANGERS = ("acme-sparsity", "acme-tv", "my-regularizer")  # distributions that come to a lane after our own tests
 #: The README's first program for a graph library, as the index shows it.
 FIRST_PROGRAM = r"""

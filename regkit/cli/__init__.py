@@ -8,11 +8,11 @@ from __future__ import annotations
 import click
 
 from .. import __version__
-from .checking import check
-from .commands import Commands
-from .diagnosis import doctor
-from .listing import list_aliases, show
-from .scaffold import new
+from ._checking import check
+from ._commands import Commands
+from ._doctor import doctor
+from ._listing import list_aliases, show
+from ._scaffold import new
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -14,25 +14,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from . import checks as checks
-from .libraries import Arrays, GraphLibrary, Laboratory, installed_libraries
-from .network import Network
-from .pytest_form import pytest_checks
-from .running import CHECKS, Check, Conformance, Outcome, Report
-from .subject import Subject
-from .twins import selected
+from ._laboratory import GraphLibrary, Laboratory, installed_libraries
+from ._network import Network
+from ._run import CHECKS, Conformance, Report, pytest_checks
+from ._subject import Subject, selected
+
+# in the order in which the checks run
+from . import _class_checks, _penalty_checks, _graph_checks  # isort: skip  # noqa: F401
 
 __all__ = [
     "CHECKS",
-    "Arrays",
-    "Check",
-    "Conformance",
     "GraphLibrary",
     "Laboratory",
     "Network",
-    "Outcome",
     "Report",
-    "Subject",
     "check_regularizer",
     "installed_libraries",
     "pytest_checks",

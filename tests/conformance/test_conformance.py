@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 
 import regkit
-from regkit.testing import CHECKS, Conformance, Network, Subject, check_regularizer, selected
+from regkit.testing import CHECKS, Network, check_regularizer, selected
+from regkit.testing._run import Conformance
+from regkit.testing._subject import Subject
 
 
 @pytest.fixture

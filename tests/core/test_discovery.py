@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 import regkit
-from regkit import discovery
-from regkit.discovery.claims import Claim
+from regkit import _discovery as discovery
+from regkit._discovery.distributions import Claim
 
 INSTALLED = Path(__file__).parents[1] / "installed"
 
@@ -455,6 +455,6 @@ def test_a_name_that_is_common_elsewhere_suggests_what_does_that_here(elsewhere,
 
 
 def test_every_alias_that_a_common_name_means_is_one_of_ours():
-    from regkit.discovery.elsewhere import _NAMES
+    from regkit._discovery.wording import _NAMES
 
     assert set(_NAMES) <= set(regkit.available())

@@ -16,7 +16,7 @@ from importlib.metadata import Distribution, DistributionFinder, MetadataPathFin
 import pytest
 
 import regkit
-from regkit import discovery
+from regkit import _discovery as discovery
 
 FIRST = int(os.environ.get("REGKIT_FIRST_TREE", "0"))
 TREES = range(FIRST, FIRST + int(os.environ.get("REGKIT_TREES", "200")))

@@ -1,7 +1,7 @@
 """Random graphs: what `apply` makes of a finished one is what NumPy computes with the changes in place.
 
-Each lane has 100 of its own. ``REGKIT_GRAPHS=10000 pytest tests/graph/test_random_graphs.py`` makes as many as that, and
-``REGKIT_FIRST_GRAPH`` says from which on; a failure names the graph.
+Each lane has 100 of its own. ``REGKIT_GRAPHS=10000 pytest tests/graph/test_random_graphs.py`` makes 10,000, from the
+number ``REGKIT_FIRST_GRAPH`` on; a failure names the graph.
 """
 
 from __future__ import annotations

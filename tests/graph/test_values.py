@@ -12,9 +12,9 @@ import pytest
 
 import regkit
 import values
-from regkit.graph.engines import engine_of
+from regkit._engines import engine_of
 from regkit.testing import Network, installed_libraries
-from regkit.testing.libraries import laboratory
+from regkit.testing._laboratory import laboratory
 
 WEIGHT = 0.25
 KEPT = 1 - WEIGHT

@@ -43,7 +43,7 @@ class OfOutputs(regkit.Regularizer):
         selected = regkit.select_outputs(outputs, self.pattern)
         if not selected:
             raise regkit.GraphError("nothing is selected")
-        elements = [regkit.graph.widened(regkit.graph.as_float(abs(z))) for _, z in selected]
+        elements = [abs(regkit.graph.widened(z)) for _, z in selected]
         scale = regkit.graph.held(
             regkit.graph.functions(elements[0]).exp(regkit.graph.total([e.sum() for e in elements]))
         )
@@ -68,7 +68,7 @@ class Noisy(regkit.Regularizer):
         """Change hidden layers."""
         for layer in regkit.select_layers(layers, "hidden"):
             z = outputs[layer.output_name]
-            stream: regkit.graph.RandomStream = regkit.graph.random_stream(z, seed=[1, 2])
+            stream = regkit.graph.random_stream(z, seed=[1, 2])
             drawn = stream.normal(z) * stream.bernoulli(z, 0.5)
             outputs[layer.output_name] = z + regkit.graph.weight(self, z) * drawn
 
@@ -89,7 +89,7 @@ def of_graphs(cost: Any, wrt: Any, outputs: dict[str, Any]) -> tuple[Any, Any, d
         current.update((name, z * 2) for name, z in current.items())
 
     rebuilt, also = regkit.graph.rebuild(outputs, modify, also=[cost])
-    assert regkit.graph.library(cost) in regkit.graph.LIBRARIES
+    assert regkit.graph.library(cost) != "numpy"
     return regkit.graph.gradient(also[0], wrt), regkit.graph.jacobian(cost, wrt), rebuilt
 
 
@@ -105,17 +105,11 @@ def proof() -> bool:
     test = regkit.testing.pytest_checks(OfOutputs, aliases=(), twin=twin)
     assert callable(test)
     report: regkit.testing.Report = regkit.testing.check_regularizer("hidden_l1", libraries=[])
-    subject = regkit.testing.Subject("hidden_l1", network=regkit.testing.Network())
-    for outcome in regkit.testing.Conformance(subject, libraries=[]).outcomes():
-        found: regkit.testing.Outcome = outcome
-        assert found.id
-    for name, check in regkit.testing.CHECKS.items():
-        promise: regkit.testing.Check = check
-        assert promise.name == name
+    assert regkit.testing.Network().axes == 2
+    assert {outcome.check for outcome in report.outcomes} <= set(regkit.testing.CHECKS)
     for name in regkit.testing.installed_libraries():
         laboratory: regkit.testing.Laboratory = regkit.testing.GraphLibrary(name)
         assert laboratory.name == name
-    assert regkit.testing.Arrays().name == "numpy"
     print(report.text())
     return report.passed
 

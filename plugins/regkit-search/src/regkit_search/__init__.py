@@ -13,4 +13,4 @@ from .searching import run
 from .trials import Trial
 
 __all__ = ["Draws", "Found", "Path", "Result", "SearchError", "Trial", "path", "run"]
-__version__ = "0.1.0"
+__version__ = "0.3.0"

@@ -14,4 +14,4 @@ from .running import Run
 from .watching import watch
 
 __all__ = ["Run", "watch"]
-__version__ = "0.1.0"
+__version__ = "0.3.0"

@@ -18,7 +18,7 @@ MODULES = {
     "WeightSpectral": "matrices",
 }
 __all__ = ["ElasticNet", "GroupLasso", "WeightL1", "WeightL2", "WeightMaxNorm", "WeightOrthogonal", "WeightSpectral"]
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 
 def __getattr__(name: str) -> object:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 class WeightPenalty(regkit.Regularizer):
     """The mean of a penalty over parameters of two or more dimensions."""
 
+    selects = "params"
+
     #: Whether a vector counts where the pattern is its name, and not a glob that happens to match it.
     vectors_by_name = False
 
@@ -29,9 +31,7 @@ class WeightPenalty(regkit.Regularizer):
         selected = regkit.select_params(layers, self.pattern)
         named = (self.pattern,) if isinstance(self.pattern, str) else self.pattern or ()
         matrices = [
-            (name, regkit.graph.as_float(w))
-            for name, w in selected
-            if w.ndim > 1 or (self.vectors_by_name and w.ndim == 1 and name in named)
+            (name, w) for name, w in selected if w.ndim > 1 or (self.vectors_by_name and w.ndim == 1 and name in named)
         ]
         if not matrices:
             there = ", ".join(name for name, _ in selected)
