@@ -30,7 +30,10 @@ nox.options.allow_parallel = True
 nox.options.sessions = ["lint", "types", "here"]
 os.environ.setdefault("PIP_NO_COMPILE", "1")  # modules are compiled when they are imported, which few of them are
 if shutil.which("pyenv") and "PYENV_VERSION" not in os.environ:  # pyenv's shims answer for the versions named there
-    names = (subprocess.run(["pyenv", *which], capture_output=True, text=True).stdout.split() for which in (["version-name"], ["versions", "--bare"]))
+    names = (
+        subprocess.run(["pyenv", *which], capture_output=True, text=True).stdout.split()
+        for which in (["version-name"], ["versions", "--bare"])
+    )
     os.environ["PYENV_VERSION"] = ":".join(name for some in names for name in some)
 
 
@@ -86,7 +89,7 @@ def _define(job: Callable[[nox.Session, Lane], None], lane: Lane, name: str, tag
         job(session, lane)
 
 
-for lane in LANES:
+for lane in sorted(LANES, key=lambda lane: -lane.minutes):  # those that take long start first
     _define(jobs.test, lane, lane.name, "all")
     if lane.benchmarks:
         _define(jobs.bench, lane, f"bench-{lane.name}", "bench")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -61,8 +62,7 @@ WITH_LANES = {row["plugin"] for row in ROWS if "plugin" in row}  # plugins that 
 PLUGINS = sorted(path.parent for path in HERE.glob("plugins/[!_]*/pyproject.toml"))
 STANDARD = [path for path in PLUGINS if path.name not in WITH_LANES]
 LANES = [
-    Lane(**{key: tuple(value) if isinstance(value, list) else value for key, value in row.items()})
-    for row in sorted(ROWS, key=lambda row: -row["minutes"])  # the order in which they start
+    Lane(**{key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}) for row in ROWS
 ]
 
 #: The lane of `make test` and `make demo`: the Python at hand, and a graph library that it can run.
@@ -73,3 +73,12 @@ AT_HAND = Lane(
     flags="blas__ldflags=",  # without it, theano-pymc asks newer NumPys for settings that they do not have
     test_flags="linker=py",
 )
+
+
+def tag(version: str, repository: Path = HERE) -> str:
+    """The tag of a released core, which is regkit-core-0.3.0 also for 0.3; empty if there is none."""
+    names = (f"regkit-core-{version}", f"regkit-core-{version}.0")
+    listed = subprocess.run(
+        ("git", "tag", "--list", *names), cwd=repository, capture_output=True, text=True, check=True
+    )
+    return listed.stdout.strip()

@@ -12,7 +12,7 @@ import nox
 
 import blocks
 
-from . import AT_HAND, CACHE, HERE, PLUGINS, ROWS, STANDARD, Lane, reports, tomllib
+from . import AT_HAND, CACHE, HERE, PLUGINS, ROWS, STANDARD, Lane, reports, tag, tomllib
 
 WHEELS = CACHE / "wheels"
 DIST = HERE / "dist"
@@ -42,7 +42,9 @@ def build(session: nox.Session) -> None:
 def _install(session: nox.Session, lane: Lane, *packages: str, tests: bool = False) -> None:
     """Install the core with its extras, the plugins and more, the lane's pins being constraints for all of it."""
     wheels = {path.name.partition("-")[0].replace("_", "-"): str(path) for path in WHEELS.glob("*.whl")}
-    ours = [wheels[name] for name in ("regkit-core", *(path.name for path in STANDARD), lane.plugin, *lane.engines) if name]
+    ours = [
+        wheels[name] for name in ("regkit-core", *(path.name for path in STANDARD), lane.plugin, *lane.engines) if name
+    ]
     extras = ",".join(filter(None, (lane.library, "cli", "plugins", "test" if tests else "")))
     constraints = Path(session.create_tmp(), "constraints.txt")
     constraints.write_text("\n".join((*lane.pins, "")))
@@ -117,13 +119,6 @@ def _test_on_lowest_core(session: nox.Session, lane: Lane, plugins: list[Path]) 
         _pytest(session, lane, *(str(path.relative_to(HERE) / "tests") for path in those))
 
 
-def tag(version: str, repository: Path = HERE) -> str:
-    """The tag of a released core, which is regkit-core-0.3.0 also for 0.3; empty if there is none."""
-    names = (f"regkit-core-{version}", f"regkit-core-{version}.0")
-    listed = subprocess.run(("git", "tag", "--list", *names), cwd=repository, capture_output=True, text=True, check=True)
-    return listed.stdout.strip()
-
-
 def _test_own(session: nox.Session, lane: Lane) -> None:
     """Test a plugin, or pages, beside the framework or the engine that it is for."""
     for one in lane.passes:
@@ -191,7 +186,9 @@ def installed(session: nox.Session) -> None:
 
 def sdists(session: nox.Session) -> None:
     """Install the sdists of what needs no framework, unpack them, and run the tests that are in each."""
-    found = [next(DIST.glob(f"{name.replace('-', '_')}-*.tar.gz")) for name in ("regkit-core", *(p.name for p in STANDARD))]
+    found = [
+        next(DIST.glob(f"{name.replace('-', '_')}-*.tar.gz")) for name in ("regkit-core", *(p.name for p in STANDARD))
+    ]
     session.install(*BUILD)
     session.install("--no-build-isolation", "--no-deps", "--force-reinstall", *map(str, found))
     session.install("--find-links", str(DIST), "regkit-core[cli,plugins,test]")

@@ -1,4 +1,4 @@
-"""What the lanes leave behind: the reports of their tests, the code of our pages that ran, and the table made of them."""
+"""What the lanes leave behind: reports of their tests, which code of our pages ran, and the table made of them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ def keep(lane: Lane, listed: str) -> None:
     """Keep that a lane has passed, how many of its tests did, and what `pip list --format=json` says it has."""
     suites = [suite for path in (REPORTS / lane.name).glob("*.xml") for suite in ET.parse(path).iter("testsuite")]
     tests = sum(int(suite.get("tests")) - int(suite.get("skipped")) for suite in suites)
-    versions = {re.sub(r"[-_.]+", "-", one["name"]).lower(): one["version"].partition("+")[0] for one in json.loads(listed)}
+    versions = {
+        re.sub(r"[-_.]+", "-", one["name"]).lower(): one["version"].partition("+")[0] for one in json.loads(listed)
+    }
     _passed(lane).write_text(json.dumps({"tests": tests, "versions": versions}, indent=1))
 
 
@@ -66,10 +68,10 @@ def write_table() -> None:
     """Write the table of what each lane had when it last passed, those that show the same together."""
     run = {lane.name: json.loads(_passed(lane).read_text()) for lane in LANES}
     alike: dict[tuple[str, ...], list[Lane]] = {}
-    for lane in sorted(LANES, key=lambda lane: lane.python):
+    for lane in LANES:
         alike.setdefault(tuple(lane.shows) or ("NumPy",), []).append(lane)
     lines = ["| ran on | Python | tests | lanes |", "| --- | --- | --- | --- |"]
-    for names, lanes in sorted(alike.items()):
+    for names, lanes in alike.items():
         shown = []
         for name in names:
             distribution = lanes[0].shows.get(name, name.lower())
