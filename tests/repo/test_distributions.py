@@ -200,8 +200,9 @@ def test_the_extra_plugins_takes_plugins_that_there_are():
 
 
 @pytest.mark.parametrize("path", OURS)
-def test_links_of_a_readme_lead_from_the_index_to_files_of_the_tag(path):
-    built = ProjectMetadata(str((HERE / path).parent), PluginManager()).core
+def test_links_of_a_readme_lead_from_the_index_to_files_of_the_tag(path, monkeypatch):
+    monkeypatch.chdir((HERE / path).parent)  # as in a build
+    built = ProjectMetadata(".", PluginManager()).core
     page = re.sub(r"^```.*?^```$|`[^`\n]*`", "", built.readme, flags=re.MULTILINE | re.DOTALL)
     links = re.findall(r"(!?)\[(?:[^][]|!\[[^]]*\]\([^)]*\))*\]\(([^)]+)\)", page)
     assert links, "no link at all to the project"
