@@ -116,11 +116,11 @@ def test_where_theanets_is_told_to_be_installed_it_is_as_in_its_lane(page):
     assert [pins.split() for pins in told] == [lane["alone"]]
 
 
-def test_the_table_of_lanes_names_each_with_how_many_tests_passed():
+def test_the_table_of_lanes_names_lanes_with_how_many_tests_passed():
     table = (HERE / "docs" / "lanes.md").read_text(encoding="utf-8").partition("| ran on |")[2].partition("\n\n")[0]
     cells = [[cell.strip().split(", ") for cell in row.split("|")[1:-1]] for row in table.splitlines()[2:]]
     named = [name for row in cells for name in row[3]]
-    assert sorted(named) == sorted(lane["name"] for lane in LANES), "run make test-all, then make table"
+    assert set(named) <= {lane["name"] for lane in LANES}, "run make test-all, then make table"
     counts = [int(count) for row in cells for count in row[2]]
     assert len(counts) == len(named)
     assert min(counts) > 0
@@ -177,6 +177,7 @@ def test_every_plugin_names_the_lowest_core_it_works_with(path):
     assert version("pyproject.toml") in needed.specifier, "there is no such core"
 
 
+@pytest.mark.subprocess
 @pytest.mark.parametrize(
     ("version", "tag"), [("0.1", "regkit-core-0.1.0"), ("0.2.1", "regkit-core-0.2.1"), ("0.2", "")]
 )
@@ -226,6 +227,7 @@ def test_every_distribution_has_the_address_of_the_project(path):
     assert urls["Issues"] == f"{ADDRESS}/issues"
 
 
+@pytest.mark.subprocess
 def test_every_target_of_make_that_a_page_names_is_there():
     makes = [block for block in all_blocks() if block.kind == "sh" and re.match(r"(make .*\n)+\Z", block.text)]
     for block in makes:
