@@ -22,6 +22,16 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE / "tests")]  # the second has blocks.py
 from lanes import AT_HAND, LANES, PLUGINS, Lane, jobs, reports  # noqa: E402 - their folders come first
 
+#: What `make mutation` changes.
+MUTATED = (
+    "regkit/_selection.py",
+    "regkit/_constructor.py",
+    "regkit/_driver.py",
+    "regkit/_terms.py",
+    "regkit/_discovery/distributions.py",
+    "regkit/_discovery/reader.py",
+)
+
 nox.needs_version = ">=2026.10"  # which runs sessions at once
 nox.options.reuse_venv = "yes"
 nox.options.download_python = "never"
@@ -160,6 +170,12 @@ def demo(session: nox.Session) -> None:
 def sparse_search(session: nox.Session) -> None:
     """The sparse autoencoder at thirty weights with one compilation, and three by hand."""
     jobs.example(session, "sparse_search.py", "regkit-hidden-l1", "regkit-search", arguments=("--compare",))
+
+
+@nox.session(requires=["wheels"])
+def mutation(session: nox.Session) -> None:
+    """Change the core in small ways, and ask whether a test fails. Takes a quarter of an hour."""
+    jobs.mutate(session, *MUTATED)
 
 
 @nox.session

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import nox
@@ -50,6 +51,12 @@ def _install(session: nox.Session, lane: Lane, *packages: str, tests: bool = Fal
     constraints.write_text("\n".join((*lane.pins, "")))
     session.install("-c", str(constraints), f"{ours[0]}[{extras}]", *ours[1:], *lane.pins, *lane.needs, *packages)
     session.install("--no-deps", "--force-reinstall", *ours, *lane.alone)  # wheels of one version are not all the same
+
+
+def mutate(session: nox.Session, *files: str) -> None:
+    """Change files of the core in small ways, and ask whether a test fails on NumPy."""
+    _install(session, replace(AT_HAND, library=""), "cosmic-ray>=8.7", tests=True)
+    session.run("python", "lanes/mutation.py", *files, *session.posargs)
 
 
 def _pytest(session: nox.Session, lane: Lane, *arguments: str, flags: str = "") -> None:
