@@ -63,7 +63,8 @@ def _pytest(session: nox.Session, lane: Lane, *arguments: str, flags: str = "") 
     """Run pytest in a lane, with what it reports of each test in a file."""
     environment = {**lane.variables(flags or lane.test_flags), "REGKIT_RAN": str(reports.blocks_file(lane))}
     options = ("--durations=3", "--durations-min=1", f"--junitxml={reports.next_file(lane)}")
-    session.run("pytest", *arguments, *options, *session.posargs, env=environment)
+    codes = [0, 5] if session.posargs else [0]  # 5: a selection has none of these tests
+    session.run("pytest", *arguments, *options, *session.posargs, env=environment, success_codes=codes)
 
 
 def test(session: nox.Session, lane: Lane) -> None:
@@ -78,9 +79,11 @@ def test(session: nox.Session, lane: Lane) -> None:
         _test_own(session, lane)
     else:
         _test_all(session, lane)
-    for one in lane.follows:
-        _follow(session, lane, **one)
-    if not session.posargs:
+    if not session.posargs:  # such as -k pattern, for a test that is looked for
+        for one in lane.follows:
+            _follow(session, lane, **one)
+        if lane.plugin:
+            _test_on_lowest_core(session, lane, [HERE / "plugins" / lane.plugin])
         reports.keep(lane, session.run("pip", "list", "--format=json", silent=True, stderr=subprocess.DEVNULL))
 
 
@@ -98,6 +101,8 @@ def _test_all(session: nox.Session, lane: Lane) -> None:
     # bare lanes run what needs no graph library, and the lane of the Python at hand runs both on all its processors
     chosen = ("-q", "-n", "auto") if lane is AT_HAND else ("-m", "graph") if lane.library else ()
     _pytest(session, lane, "tests", *(str(path / "tests") for path in plugins), *chosen)
+    if session.posargs:
+        return
     modules = ["regkit", *(path.name.replace("-", "_") for path in plugins)]
     _pytest(session, lane, "-q", "--doctest-modules", "--ignore-glob=*/_template/*", "--pyargs", *modules)
     documents = [Path("README.md"), *(path / "README.md" for path in plugins), Path("docs"), *map(Path, lane.pages)]
@@ -120,17 +125,24 @@ def _test_on_lowest_core(session: nox.Session, lane: Lane, plugins: list[Path]) 
         found = tag(version)
         if found:
             session.install("--no-deps", "--force-reinstall", f"git+file://{HERE}@{found}")
-        elif not lane.core:
+        else:
             session.log(f"regkit-core {version} has no tag yet: the present core is the lowest")
-            continue
-        _pytest(session, lane, *(str(path.relative_to(HERE) / "tests") for path in those))
+        if found or lane.core:
+            _pass(session, lane, *(str(path.relative_to(HERE) / "tests") for path in those))
+
+
+def _pass(session: nox.Session, lane: Lane, *tests: str) -> None:
+    """Run tests of what has a lane of its own, once for each of its passes."""
+    for one in lane.passes:
+        select = ("-k", one["select"]) if "select" in one else ()
+        _pytest(session, lane, *tests, *select, flags=one.get("flags", ""))
 
 
 def _test_own(session: nox.Session, lane: Lane) -> None:
     """Test a plugin, or pages, beside the framework or the engine that it is for."""
-    for one in lane.passes:
-        select = ("-k", one["select"]) if "select" in one else ()
-        _pytest(session, lane, *lane.own_tests, *select, flags=one.get("flags", ""))
+    _pass(session, lane, *lane.own_tests)
+    if session.posargs:
+        return
     flags = lane.passes[0].get("flags", "")
     pages = (*([f"plugins/{lane.plugin}/README.md"] if lane.plugin else []), *lane.pages)
     if pages:
@@ -209,7 +221,7 @@ def sdists(session: nox.Session) -> None:
 def example(session: nox.Session, program: str, *plugins: str, arguments: tuple[str, ...] = ()) -> None:
     """Run one of the examples from the checkout, with a graph library that the Python at hand can run."""
     folders = [str(HERE / "plugins" / name) for name in plugins]
-    session.install(f"{HERE}[{AT_HAND.library},demo]", *folders)
+    session.install(f"{HERE}[{AT_HAND.library},demo]", *folders, silent=False)
     session.run("python", f"examples/{program}", *arguments, *session.posargs, env=AT_HAND.variables())
 
 
