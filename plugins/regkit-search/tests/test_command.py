@@ -26,14 +26,14 @@ import regkit
 from blocks import blocks, ran
 from regkit.cli import regkit as command
 
+pytestmark = pytest.mark.subprocess
+
 #: The penalty is twice the weight; trial 3 waits, the first time, to be interrupted.
 NETWORK = """
 import os, time
 from pathlib import Path
 import numpy as np
 from helping import distance
-
-pytestmark = pytest.mark.subprocess
 
 def prepare(regs):
     print("preparing")

@@ -15,6 +15,8 @@ import pytest
 from regkit_search import folders
 from regkit_search.folders import SETTLED, take_over
 
+pytestmark = pytest.mark.subprocess
+
 #: By the name of a graph library, which distribution it is.
 DISTRIBUTIONS = {"theano": "theano-pymc", "aesara": "aesara", "pytensor": "pytensor"}
 
@@ -141,8 +143,6 @@ if sys.argv[1] == "worker":
     from regkit_search.folders import take_own_folders
     take_own_folders()
 import importlib
-
-pytestmark = pytest.mark.subprocess
 library = importlib.import_module(sys.argv[2])
 x = importlib.import_module(sys.argv[2] + ".tensor").vector()
 function = library.function([x], x + x, mode=library.compile.mode.Mode("c|py", None))
