@@ -14,17 +14,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ._laboratory import GraphLibrary, Laboratory, installed_libraries
+from ._checks import CHECKS
+from ._laboratory import Laboratory, installed_libraries
 from ._network import Network
-from ._run import CHECKS, Conformance, Report, pytest_checks
+from ._report import Report
+from ._run import Conformance, pytest_checks
 from ._subject import Subject, selected
 
 # in the order in which the checks run
-from . import _class_checks, _penalty_checks, _graph_checks  # isort: skip  # noqa: F401
+from . import _class_checks, _penalty_checks, _number_checks, _graph_checks  # isort: skip  # noqa: F401
 
 __all__ = [
     "CHECKS",
-    "GraphLibrary",
     "Laboratory",
     "Network",
     "Report",

@@ -1,4 +1,4 @@
-"""What a regularizer's class promises before there is any graph."""
+"""What a regularizer's class promises, and what it states of its pattern."""
 
 from __future__ import annotations
 
@@ -18,13 +18,20 @@ import numpy as np
 from .._build import construct, load
 from .._constructor import REQUIRED, all_options, constructor_arguments, plain
 from .._engines import LIBRARIES, PROVIDED_BY, declared
+from .._hooks import Adapter
+from .._members import Member
 from .._regularizer import implemented
 from ..errors import OptionError
-from ._run import CLASS, check
-from ._subject import NotApplicable, Subject
+from ._checks import CLASS, EVERYWHERE, check
+from ._subject import Changes, NotApplicable, Subject, without_derivatives
 
 #: Sections of numpydoc that a stranger needs.
 SECTIONS = ("Parameters", "References", "Examples")
+
+#: Patterns that match one output and no parameter of `Network`, and parameters and no output.
+PATTERNS = {"outputs": "hid2:*", "params": "hid2.*"}
+OTHER = {"outputs": "params", "params": "outputs"}
+IN_WORDS = {"outputs": "outputs", "params": "parameters"}
 
 BAD_WEIGHTS = (-1, float("nan"), float("inf"), "0.1", True, None, np.ones(2))
 
@@ -100,12 +107,13 @@ def bad_weight_is_rejected(subject: Subject) -> None:
 
 @check("constructor_works", on=CLASS)
 def repr_round_trips(subject: Subject) -> None:
-    """The repr is a call that makes the same regularizer."""
+    """The repr is a call that makes the same regularizer; arrays are written in full and have NumPy's names."""
     if not subject.is_subclass:
         raise NotApplicable("it is not a subclass of regkit.Regularizer, which brings the repr")
     regularizer = subject.make()
-    written = repr(regularizer)
-    scope = {**vars(sys.modules[subject.cls.__module__]), subject.cls.__name__: subject.cls}
+    with np.printoptions(threshold=sys.maxsize, floatmode="unique"):
+        written = repr(regularizer)
+    scope = {**vars(np), **vars(sys.modules[subject.cls.__module__]), "np": np, subject.cls.__name__: subject.cls}
     _same_options(regularizer, eval(written, scope), f"after its repr, {written},")
 
 
@@ -232,3 +240,50 @@ def _same_options(first: Any, second: Any, how: str) -> None:
         one, other = getattr(first, name), getattr(second, name, "<not stored>")
         if plain(one) != plain(other):
             raise AssertionError(f"{how} it has {name}={other!r}, where {one!r} was expected")
+
+
+@check("constructor_works", on=EVERYWHERE)
+def pattern_selects_what_the_class_states(subject: Subject, library: Any) -> None:
+    """The pattern selects outputs or parameters, whichever `selects` of the class states; where it is None, both."""
+    subject.needs("pattern")
+    if not subject.is_subclass and not hasattr(subject.cls, "selects"):
+        raise NotApplicable("it is not a subclass of regkit.Regularizer, and has no selects")
+    stated = getattr(subject.cls, "selects", None)
+    if stated not in (*PATTERNS, None):
+        raise AssertionError(f"{subject.cls.__name__}.selects is {stated!r}; accepted: 'outputs', 'params', None")
+    working = [kind for kind in PATTERNS if _works(subject, library, kind, kind if stated else None)]
+    if len(working) == 1 and working != [stated]:
+        (found,) = working
+        raise AssertionError(
+            f"{subject.cls.__name__}.selects is {stated!r}, and its pattern selects {IN_WORDS[found]}: "
+            f"{PATTERNS[found]!r} works and {PATTERNS[OTHER[found]]!r} does not. Set selects = {found!r} in the class"
+        )
+
+
+def _works(subject: Subject, library: Any, kind: str, shown: str | None) -> bool:
+    """Return whether hooks find what a pattern of outputs, or of parameters, matches.
+
+    They are given the outputs that they would get if the class stated the selection `shown`.
+    """
+    member = Member(subject.name, subject.make(pattern=PATTERNS[kind]))
+    member.selects, member.globs = shown, (PATTERNS[kind],)
+    hooks = Adapter(member)
+    values = subject.network.values()
+
+    def build(inputs: dict[str, Any]) -> bool:
+        if subject.has("modify_graph"):
+            changes = Changes(hooks)
+            subject.network.connect(inputs, library.tensor_module, changes)
+            if changes.of:
+                return True
+        if not subject.has("loss"):
+            return False
+        graph = subject.network.connect(inputs, library.tensor_module)
+        return hasattr(hooks.loss(*graph)[1], "ndim")
+
+    try:
+        return bool(library.built(build, values))
+    except Exception as error:  # a check of its own reports it
+        if without_derivatives(error, library):
+            raise
+        return False

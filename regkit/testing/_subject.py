@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from traceback import walk_tb
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from .._members import Member
 from .._regularizer import Regularizer, has_hooks, implemented
 from .._sets import Entry, RegularizerSet
 from ..errors import OptionError
+from ..graph import gradient, jacobian
 from ._laboratory import Arrays, Values
 from ._network import Network
 
@@ -123,12 +125,9 @@ class Subject:
         if file is None:
             return ""
         own = Path(file).parent if hasattr(module, "__path__") else Path(file)
-        raised: BaseException | None = error
-        while raised is not None:
-            for frame, line in reversed(list(walk_tb(raised.__traceback__))):
-                if Path(frame.f_code.co_filename).is_relative_to(own):
-                    return _shown(frame.f_code.co_filename, line)
-            raised = raised.__cause__ or raised.__context__
+        for code, line in _raised_in(error):
+            if Path(code.co_filename).is_relative_to(own):
+                return _shown(code.co_filename, line)
         function = getattr(inspect.unwrap(getattr(self.cls, hook, self.cls)), "__code__", None)
         if function is not None and Path(function.co_filename).is_relative_to(own):
             return _shown(function.co_filename, function.co_firstlineno)
@@ -231,6 +230,20 @@ def _shown(path: str, line: int) -> str:
     return f"{file.relative_to(here) if file.is_relative_to(here) else file}:{line}"
 
 
+def _raised_in(error: BaseException) -> Iterator[tuple[CodeType, int]]:
+    """Yield the code and line of each frame that an error, and those that led to it, went through, innermost first."""
+    raised: BaseException | None = error
+    while raised is not None:
+        yield from ((frame.f_code, line) for frame, line in reversed(list(walk_tb(raised.__traceback__))))
+        raised = raised.__cause__ or raised.__context__
+
+
+def without_derivatives(error: BaseException, library: Any) -> bool:
+    """Return whether an error is that of a derivative, which the library, if there is one, does not have."""
+    derivatives = (gradient.__code__, jacobian.__code__)
+    return library is not None and not library.gradients and any(code in derivatives for code, _ in _raised_in(error))
+
+
 class Changes:
     """Stands between a network and a set of regularizers, and keeps what each layer was before and after them."""
 
@@ -238,7 +251,7 @@ class Changes:
     inputs: dict[str, Any]
     values: Values
 
-    def __init__(self, regularizers: RegularizerSet) -> None:
+    def __init__(self, regularizers: RegularizerSet | Adapter) -> None:
         self._regularizers = regularizers
         #: name of a changed output -> what it was, what an array's value was then, what it is, all that was added
         self.of: dict[str, tuple[Any, Any, Any, list[Any]]] = {}
@@ -288,7 +301,7 @@ def selected(
     -------
     dict of str to array
         The outputs that the pattern matches, or those of all hidden layers where there is none; the parameters that the
-        pattern matches, or all of them.
+        pattern matches, or all of them. A glob that begins with ``!`` takes out.
 
     Examples
     --------
@@ -307,7 +320,9 @@ def selected(
         arrays = dict(outputs)
         usual = [layer.output_name for layer in layers[1:-1]]
     pattern = regularizer.pattern
-    if pattern is None:
-        return {name: arrays[name] for name in usual}
-    globs = [pattern] if isinstance(pattern, str) else pattern
-    return {name: array for name, array in arrays.items() if any(fnmatchcase(name, glob) for glob in globs)}
+    globs = [pattern] if isinstance(pattern, str) else pattern or []
+    chosen = set(usual) if not globs or globs[0].startswith("!") else set()
+    for glob in globs:
+        matching = {name for name in arrays if fnmatchcase(name, glob.lstrip("!"))}
+        chosen = chosen - matching if glob.startswith("!") else chosen | matching
+    return {name: array for name, array in arrays.items() if name in chosen}
