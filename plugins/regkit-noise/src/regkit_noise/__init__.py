@@ -54,8 +54,7 @@ class RandomChange(regkit.Regularizer):
                 raise regkit.GraphError(f"output {name!r} is of {z.dtype}; {type(self).__name__} changes floats only")
             if isinstance(self.weight, (int, float)) and self.weight == 0:
                 continue
-            # regularizers that differ have different streams, also where their seeds are the same; the set distinguishes
-            # equal ones
+            # regularizers that differ have different streams, also with one seed; the set tells equal ones apart
             label = f"{type(self).__name__} {self.pattern} {name}"
             stream = regkit.graph.random_stream(z, [self.seed, *label.encode("utf-8", "surrogatepass")])
             outputs[name + self.suffix] = z
