@@ -56,7 +56,8 @@ def check_regularizer(
         The aliases that are to resolve to the class; by default those that installed distributions declare for it.
         ``()`` says that it has none.
     options : mapping, optional
-        Constructor arguments to try it with, beside the weight.
+        Constructor arguments to try it with, beside the weight. Arrays in the shapes of the network's parameters can be
+        made of `Network.values`.
     twin : callable, optional
         ``twin(regularizer, layers, outputs)`` gives the penalty as NumPy computes it, from arrays; `selected` gives it
         those that the pattern means.

@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 
 from .._build import construct, load
-from .._constructor import REQUIRED, all_options, constructor_arguments, plain
+from .._constructor import all_options, constructor_arguments, plain
 from .._engines import LIBRARIES, PROVIDED_BY, declared
 from .._hooks import Adapter
 from .._members import Member
 from .._regularizer import implemented
 from ..errors import OptionError
 from ._checks import CLASS, EVERYWHERE, check
-from ._subject import Changes, NotApplicable, Subject, without_derivatives
+from ._subject import Changes, NotApplicable, Subject, named_parameters, without_derivatives
 
 #: Sections of numpydoc that a stranger needs.
 SECTIONS = ("Parameters", "References", "Examples")
@@ -70,11 +70,12 @@ def aliases_resolve_to_the_class(subject: Subject) -> None:
 def scalar_equals_mapping(subject: Subject) -> None:
     """A number means the same as a mapping with that weight, and is stored as it is."""
     subject.needs("weight")
-    arguments, _ = constructor_arguments(subject.cls)
-    required = [name for name, default in arguments.items() if default is REQUIRED]
-    if required and required != ["weight"]:
-        raise NotApplicable(f"its constructor needs {', '.join(required)}, so a number cannot make one")
-    scalar, mapping = (construct(subject.name, subject.cls, value) for value in (0.3, {"weight": 0.3}))
+    try:
+        scalar, mapping = (construct(subject.name, subject.cls, value) for value in (0.3, {"weight": 0.3}))
+    except OptionError as error:
+        if not subject.options:
+            raise
+        raise NotApplicable(f"a number cannot make one: {error}") from error
     if scalar.weight != 0.3:
         raise AssertionError(f"given the number 0.3 it stores weight={scalar.weight!r}")
     _same_options(scalar, mapping, "from a number and from a mapping")
@@ -276,10 +277,13 @@ def _works(subject: Subject, library: Any, kind: str, shown: str | None) -> bool
             subject.network.connect(inputs, library.tensor_module, changes)
             if changes.of:
                 return True
-        if not subject.has("loss"):
-            return False
-        graph = subject.network.connect(inputs, library.tensor_module)
-        return hasattr(hooks.loss(*graph)[1], "ndim")
+        layers, outputs = subject.network.connect(inputs, library.tensor_module)
+        if member.changes_params:
+            params = named_parameters(layers)
+            before = dict(params)
+            hooks.after_step(params, 1, layers)
+            return any(params[name] is not before[name] for name in before)
+        return subject.has("loss") and hasattr(hooks.loss(layers, outputs)[1], "ndim")
 
     try:
         return bool(library.built(build, values))

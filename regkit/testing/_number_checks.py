@@ -60,15 +60,15 @@ def penalty_and_gradient_are_finite_without_examples(subject: Subject, library: 
 
 @check("penalty_is_finite", on=EVERYWHERE)
 def penalty_of_float16_is_that_of_float32(subject: Subject, library: Any) -> None:
-    """The set's loss of a thousand float16 examples, of numbers up to 128, is that of the same numbers in float32."""
+    """The set's loss of float16 outputs of 256 to 512, or parameters of 64 to 128, is that of the same in float32."""
     usual = _special_values(subject)
     handed_on = {name: np.eye(*value.shape, dtype=value.dtype) for name, value in usual.items() if name.endswith(".w")}
     zeros = {name: np.zeros_like(value) for name, value in usual.items()}
     examples = np.concatenate([usual["in:out"]] * 200)
     if subject.network.activation != "sigmoid":
-        examples = _about_a_hundred(examples)
+        examples = _moderate(examples, 256)
     of_outputs = {**zeros, **handed_on, "in:out": examples}
-    of_parameters = {**zeros, **{name: _about_a_hundred(usual[name]) for name in handed_on}}
+    of_parameters = {**zeros, **{name: _moderate(usual[name], 64) for name in handed_on}}
     network = Network(SPECIAL, subject.network.axes)
 
     def build(inputs: dict[str, Any]) -> list[Any]:
@@ -87,9 +87,13 @@ def penalty_of_float16_is_that_of_float32(subject: Subject, library: Any) -> Non
             raise AssertionError(f"the loss of float16 {what} is of {found.dtype}; expected float32 or wider")
 
 
-def _about_a_hundred(values: np.ndarray) -> np.ndarray:
-    """Return numbers from 64 to 128 with the signs of others, which float16 has room for, and not for their sum."""
-    moderate: np.ndarray = np.copysign(64 + 64 * abs(values) / abs(values).max(), values)
+def _moderate(values: np.ndarray, size: float) -> np.ndarray:
+    """Return numbers from a size to twice that, with the signs of others.
+
+    float16, which ends at 65,504, has room for these numbers. It has none for the squares of outputs, for the sum of a
+    thousand outputs, and for the sum of the squares of parameters.
+    """
+    moderate: np.ndarray = np.copysign(size + size * abs(values) / abs(values).max(), values)
     return moderate
 
 

@@ -16,8 +16,9 @@ import numpy as np
 from .._build import available, load
 from .._constructor import constructor_arguments
 from .._hooks import Adapter
+from .._layers import Layer
 from .._members import Member
-from .._regularizer import Regularizer, has_hooks, implemented
+from .._regularizer import Regularizer, changes_params, has_hooks, implemented
 from .._sets import Entry, RegularizerSet
 from ..errors import OptionError
 from ..graph import gradient, jacobian
@@ -105,6 +106,12 @@ class Subject:
         """Say that a check is about changes of the graph only."""
         if not self.has("modify_graph"):
             raise NotApplicable("it has no modify_graph hook")
+
+    def needs_gradient(self) -> None:
+        """Say that a check is about penalties only that are trained by their gradient."""
+        self.needs_penalty()
+        if changes_params(self.make()):
+            raise NotApplicable("it acts after the optimizer's step, so its penalty may have no gradient")
 
     def needs(self, argument: str) -> None:
         """Say that a check is about classes whose constructor takes an argument."""
@@ -228,6 +235,11 @@ def _shown(path: str, line: int) -> str:
     """A file and a line as people and editors read them: from the current folder, if it is in there."""
     file, here = Path(path), Path.cwd()
     return f"{file.relative_to(here) if file.is_relative_to(here) else file}:{line}"
+
+
+def named_parameters(layers: Sequence[Layer]) -> dict[str, Any]:
+    """Return the parameters of layers by their names."""
+    return {name: param for layer in layers for name, param in zip(layer.param_names, layer.params)}
 
 
 def _raised_in(error: BaseException) -> Iterator[tuple[CodeType, int]]:

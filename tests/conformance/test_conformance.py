@@ -166,6 +166,36 @@ def test_a_regularizer_with_arrays_in_the_shapes_of_the_network_passes_every_che
     assert {"repr_round_trips", "config_round_trips", "pickles", "penalty_equals_the_numpy_twin"} <= passed
 
 
+def test_a_number_cannot_make_a_class_that_needs_more_than_a_weight(wrong, monkeypatch):
+    def needy(self, pattern=None, weight=0.0, reference=None):
+        if reference is None:
+            raise regkit.OptionError("NearReference needs reference=")
+        regkit.Regularizer.__init__(self, pattern, weight)
+        self.reference = reference
+
+    monkeypatch.setattr(wrong.NearReference, "__init__", needy)
+    subject = Subject(wrong.NearReference, aliases=(), options={"reference": half_of_the_parameters(Network())})
+    outcome = Conformance(subject, libraries=[]).outcome("class", "scalar_equals_mapping")
+    assert (outcome.status, outcome.reason) == (
+        "not applicable",
+        "a number cannot make one: NearReference needs reference=",
+    )
+
+
+def test_checks_of_gradients_do_not_apply_to_what_acts_after_the_step(wrong, lib):
+    class Held(wrong.NearReference):
+        changes_params = True
+
+        def loss(self, layers):
+            return regkit.graph.held(super().loss(layers))
+
+    subject = Subject(Held, aliases=(), options={"reference": half_of_the_parameters(Network())})
+    conformance = Conformance(subject, libraries=[lib.name])
+    for check in ("gradient_agrees_with_finite_differences", "gradient_is_not_zero_everywhere"):
+        outcome = conformance.outcome(lib.name, check)
+        assert outcome.reason == "it acts after the optimizer's step, so its penalty may have no gradient"
+
+
 @pytest.mark.parametrize(
     "array",
     [np.arange(2000), np.linspace(0, 1, 7, dtype="float32"), np.array([1 / 3, np.inf]), np.array([[True], [False]])],

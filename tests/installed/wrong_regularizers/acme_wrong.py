@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import functools
 import itertools
 import logging
@@ -297,6 +298,13 @@ class ChangesOutputsAndStatesParameters(Noise):
 
 
 @wrong("pattern_selects_what_the_class_states")
+class StepsParametersAndStatesOutputs(regkit.Regularizer):
+    def after_step(self, params, amount):
+        for name, w in regkit.select_params([regkit.Layer("", params)], self.pattern):
+            params[name] = w * (1 - regkit.graph.cast(amount, str(w.dtype)))
+
+
+@wrong("pattern_selects_what_the_class_states")
 class StatesASelectionThatThereIsNot(Power):
     __doc__ = None
     selects = "weights"
@@ -446,6 +454,15 @@ class IsSilentWhereNothingMatches(Power):
             return 0.0
 
 
+@wrong("nothing_matched_is_an_error")
+class StepsInSilenceWhereNothingMatches(regkit.Regularizer):
+    selects = "params"
+
+    def after_step(self, params, amount):
+        for name in fnmatch.filter(params, self.pattern or "*"):
+            params[name] = params[name] * (1 - regkit.graph.cast(amount, str(params[name].dtype)))
+
+
 @wrong("loss_is_linear_in_the_weight")
 class WeighsItself(Power):
     __doc__ = None
@@ -580,7 +597,16 @@ class SumsInHalfPrecision(Power):
 
 
 @wrong("penalty_of_float16_is_that_of_float32")
-class SquaresWeightsInHalfPrecision(Power):
+class SquaresInHalfPrecision(Power):
+    __doc__ = None
+
+    def loss(self, outputs):
+        selected = regkit.select_outputs(outputs, self.pattern or "hid?:out")
+        return regkit.graph.mean([regkit.graph.reduced_sum(z * z, "mean") for _, z in selected])
+
+
+@wrong("penalty_of_float16_is_that_of_float32")
+class SumsSquaresOfWeightsInHalfPrecision(Power):
     __doc__ = None
     selects = "params"
 
