@@ -6,7 +6,7 @@
 0
 
 `check_regularizer` runs every check on every library that is installed and has an engine, and on NumPy; `pytest_checks`
-makes a test of each. What the checks are is in `CHECKS`: their names are sentences, and their docstrings say the rest.
+makes a test of each. What the checks are is in `CHECKS`: their names are sentences, and their docstrings describe them.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def check_regularizer(
         The class, or one of its aliases.
     aliases : sequence of str, optional
         The aliases that are to resolve to the class; by default those that installed distributions declare for it.
-        ``()`` says that it has none.
+        ``()`` where it has none.
     options : mapping, optional
         Constructor arguments to try it with, beside the weight. Arrays in the shapes of the network's parameters can be
         made of `Network.values`.

@@ -56,9 +56,9 @@ def aliases_resolve_to_the_class(subject: Subject) -> None:
     """Every alias resolves to the class."""
     if not subject.aliases:
         if subject.aliases_are_given:
-            raise NotApplicable("it was said to have no aliases")
+            raise NotApplicable("aliases=() was given")
         raise AssertionError(
-            "no installed alias names this class. Install its distribution, or say that it has none with aliases=()"
+            "no installed alias names this class. Install its distribution, or give aliases=() if it has none"
         )
     for alias in subject.aliases:
         found = load(alias)
@@ -186,7 +186,7 @@ def import_loads_no_graph_library(subject: Subject) -> None:
 
 @functools.lru_cache
 def _loaded_by(module: str, _written: float, path: tuple[str, ...]) -> frozenset[str]:
-    """What importing a module imports. Classes of one file share the process that tells."""
+    """Return the modules that importing a module imports. Classes of one file share the process that finds out."""
     program = f"import sys; sys.path[:] = {list(path)!r}; import {module}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     if done.returncode:
@@ -196,11 +196,11 @@ def _loaded_by(module: str, _written: float, path: tuple[str, ...]) -> frozenset
 
 @check("hook_arguments_are_right", on=CLASS)
 def docstring_has_its_sections(subject: Subject) -> None:
-    """The class's own docstring says what it computes, from what, after whom, and shows it."""
+    """The docstring of the class has the equation, the parameters, the source and an example."""
     text = _docstring(subject)
     missing = [name for name in SECTIONS if not re.search(rf"^\s*{name}\n\s*-+$", text, re.MULTILINE)]
     if missing:
-        raise AssertionError(f"the docstring has no section {', '.join(missing)}. numpydoc says how they are written")
+        raise AssertionError(f"the docstring has no section {', '.join(missing)}. numpydoc describes their form")
     undescribed = [
         name for name in constructor_arguments(subject.cls)[0] if not re.search(rf"^\s*.*\b{name}\b.* : ", text, re.M)
     ]
@@ -212,15 +212,15 @@ def docstring_has_its_sections(subject: Subject) -> None:
 
 @check("docstring_has_its_sections", on=CLASS)
 def docstring_example_runs(subject: Subject) -> None:
-    """The example in the docstring gives what it says."""
+    """The example in the docstring gives the output that it shows."""
     scope = {**vars(sys.modules[subject.cls.__module__]), subject.cls.__name__: subject.cls}
     examples = doctest.DocTestParser().get_doctest(_docstring(subject), scope, subject.cls.__name__, None, None)
     if not examples.examples:
         raise AssertionError("the section Examples has no line that begins with >>>")
-    said: list[str] = []
-    doctest.DocTestRunner(verbose=False, optionflags=doctest.ELLIPSIS).run(examples, out=said.append)
-    if said:
-        raise AssertionError("".join(said))
+    differences: list[str] = []
+    doctest.DocTestRunner(verbose=False, optionflags=doctest.ELLIPSIS).run(examples, out=differences.append)
+    if differences:
+        raise AssertionError("".join(differences))
 
 
 def _docstring(subject: Subject) -> str:
@@ -245,7 +245,7 @@ def _same_options(first: Any, second: Any, how: str) -> None:
 
 @check("constructor_works", on=EVERYWHERE)
 def pattern_selects_what_the_class_states(subject: Subject, library: Any) -> None:
-    """The pattern selects outputs or parameters, whichever `selects` of the class states; where it is None, both."""
+    """The pattern selects outputs or parameters, as the attribute `selects` of the class states."""
     subject.needs("pattern")
     if not subject.is_subclass and not hasattr(subject.cls, "selects"):
         raise NotApplicable("it is not a subclass of regkit.Regularizer, and has no selects")

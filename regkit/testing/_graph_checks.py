@@ -1,4 +1,4 @@
-"""What a change of the graph promises, on every library."""
+"""The promises of a change of the graph, on every library."""
 
 from __future__ import annotations
 

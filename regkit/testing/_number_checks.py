@@ -1,4 +1,4 @@
-"""What a penalty promises of special numbers: zeros, large ones, none at all, those of half precision."""
+"""The promises of a penalty of special numbers: zeros, large ones, none at all, those of half precision."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LARGE = np.float32(1e18)
 #: How near the losses of float16 and of float32 have to be, relative to the larger.
 HALF_PRECISION = 1e-2
 
-#: What units compute where the values are special: then outputs are what parameters say, whatever the network has.
+#: The activation where values are special, whatever the network has: inputs and parameters then determine outputs.
 SPECIAL = "linear"
 
 
@@ -98,7 +98,7 @@ def _moderate(values: np.ndarray, size: float) -> np.ndarray:
 
 
 def _special_values(subject: Subject) -> dict[str, np.ndarray]:
-    """Values from which special ones are made: outputs of a sigmoid network are between 0 and 1 here, too."""
+    """Return values from which special ones are made: outputs of a sigmoid network are between 0 and 1 here, too."""
     subject.needs_penalty()
     values = subject.network.values("float32")
     if subject.network.activation == "sigmoid":
@@ -117,7 +117,7 @@ def _assert_finite(
     network = Network(SPECIAL, subject.network.axes)
     function = subject.compiled(library, "float32", gradients=True, network=network)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # NumPy's, of what is told below
+        warnings.simplefilter("ignore", RuntimeWarning)  # NumPy's, of numbers that are reported below
         penalty, *gradients = function(values)
     if not np.isfinite(penalty):
         raise AssertionError(f"{where} the penalty is {penalty}")

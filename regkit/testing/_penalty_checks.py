@@ -1,4 +1,4 @@
-"""What a penalty promises, on every library. All are tried on a network that nothing has changed."""
+"""The promises of a penalty, on every library. All are tried on a network that nothing has changed."""
 
 from __future__ import annotations
 
@@ -41,9 +41,8 @@ def loss_leaves_the_outputs_alone(subject: Subject, library: Any) -> None:
     subject.needs_penalty()
     if not library.changes_in_place:
         raise NotApplicable(f"nothing changes an expression of {library.name} in place")
-    values = subject.network.values()
-    layers, outputs = subject.network.connect(values, library.tensor_module)
-    arrays = {**outputs, **values}
+    inputs, layers, outputs = subject.graph(library, subject.network.values())
+    arrays = {**outputs, **inputs}
     before = {name: array.copy() for name, array in arrays.items()}
     subject.penalty(subject.make(), layers, outputs)
     changed = [name for name, array in arrays.items() if not np.array_equal(array, before[name])]
@@ -96,14 +95,16 @@ def penalty_is_that_of_the_graph_given(subject: Subject, library: Any) -> None:
         second[name] = second[name] * 0.5 + 0.2
     regularizer = subject.make()
     subject.tried(library, first, regularizer)
-    said = "of a second graph the same regularizer gave"
+    second_graph = "of a second graph the same regularizer gave"
     try:
         (found,) = library.compiled(subject.penalty_of(library, regularizer), second)(second)
     except Exception as error:  # each library has its own for an input that is missing
-        raise AssertionError(f"{said} what cannot be computed there: {type(error).__name__}: {error}") from error
+        raise AssertionError(
+            f"{second_graph} an expression that cannot be computed there: {type(error).__name__}: {error}"
+        ) from error
     (expected,) = subject.compiled(library)(second)
     if found != expected:
-        raise AssertionError(f"{said} {found}, and a new one gives {expected}. Keep nothing of a graph")
+        raise AssertionError(f"{second_graph} {found}, and a new one gives {expected}. Keep nothing of a graph")
 
 
 @check("penalty_is_deterministic", on=EVERYWHERE)
@@ -187,7 +188,7 @@ def weight_may_be_live(subject: Subject, library: Any) -> None:
         if _refused(subject.make, weight=weight) != _refused(live.set, weight):
             raise AssertionError(
                 f"the weight {weight} is refused by the constructor or by a Live, and not by both. "
-                "A class says what its weight has to be below in weight_below"
+                "weight_below of the class is the limit of its weights"
             )
     live.set(0.25)
     if not subject.has("loss"):
@@ -233,7 +234,7 @@ def penalty_equals_the_numpy_twin(subject: Subject, library: Any) -> None:
 
 @check("penalty_is_deterministic", on=GRAPHS)
 def gradient_agrees_with_finite_differences(subject: Subject, library: Any) -> None:
-    """The gradient by the input and by all parameters is what small steps in both directions say."""
+    """The gradient by the input and by all parameters is that of small steps in both directions."""
     subject.needs_gradient()
     values = subject.network.values()
     function = subject.compiled(library)

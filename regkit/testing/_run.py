@@ -132,7 +132,7 @@ class Conformance:
             except (Exception, SystemExit) as error:
                 raise AssertionError(
                     f"{name} is installed and cannot be imported: {type(error).__name__}: {error}. "
-                    "`regkit doctor` says what to do"
+                    "`regkit doctor` gives the remedy"
                 ) from error
         return self._libraries[name]
 
@@ -153,7 +153,7 @@ def pytest_checks(
     """Return a test function that pytest runs once for each check; parameters are those of `check_regularizer`.
 
     A check that is expected to fail is an xfail; one that has nothing to check, or depends on one that failed, is a
-    skip; each with its reason. A failure tells file and line of the author's code; ``--tb=long`` tells all the rest.
+    skip; each with its reason. A failure names file and line of the author's code; ``--tb=long`` shows the traceback.
     Where a class is tried with several options, the check of the library's default mode, which compiles for long, is
     left to whichever test comes to it first. The last test, ``report``, prints how many checks ran where, and fails if
     one was left out without a reason.
@@ -171,7 +171,7 @@ def pytest_checks(
 
     conformance = Conformance(Subject(regularizer, **subject), expected_failures, libraries)
     ids = [f"{where}-{check}" for where, check in conformance.ids()]
-    told: set[str] = set()  # the failures that a test of their own has told
+    reported: set[str] = set()  # the failures that a test of theirs has reported
 
     @pytest.mark.parametrize("check", [*conformance.ids(), REPORT], ids=[*ids, REPORT])
     def test(check: Any, request: Any) -> None:
@@ -180,17 +180,17 @@ def pytest_checks(
         if check == REPORT:
             report = conformance.report()
             _print(request.config.pluginmanager, str(report))
-            unsaid = [
+            unexplained = [
                 outcome.id for outcome in report.outcomes if outcome.status == NOT_APPLICABLE and not outcome.reason
             ]
-            if unsaid:
-                raise AssertionError(f"without a reason: {', '.join(unsaid)}")
-            if any(outcome.status == FAILED and outcome.id not in told for outcome in report.outcomes):
+            if unexplained:
+                raise AssertionError(f"without a reason: {', '.join(unexplained)}")
+            if any(outcome.status == FAILED and outcome.id not in reported for outcome in report.outcomes):
                 pytest.fail(str(report), pytrace=False)
             return
         outcome = conformance.outcome(*check)
         if outcome.status == FAILED:
-            told.add(outcome.id)
+            reported.add(outcome.id)
             text = f"{outcome.id}: {outcome.reason}" + (f"\n  at {outcome.at}" if outcome.at else "")
             if request.config.getoption("tbstyle") == "long":
                 raise AssertionError(text) from outcome.error

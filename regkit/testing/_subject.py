@@ -1,4 +1,4 @@
-"""What is to be proven: a regularizer's class, the aliases and options it is tried with, and what its author gave."""
+"""The class to be proven, with the aliases, options, NumPy twin and network that it is tried with."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from ..graph import gradient, jacobian
 from ._laboratory import Arrays, Values
 from ._network import Network
 
-#: The weight that a regularizer has where a check does not say another. Below 1, so that it can be a probability.
+#: The weight that a regularizer has where a check gives no other. Below 1, so that it can be a probability.
 WEIGHT = 0.25
 
 #: Selects the output and the parameters of one layer of `Network`, whichever the regularizer goes by.
 ONE_LAYER = "hid2[:.]*"
 
 
-class NotApplicable(Exception):  # noqa: N818 - no error: what a check says of a regularizer that it is not about
+class NotApplicable(Exception):  # noqa: N818 - no error: the check is about other regularizers
     """Raised by a check that has nothing to check, with the reason."""
 
 
@@ -75,7 +75,7 @@ class Subject:
         return target if self.name == self.cls.__name__ else f"{self.name} ({target})"
 
     def takes(self, argument: str) -> bool:
-        """Tell whether the constructor takes an argument."""
+        """Return whether the constructor takes an argument."""
         return argument in constructor_arguments(self.cls)[0]
 
     def make(self, **changes: Any) -> Any:
@@ -89,7 +89,7 @@ class Subject:
         return RegularizerSet(Entry(self.name, regularizer) for regularizer in regularizers)
 
     def has(self, hook: str) -> bool:
-        """Tell whether the class implements a hook itself."""
+        """Return whether the class implements a hook itself."""
         return hook in implemented(self.cls)
 
     @property
@@ -98,23 +98,23 @@ class Subject:
         return issubclass(self.cls, Regularizer)
 
     def needs_penalty(self) -> None:
-        """Say that a check is about penalties only."""
+        """Raise NotApplicable for a class without penalties."""
         if not self.has("loss"):
             raise NotApplicable("it has no loss hook")
 
     def needs_change(self) -> None:
-        """Say that a check is about changes of the graph only."""
+        """Raise NotApplicable for a class without changes of the graph."""
         if not self.has("modify_graph"):
             raise NotApplicable("it has no modify_graph hook")
 
     def needs_gradient(self) -> None:
-        """Say that a check is about penalties only that are trained by their gradient."""
+        """Raise NotApplicable for a penalty that is not trained by its gradient."""
         self.needs_penalty()
         if changes_params(self.make()):
             raise NotApplicable("it acts after the optimizer's step, so its penalty may have no gradient")
 
     def needs(self, argument: str) -> None:
-        """Say that a check is about classes whose constructor takes an argument."""
+        """Raise NotApplicable for a class whose constructor does not take an argument."""
         if not self.takes(argument):
             raise NotApplicable(f"its constructor takes no {argument}")
 
@@ -196,7 +196,7 @@ class Subject:
     def penalty_of(
         self, library: Any, regularizer: Any = None, network: Network | None = None, **changes: Any
     ) -> Callable[[dict[str, Any]], Any]:
-        """Return what makes the penalty of a network's inputs, by a given regularizer or by a new one each time."""
+        """Return a function that builds the penalty, by a given regularizer or by a new one each time."""
 
         def build(inputs: dict[str, Any]) -> Any:
             layers, outputs = (network or self.network).connect(inputs, library.tensor_module)
@@ -280,7 +280,7 @@ class Changes:
                 self.of[name] = (expression, value, outputs[name], added)
 
     def needed(self) -> Changes:
-        """Return the changes; say that a check is about regularizers that make any."""
+        """Return the changes; raise NotApplicable where there are none."""
         if not self.of:
             raise NotApplicable("its modify_graph leaves these outputs as they are")
         return self

@@ -386,7 +386,7 @@ def test_what_is_not_a_regularizer_is_refused(given):
 
 
 def test_a_class_that_no_alias_names_says_that_it_has_none(wrong):
-    with pytest.raises(AssertionError, match=r"no installed alias names this class. .* with aliases=\(\)"):
+    with pytest.raises(AssertionError, match=r"no installed alias names this class. .* give aliases=\(\)"):
         check_regularizer(wrong.Noise, libraries=[])
 
 
