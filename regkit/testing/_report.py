@@ -53,7 +53,9 @@ class Report:
 
     Attributes
     ----------
-    outcomes : list of Outcome
+    outcomes : list
+        One for each check, with the attributes ``where`` (``"class"`` or a library), ``check``, ``status``, ``reason``,
+        ``error`` and ``at`` (file and line of the author's code).
     """
 
     def __init__(self, subject: str, outcomes: list[Outcome]) -> None:
