@@ -8,6 +8,7 @@ times that the scheduler's settings decide.
 from __future__ import annotations
 
 import time
+import warnings
 from collections import deque
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -17,7 +18,6 @@ import cloudpickle
 from distributed import Client, Future, KilledWorker
 
 import regkit
-from regkit.messages import warn
 
 from .errors import SearchError
 from .placing import Places
@@ -121,9 +121,10 @@ class Cluster:
         self._places.add(address, threads)
         other = self._processes.setdefault(readiness.process, address)
         if readiness.late and other == address and len(self._processes) > 1:
-            warn(
+            warnings.warn(
                 f"worker {address} had imported {', '.join(readiness.late)} before the search, so it compiles in the "
-                "folder that it shares with others, and waits for them. Start a search on fresh workers"
+                "folder that it shares with others, and waits for them. Start a search on fresh workers",
+                stacklevel=4,
             )
 
     def _look(self, stored: StoredStudy) -> None:
@@ -221,7 +222,7 @@ class Cluster:
             return
         address, _ = self._getting_ready.pop(future.key)
         if future.status == "error":
-            warn(f"worker {address} takes no part in the search: {in_words(future.exception())}")
+            warnings.warn(f"worker {address} takes no part in the search: {in_words(future.exception())}", stacklevel=5)
             self._places.add(address, 0)
             return
         self._is_ready(address, future.result(), self._client.nthreads().get(address, 0))

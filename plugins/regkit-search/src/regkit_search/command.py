@@ -18,7 +18,6 @@ import click
 import optuna
 
 import regkit
-from regkit.cli.terminal import Failure, plugins_print_elsewhere
 
 from .errors import SearchError
 from .files import SearchFile, read
@@ -28,6 +27,7 @@ from .progress import LOGGER
 from .reporting import interrupted, no_result, print_json, print_tables
 from .results import Result
 from .searching import run
+from .terminal import Failure, printing_to_standard_error
 from .trials import in_words
 
 #: The exit status of a search that was interrupted: 128 and the number of the signal.
@@ -63,7 +63,7 @@ def search(file: Path, trials: int | None, plot: Path | None, csv: Path | None, 
     if described.trials is None:
         raise Failure(f"{file}: trials is missing; accepted: an integer of at least 1, here or as --trials")
     try:
-        with plugins_print_elsewhere(), _progress_in_lines():
+        with printing_to_standard_error(), _progress_in_lines():
             result = _searched(described)
     except SearchError as error:
         raise NoResult(f"{file}: {error}") from error

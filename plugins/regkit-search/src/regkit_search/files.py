@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
 import regkit
-from regkit.messages import nearest
 
 from .searching import aims_of
 from .spaces import Space
@@ -109,7 +109,7 @@ def _known_keys(where: str, found: Iterable[str], known: Iterable[str]) -> None:
     known = list(known)
     for key in found:
         if key not in known:
-            near = nearest(key, known, cutoff=0.6)
+            near = next(iter(get_close_matches(key, known, 1, 0.6)), None)
             meant = f" Did you mean {near!r}?" if near else ""
             raise regkit.OptionError(f"{where}{key} is not a key.{meant} Accepted: {', '.join(known)}")
 
@@ -188,7 +188,7 @@ def _of_optuna(key: str, given: Any, base: type) -> Any:
     module = optuna.samplers if base is BaseSampler else optuna.pruners
     names = [one for one in module.__all__ if _is_one(getattr(module, one), base)]
     if name not in names:
-        near = isinstance(name, str) and nearest(name, names, cutoff=0.4)
+        near = next(iter(get_close_matches(str(name), names, 1, 0.4)), None)
         meant = f" Did you mean {near!r}?" if near else ""
         raise regkit.OptionError(f"{key} is {given!r}, which names no {key}.{meant} Accepted: {', '.join(names)}")
     arguments = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import sysconfig
+from difflib import get_close_matches
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +14,6 @@ from typing import Any
 import cloudpickle
 
 import regkit
-from regkit.messages import listed, nearest
 
 from .trials import in_words
 
@@ -72,11 +72,11 @@ def _another(name: str, folder: Path) -> str:
 
 def _lacks(module: ModuleType, attribute: str) -> str:
     names = [one for one, value in vars(module).items() if callable(value) and not one.startswith("_")]
-    return f"{module.__name__} has no {attribute!r}.{_meant(attribute, names)} It has: {listed(names)}"
+    return f"{module.__name__} has no {attribute!r}.{_meant(attribute, names)} It has: {', '.join(names)}"
 
 
 def _meant(name: str, names: list[str]) -> str:
-    near = nearest(name, names, cutoff=0.6)
+    near = next(iter(get_close_matches(name, names, 1, 0.6)), None)
     return f" Did you mean {near!r}?" if near else ""
 
 

@@ -12,13 +12,13 @@ import optuna
 from optuna.trial import TrialState
 
 import regkit
-from regkit.cli.terminal import print_table, say
 
 from .files import SearchFile
 from .progress import short
 from .results import SHOWN, Result
 from .storages import url_of
 from .studies import NAME
+from .terminal import print_table, say
 from .written import as_toml
 
 
