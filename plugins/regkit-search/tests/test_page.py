@@ -10,10 +10,14 @@ from functools import partial
 from pathlib import Path
 
 import dask
+import optuna
 import pytest
 from click.testing import CliRunner
+from regkit_search import Trial
+from regkit_search._trial import Task
 
 import blocks
+import regkit
 from regkit.cli import regkit as command
 
 #: A line of a program, and the value that a comment states for it.
@@ -39,7 +43,7 @@ def program(lib, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr(lib.module, "function", partial(lib.module.function, mode="FAST_COMPILE"))
     with lib.float_type("float64"):
-        yield re.sub(r"\bpytensor\b", lib.name, blocks.programs("docs/search.md")[0].text)
+        yield re.sub(r"\bpytensor\b", lib.name, blocks.programs("docs/search.md")[1].text)
     sys.modules.pop("my_network", None)
 
 
@@ -53,24 +57,42 @@ def test_the_first_program_of_the_page_gives_the_results_that_the_page_states(pr
     assert set(scope["frame"]["state"]) == {"complete"}
     assert len(scope["result"].plot().axes) == 2
     assert Path("study.db").exists()
-    blocks.ran(blocks.programs("docs/search.md")[:1])
+    blocks.ran(blocks.programs("docs/search.md")[1:2])
 
 
-def test_the_file_of_the_page_trains_the_same_network(program, tmp_path):
-    (tmp_path / "my_network.py").write_text(program.partition("result = ")[0])
-    (block,) = blocks.blocks("docs/search.md", "toml")
-    lines = [line for line in block.text.splitlines() if not line.startswith("workers = ")]  # which take their time
-    (tmp_path / "search.toml").write_text("\n".join(lines))
-    done = CliRunner().invoke(command, ["search", "search.toml", "--trials", "3", "--json"])
+def test_the_search_of_the_page_runs_from_the_command_line(program, tmp_path):
+    (block,) = [one for one in blocks.programs("docs/search.md") if "Search(" in one.text]
+    imports = "import os\nimport regkit_search\nfrom distributed import Client, LocalCluster\n"
+    module = imports + program.partition("result = ")[0] + block.text
+    (tmp_path / "my_network.py").write_text(re.sub(r"    client=.*\n", "", module))  # workers take their time
+    done = CliRunner().invoke(command, ["search", "my_network:search", "--trials", "3", "--json"])
     assert done.exit_code == 0, done.output
-    trials = json.loads(done.stdout)["trials"]
-    assert [trial["state"] for trial in trials] == ["complete"] * 3
-    assert all(trial["training_error"] < trial["error"] < 0.7 for trial in trials)
+    found = json.loads(done.stdout)
+    assert found["storage"] == "study.db"
+    assert all(trial["training_error"] < trial["error"] < 0.7 for trial in found["trials"])
+    assert len(found["trials"]) == 3
     blocks.ran([block])
 
 
+def test_plain_optuna_with_a_live_weight_and_the_path_train_the_same_network(program):
+    scope: dict = {"__name__": "page", "optuna": optuna}
+    exec(program.partition("result = ")[0], scope)
+    plain, _, path, *_ = blocks.programs("docs/search.md")
+    scope["weight"] = weight = regkit.Live(0.0)
+    evaluate = scope["prepare"](regkit.build(weight_l2={"weight": weight, "pattern": "*.w"}))
+    trial = Trial(Task(0, 0, {}), lambda value, step: False)
+    scope.update(reset=lambda: trial.reports.clear(), train_and_validate=lambda: evaluate(trial)["error"])
+    exec(plain.text.replace("n_trials=30", "n_trials=8"), scope)
+    assert scope["study"].best_value < 0.4
+    assert len(scope["study"].trials) == 8
+    exec(path.text.replace('"error")', '"error", weights=[0.3, 0.07], folds=2)'), scope)
+    assert scope["found"].best_weight == 0.07
+    blocks.ran([plain, path])
+
+
 def test_the_settings_of_workers_on_the_page_are_those_of_dask():
-    _, *others = blocks.programs("docs/search.md")
+    others = [one for one in blocks.programs("docs/search.md") if "dask.config" in one.text]
+    assert others
     with dask.config.set({"distributed.nanny.pre-spawn-environ": {}}):
         for block in others:
             exec(block.text, {})
