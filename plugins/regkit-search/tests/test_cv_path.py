@@ -25,13 +25,12 @@ def lasso(regs):
         weight, out = regs["weight_l1"].weight.value, FOLDS[trial.fold]
         x, y = X[~out] - X[~out].mean(axis=0), Y[~out] - Y[~out].mean()
         w = np.zeros(8) if trial.start is None else trial.start.copy()
-        for sweeps in range(1000):
-            before = w.copy()
+        before, sweeps = w + 1, 0
+        while abs(w - before).max() >= 1e-12:
+            before, sweeps = w.copy(), sweeps + 1
             for i in range(8):
                 slope = x[:, i] @ (y - x @ w + x[:, i] * w[i]) / len(y)
                 w[i] = np.sign(slope) * max(abs(slope) - weight, 0) / (x[:, i] @ x[:, i] / len(y))
-            if abs(w - before).max() < 1e-12:
-                break
         trial.keep = w
         predicted = (X[out] - X[~out].mean(axis=0)) @ w + Y[~out].mean()
         return {"error": ((predicted - Y[out]) ** 2).mean(), "nonzero": (w != 0).sum(), "sweeps": sweeps}

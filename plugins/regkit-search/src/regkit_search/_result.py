@@ -169,7 +169,7 @@ class Result:
     @property
     def _feasible(self) -> list[FrozenTrial]:
         trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        return [one for one in trials if all(value <= 0 for value in one.system_attrs.get("constraints", ()))]
+        return [one for one in trials if all(value <= 0 for value in _constraints(one))]
 
     def _the_best(self) -> Found:
         if len(self.aims) > 1:
@@ -189,6 +189,13 @@ class Result:
 
     def _aims(self, trial: FrozenTrial) -> dict[str, float]:
         return dict(zip(self.aims, trial.values or ()))
+
+
+def _constraints(trial: FrozenTrial) -> list[float]:
+    """Return the constraints of a trial, which keeps those that are at most 0."""
+    attributes = trial.system_attrs  # a list of all in Optuna 4, and from 5 on an attribute for each that has a name
+    named = [value for name, value in attributes.items() if name.startswith("constraints:")]
+    return [*attributes.get("constraints", ()), *named]
 
 
 _STATES = {state: state.name.lower() for state in TrialState} | {TrialState.FAIL: "failed"}

@@ -115,7 +115,7 @@ class StoredStudy:
     ) -> None:
         self.space, self.aims, self.wanted = space, dict(aims), trials
         self._seed, self._max_failures, self._failures = seed, max_failures, 0
-        self._until = None if timeout is None else time.monotonic() + timeout
+        self._until: float | None = None
         if isinstance(storage, optuna.Study):
             sampler, pruner, name = sampler or storage.sampler, pruner or storage.pruner, name or storage.study_name
             storage = storage._storage
@@ -127,6 +127,8 @@ class StoredStudy:
         except BaseException:
             self.close()
             raise
+        if timeout is not None:
+            self._until = time.monotonic() + timeout
 
     def _open(self, name: str, sampler: BaseSampler | None, pruner: BasePruner, enqueue: Any, in_memory: bool) -> None:
         try:
@@ -439,6 +441,8 @@ class Storage:
             except SQLAlchemyError:  # the server is away
                 pass
         self._lock = None
+        if self._engine is not None:
+            self._engine.dispose()  # closes connections; the next use opens others
 
     def hide_marks(self, trial: FrozenTrial) -> None:
         """Hide the marks on a trial until they are set again."""
