@@ -286,6 +286,18 @@ class RegularizerSet:
         chosen = [(name, one) for name, one in zip(self._names, self._members) if name in names]
         return RegularizerSet([one for _, one in chosen], [name for name, _ in chosen])
 
+    def _with_weights(self, weights: Mapping[str, Any]) -> RegularizerSet:
+        from copy import copy
+
+        def changed(name: str, member: Entry) -> Entry:
+            if name not in weights:
+                return member
+            regularizer = copy(member.regularizer)
+            regularizer.weight = weights[name]  # of a copy, which is in no set yet
+            return Entry(member.label, regularizer, member.from_alias)
+
+        return RegularizerSet(map(changed, self._names, self._members), self._names)
+
     @property
     def _hooks(self) -> Driver:
         """The driver of the hooks, made at the first call: it needs pluggy, and takes longer to make than a set."""

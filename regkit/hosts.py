@@ -38,6 +38,7 @@ __all__ = [
     "total",
     "unchanged",
     "unmatched",
+    "with_weights",
 ]
 
 
@@ -83,6 +84,25 @@ def subset(regs: RegularizerSet, names: Collection[str]) -> RegularizerSet:
     ['hidden_l1[1]']
     """
     return regs._subset(names)
+
+
+def with_weights(regs: RegularizerSet, weights: Mapping[str, Any]) -> RegularizerSet:
+    """Return a set in which members have other weights: for compiled steps, which get live weights as arguments.
+
+    Parameters
+    ----------
+    regs : RegularizerSet
+    weights : mapping of str to weight
+        By the names of members. A weight that its class does not accept is an `OptionError` where it is used.
+
+    Examples
+    --------
+    >>> import regkit
+    >>> regs = regkit.build(hidden_l1=regkit.Live(0.5), weight_l2=0.1)
+    >>> regkit.hosts.with_weights(regs, {"hidden_l1": 0.25})
+    build(hidden_l1=0.25, weight_l2=0.1)
+    """
+    return regs._with_weights(weights)
 
 
 def check_patterns(members: Iterable[Member], there: Iterable[str], remedy: str) -> None:
