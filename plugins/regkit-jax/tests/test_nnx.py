@@ -180,7 +180,7 @@ def test_a_path_that_matches_nothing_names_the_paths_there_are(alias, model, x, 
 
 def test_a_regularizer_of_outputs_needs_a_pattern(model):
     with (
-        pytest.raises(regkit.OptionError, match="hidden_l1 has no pattern, and Flax NNX does not tell.*hid1, pair"),
+        pytest.raises(regkit.OptionError, match="hidden_l1: HiddenL1 needs a pattern. A model of Flax NNX.*hid1, pair"),
         regkit_jax.nnx.watch(model, regkit.build(weight_l2=1, hidden_l1=1)),
     ):
         pass

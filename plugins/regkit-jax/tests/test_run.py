@@ -216,7 +216,7 @@ def test_a_pattern_that_matches_nothing_names_what_was_tapped(params, x):
 def test_without_layers_a_regularizer_of_hidden_outputs_asks_for_a_pattern(params, x):
     run = regkit_jax.Run(regkit.build(hidden_l1=1))
     forward(params, x, run)
-    with pytest.raises(regkit.NoMatchError, match="has no hidden layers; its layers: none. Pass a pattern to select"):
+    with pytest.raises(regkit.OptionError, match="hidden_l1: it needs a pattern, since no layers are given.* in, hid1"):
         run.loss()
 
 
