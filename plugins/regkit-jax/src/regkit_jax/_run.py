@@ -273,7 +273,8 @@ def as_output(name: str, value: Any) -> jax.Array:
         raise regkit.GraphError(f"output {name!r} is {shown}; accepted: a JAX array of floats")
     if not is_floats(array):
         raise regkit.GraphError(
-            f"output {name!r} is of {array.dtype}; accepted: a JAX array of floats, such as what is computed from it"
+            f"output {name!r} is of {array.dtype}; accepted: a JAX array of floats. Tap one that is computed from it, "
+            f"or leave it out of a pattern with the glob '!{name}'"
         )
     return array
 
