@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ._engines import engine_of
+from ._engines import common_engine, engine_of
 from ._hooks import HookManager
 from ._layers import Layer, check_layers, named_params, outputs_of
+from ._members import Member
 from ._messages import listed, warn
 from ._selection import begins_with_not, nothing_matches, unmatched_globs
+from ._steps import stepped, warn_of_order, warn_without_step
 from ._terms import Term, check_outputs, weigh, weighted_total
 from ._values import is_zero
 from .errors import GraphError, NoMatchError
 from .graph._rebuild import rebuild
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, MutableMapping, Sequence
+    from collections.abc import Collection, Iterable, MutableMapping, Sequence
 
     from ._engines import Engine
-    from ._members import Member
-
-    Memory = dict[Any, Any]
+    from ._members import Memory
 
 #: Expressions that cannot be referred to weakly, such as NumPy's scalars: how many of the last are kept.
 KEPT = 1000
@@ -42,12 +43,15 @@ class Regularized:
         Each regularizer's part of the loss.
     loss : scalar expression
         Their weighted sum; the number 0 if there are none.
+    predictions : dict of str to expression
+        The outputs for predicting: with the changes of those regularizers alone that hold in predictions too.
     """
 
     outputs: dict[str, Any]
     also: tuple[Any, ...]
     terms: list[Term]
     loss: Any
+    predictions: dict[str, Any]
 
 
 class Driver:
@@ -55,16 +59,15 @@ class Driver:
 
     Parameters
     ----------
-    members : iterable of (Member, dict)
-        Each with the memory of the outputs that it has seen, which slices and sums of sets share.
+    members : iterable of Member
     """
 
-    def __init__(self, members: Iterable[tuple[Member, Memory]]) -> None:
-        pairs = list(members)
-        self.members = [member for member, _ in pairs]
-        self._memory = {member.name: memory for member, memory in pairs}
+    def __init__(self, members: Iterable[Member]) -> None:
+        self.members = list(members)
         self._hooks: Any = HookManager(self.members).hook
         self._changing = [member for member in self.members if member.changes_graph]
+        self._stepping = [member for member in self.members if member.changes_params]
+        self._order_is_checked = False
 
     # One call for each method of the set, from the top down
 
@@ -79,8 +82,8 @@ class Driver:
             wrapped = expressions.of_each(outputs)
             seen_by = self._modified(wrapped, expressions.layers(layers))
             expressions.back(wrapped, outputs)
-        for name, seen in seen_by.items():
-            _remember(self._memory[name], outputs, seen)
+        for member, seen in seen_by:
+            _remember(member.memory, outputs, seen)
 
     def loss(self, layers: Sequence[Any], outputs: Mapping[str, Any]) -> Any:
         """Run the hook, and return the weighted sum of the penalties."""
@@ -88,14 +91,16 @@ class Driver:
         check_layers(layers)
         self._check_globs(self.members, outputs, layers)
         terms, expressions = self._terms(layers, outputs, engine)
+        self._count_loss(_engine_of_all(engine, layers))
         loss = weighted_total(terms)
         return loss if expressions is None else expressions.array(loss)
 
-    def terms(self, layers: Sequence[Any], outputs: Mapping[str, Any]) -> list[Term]:
-        """Run the hook `loss`, and return the term of each penalty."""
+    def terms(self, layers: Sequence[Any], outputs: Mapping[str, Any], check: bool = True) -> list[Term]:
+        """Run the hook `loss`, and return the term of each penalty; `check` whether each glob matches something."""
         engine = check_outputs(outputs)
         check_layers(layers)
-        self._check_globs(self.members, outputs, layers)
+        if check:
+            self._check_globs(self.members, outputs, layers)
         terms, expressions = self._terms(layers, outputs, engine)
         return terms if expressions is None else expressions.terms(terms)
 
@@ -125,14 +130,45 @@ class Driver:
             )
         self._check_globs(self.members, every, layers)
         along = tuple(also)
+        predictions = every
         if self._changing:
+            if any(member.in_predictions for member in self._changing):
+                predictions = self._predicting().apply(every, layers)
             every, along = self._rebuilt(every, layers, along)
         terms, expressions = self._terms(layers, every, engine)
         loss = weighted_total(terms)
         self.log()
         if expressions is not None:
             terms, loss = expressions.terms(terms), expressions.array(loss)
-        return Regularized(every, along, terms, loss)
+        return Regularized(every, along, terms, loss, predictions)
+
+    def after_step(self, params: Any, rate: Any, layers: Sequence[Any]) -> Any:
+        """Run the hook on parameters or updates, and return them in their form."""
+        if not self._stepping:
+            return stepped(params, rate, layers, lambda values, *_: values)
+        if not self._order_is_checked:
+            self._order_is_checked = True
+            warn_of_order(self._stepping)
+        for member in self._stepping:
+            member.memory.stepped = True
+        return stepped(params, rate, layers, self._changed)
+
+    def metrics(self, layers: Sequence[Any], outputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Run the hook, and return the scalars of all members by the names of member and scalar."""
+        engine = check_outputs(outputs)
+        check_layers(layers)
+        self._check_globs(self.members, outputs, layers)
+        expressions = Expressions.needed(engine, layers)
+        shown = (outputs, layers) if expressions is None else (expressions.of_each(outputs), expressions.layers(layers))
+        found: dict[str, Any] = {}
+        for member, scalars in self._hooks.metrics(outputs=shown[0], layers=shown[1]):
+            if not isinstance(scalars, Mapping):
+                raise GraphError(f"{member.name}: metrics returned {scalars!r}; expected a mapping of names to scalars")
+            for name, scalar in scalars.items():
+                if getattr(scalar, "ndim", 0) != 0:
+                    raise GraphError(f"{member.name}: the metric {name!r} has {scalar.ndim} axes; a metric is a scalar")
+                found[f"{member.name}.{name}"] = scalar if expressions is None else expressions.array(scalar)
+        return found
 
     def log(self) -> None:
         """Run the hook."""
@@ -142,12 +178,33 @@ class Driver:
         """Return the members that change graphs and matched none of these outputs."""
         check_outputs(outputs)
         return [
-            member
-            for member in self._changing
-            if not any(seen.matched for _, seen in _recall(self._memory[member.name], outputs))
+            member for member in self._changing if not any(seen.matched for _, seen in _recall(member.memory, outputs))
         ]
 
     # Steps of those
+
+    def _predicting(self) -> Driver:
+        """Return the driver of the members whose changes hold in predictions too."""
+        return Driver(Member(one.name, one.regularizer) for one in self._changing if one.in_predictions)
+
+    def _count_loss(self, engine: Engine | None) -> None:
+        """Warn at the second loss of arrays of members whose step never came: nothing else could notice it there."""
+        if self._stepping and engine is not None and engine.plain:
+            waiting = [member for member in self._stepping if not member.memory.stepped]
+            for member in waiting:
+                member.memory.losses += 1
+            warn_without_step([member for member in waiting if member.memory.losses > 1])
+
+    def _changed(self, params: dict[str, Any], rate: Any, layers: Sequence[Any]) -> dict[str, Any]:
+        """Return values of parameters after the members' steps."""
+        expressions = Expressions.needed(common_engine(params.items()), layers)
+        if expressions is None:
+            changed = dict(params)
+            self._hooks.after_step(params=changed, amount=rate, layers=layers)
+            return changed
+        wrapped = expressions.of_each(params)
+        self._hooks.after_step(params=wrapped, amount=rate, layers=expressions.layers(layers))
+        return {name: expressions.array(expression) for name, expression in wrapped.items()}
 
     def _terms(
         self, layers: Sequence[Any], outputs: Mapping[str, Any], engine: Engine | None
@@ -163,12 +220,12 @@ class Driver:
         self._check_changes(outputs, layers, but={name for name, _, _ in penalties})
         return weigh(penalties, engine), expressions
 
-    def _modified(self, outputs: MutableMapping[str, Any], layers: Sequence[Any]) -> dict[str, Seen]:
-        """Run the hook on one layer; return by the name of each member what it saw."""
-        seen: dict[str, Seen] = {}
+    def _modified(self, outputs: MutableMapping[str, Any], layers: Sequence[Any]) -> list[tuple[Member, Seen]]:
+        """Run the hook on one layer; return each member with what it saw."""
+        seen: list[tuple[Member, Seen]] = []
         kept: dict[str, Any] = {}
         for member, modified in self._hooks.modify_graph(outputs=outputs, layers=layers):
-            seen[member.name] = Seen(modified.matched, str(modified.no_match or ""))
+            seen.append((member, Seen(modified.matched, str(modified.no_match or ""))))
             for name, original in modified.kept.items():
                 kept.setdefault(name, original)  # of several originals by one name, the first is the clean one
         outputs.update(kept)
@@ -181,7 +238,7 @@ class Driver:
         """Return outputs and further expressions of a graph that is rebuilt with the changes of the members."""
         if not outputs and self._changing:
             raise _matches_none(self._changing[0], outputs)
-        seen_of: list[tuple[list[str], dict[str, Seen]]] = []
+        seen_of: list[tuple[list[str], list[tuple[Member, Seen]]]] = []
 
         def modify(current: dict[str, Any]) -> None:
             names = list(current)
@@ -189,8 +246,8 @@ class Driver:
 
         rebuilt, along = rebuild(outputs, modify, also)
         for names, seen_by in seen_of:
-            for name, seen in seen_by.items():
-                _remember(self._memory[name], {output: rebuilt[output] for output in names}, seen)
+            for member, seen in seen_by:
+                _remember(member.memory, {output: rebuilt[output] for output in names}, seen)
         return rebuilt, along
 
     def _check_globs(self, members: Sequence[Member], outputs: Mapping[str, Any], layers: Sequence[Any]) -> None:
@@ -213,7 +270,7 @@ class Driver:
         """
         for member in self._changing:
             name = member.name
-            seen = _recall(self._memory[name], outputs)
+            seen = _recall(member.memory, outputs)
             if name in but or any(its.matched for _, its in seen):
                 continue
             names = [output for output, _ in seen]
@@ -251,24 +308,25 @@ class Seen(NamedTuple):
 
 
 def _remember(memory: Memory, outputs: Mapping[str, Any], seen: Seen) -> None:
+    found_of = memory.seen
     for name, expression in outputs.items():
         key = (name, id(expression))
         try:
-            reference: Any = weakref.ref(expression, lambda _, key=key: memory.pop(key, None))  # type: ignore[misc]
+            reference: Any = weakref.ref(expression, lambda _, key=key: found_of.pop(key, None))  # type: ignore[misc]
         except TypeError:
-            memory.pop(key, None)
+            found_of.pop(key, None)
             reference = _Strong(expression)
-            strong = [other for other, (ref, _) in list(memory.items()) if isinstance(ref, _Strong)]
+            strong = [other for other, (ref, _) in list(found_of.items()) if isinstance(ref, _Strong)]
             for other in strong[: max(0, len(strong) - KEPT + 1)]:
-                memory.pop(other, None)
-        memory[key] = reference, seen
+                found_of.pop(other, None)
+        found_of[key] = reference, seen
 
 
 def _recall(memory: Memory, outputs: Mapping[str, Any]) -> list[tuple[str, Seen]]:
     """Return the names of those outputs that a member has seen, each with what it found."""
     found = []
     for name, expression in outputs.items():
-        reference, seen = memory.get((name, id(expression)), (None, None))
+        reference, seen = memory.seen.get((name, id(expression)), (None, None))
         if reference is not None and reference() is expression:
             found.append((name, seen))
     return found
@@ -282,6 +340,14 @@ class _Strong:
 
     def __call__(self) -> Any:
         return self._expression
+
+
+def _engine_of_all(engine: Engine | None, layers: Sequence[Any]) -> Engine | None:
+    """Return the engine of outputs; without outputs, that of the layers' parameters."""
+    if engine is not None:
+        return engine
+    params = (param for layer in layers for _, param in named_params(layer))
+    return next((own for own in map(engine_of, params) if own is not None), None)
 
 
 class Expressions:
@@ -301,9 +367,7 @@ class Expressions:
 
         `engine` is that of the outputs; without outputs, that of the parameters counts.
         """
-        if engine is None:
-            params = (param for layer in layers for _, param in named_params(layer))
-            engine = next((own for own in map(engine_of, params) if own is not None), None)
+        engine = _engine_of_all(engine, layers)
         return cls(engine) if engine is not None and engine.wraps else None
 
     def of(self, array: Any) -> Any:

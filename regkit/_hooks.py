@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pluggy
 
+from ._constructor import weight_of
 from ._regularizer import HOOKS, Regularizer, log_line
 from ._selection import Shown
+from ._steps import check_changes
+from ._values import is_zero
 from .errors import GraphError, HookSignatureError, NoMatchError, RegkitError, prefixed
 from .graph._random import Drawing
 from .graph._rebuild import OneExpression
+from .graph._weights import weight_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, MutableMapping, Sequence
@@ -75,6 +79,24 @@ class Adapter:
     def loss(self, layers: Sequence[Any], outputs: MutableMapping[str, Any]) -> tuple[Member, Any]:
         """Run the hook; the result is the penalty."""
         return self.member, self._call("loss", layers=layers, outputs=self._shown(outputs, layers))
+
+    def after_step(self, params: MutableMapping[str, Any], amount: Any, layers: Sequence[Any]) -> None:
+        """Run the hook; `amount` is the step size, which the weight is multiplied to."""
+        weight = weight_of(self.member.regularizer)
+        like = next(iter(params.values()), None)
+        if is_zero(weight) or like is None:
+            return
+        before = dict(params)
+        try:
+            amount = amount * weight_for(self.member.regularizer, like)
+        except RegkitError as error:
+            raise prefixed(error, self.member.name) from None
+        self._call("after_step", params=params, amount=amount, layers=layers)
+        check_changes(self.member.name, before, params)
+
+    def metrics(self, layers: Sequence[Any], outputs: MutableMapping[str, Any]) -> tuple[Member, Any]:
+        """Run the hook; the result is the scalars by name."""
+        return self.member, self._call("metrics", layers=layers, outputs=self._shown(outputs, layers))
 
     def log(self) -> None:
         """Run the hook; the line of the base class has the name of the member."""

@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 from ._constructor import constructor_arguments
-from ._regularizer import changes_graph, implemented
+from ._regularizer import changes_graph, changes_params, implemented
 from ._selection import begins_with_not, globs_or_none, matches
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+
+class Memory:
+    """What a set remembers of a member; slices and sums of sets share it.
+
+    Attributes
+    ----------
+    seen : dict
+        The outputs that its `modify_graph` was given.
+    stepped : bool
+        Whether its `after_step` has run, or its host has seen to it.
+    losses : int
+        How many losses of arrays there were before that.
+    """
+
+    __slots__ = ("losses", "seen", "stepped")
+
+    def __init__(self) -> None:
+        self.seen: dict[Any, Any] = {}
+        self.stepped = False
+        self.losses = 0
 
 
 class Member:
@@ -25,25 +46,34 @@ class Member:
         Those of the pattern; None without a pattern.
     changes_graph : bool
         Whether it changes outputs.
+    changes_params : bool
+        Whether it changes parameters after a step.
+    in_predictions : bool
+        Whether its change of outputs holds in predictions too.
     penalizes : bool
         Whether it has a `loss` hook.
+    named : list of tuple of str
+        The globs of other options, which name further outputs.
     needs_pattern : bool
         Whether it selects outputs, and leaves it to the network's layers which: it has no pattern, or one that takes
         out of the default.
     """
 
-    def __init__(self, name: str, regularizer: Any) -> None:
+    def __init__(self, name: str, regularizer: Any, memory: Memory | None = None) -> None:
         cls = type(regularizer)
         self.name = name
+        self.memory = memory or Memory()
         self.regularizer = regularizer
         self.hooks = implemented(cls)
         self.selects: str | None = getattr(cls, "selects", None)
         self.globs = globs_or_none(getattr(regularizer, "pattern", None)) if self.selects else None
         self.changes_graph = changes_graph(regularizer)
+        self.changes_params = changes_params(regularizer)
+        self.in_predictions = self.changes_graph and bool(getattr(regularizer, "in_predictions", False))
         self.penalizes = "loss" in self.hooks
         without = self.globs is None or begins_with_not(self.globs)
         self.needs_pattern = self.selects == "outputs" and without and "pattern" in constructor_arguments(cls)[0]
-        self._named = _strings(regularizer)
+        self.named = _strings(regularizer)
 
     def __repr__(self) -> str:
         return f"Member({self.name!r}, {self.regularizer!r})"
@@ -71,7 +101,7 @@ class Member:
         floats : bool, default True
             Whether the output is an array of floats.
         """
-        named = list(self._named)
+        named = list(self.named)
         if self.selects == "outputs" and self.globs is not None and not begins_with_not(self.globs):
             named.append(self.globs)
         if not floats:
@@ -84,7 +114,7 @@ class Member:
         return self.changes_graph and (self.selects != "outputs" or self.globs is None or matches(name, self.globs))
 
     def _names(self, name: str) -> bool:
-        return any(matches(name, globs) for globs in self._named)
+        return any(matches(name, globs) for globs in self.named)
 
 
 def _strings(regularizer: object) -> list[tuple[str, ...]]:

@@ -15,7 +15,7 @@ from .errors import HookSignatureError, OptionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, MutableMapping, Sequence
+    from collections.abc import Callable, Mapping, MutableMapping, Sequence
     from typing import Any, TypeVar, Union
 
     Returned = TypeVar("Returned")
@@ -40,7 +40,8 @@ class Regularizer:
     """Base class of regularizers.
 
     A regularizer adds ``weight * loss(layers, outputs)`` to the loss of a network, or changes the outputs of its
-    layers. A subclass overrides any of the hooks `loss`, `modify_graph` and `log`, with their arguments or fewer.
+    layers, or the parameters after an optimizer's step. A subclass overrides any of the hooks `loss`, `modify_graph`,
+    `after_step`, `metrics` and `log`, with their arguments or fewer.
     Further constructor arguments are stored under their own name: repr, config and copy rest on that. The options of a
     regularizer in a set are fixed: a `Live` is for a weight that changes.
 
@@ -85,6 +86,13 @@ class Regularizer:
     #: Whether instances change the graph: True for a subclass that overrides `modify_graph`, unless it sets this.
     changes_graph = False
 
+    #: Whether instances change parameters after an optimizer's step: True for a subclass that overrides `after_step`,
+    #: unless it sets this.
+    changes_params = False
+
+    #: Whether the change of the graph holds in predictions too, and not only in training.
+    in_predictions = False
+
     #: The meaning of None as a pattern, in words, for the log and the catalogue.
     default_selection = "default"
 
@@ -95,14 +103,15 @@ class Regularizer:
         self.weight = weight
 
     def __init_subclass__(cls, **arguments: Any) -> None:
-        """Set `changes_graph` of a class that overrides the hook, if it does not set it itself."""
+        """Set `changes_graph` and `changes_params` of a class that overrides the hook and does not set them."""
         super().__init_subclass__(**arguments)
-        for base in cls.__mro__:
-            if "changes_graph" in vars(base):
-                return  # Python finds it there; a copy here would hide that of a further base of a subclass
-            if "modify_graph" in vars(base):
-                cls.changes_graph = True
-                return
+        for attribute, hook in (("changes_graph", "modify_graph"), ("changes_params", "after_step")):
+            for base in cls.__mro__:
+                if attribute in vars(base):
+                    break  # Python finds it there; a copy here would hide that of a further base of a subclass
+                if hook in vars(base):
+                    setattr(cls, attribute, True)
+                    break
 
     @_or_fewer_arguments
     def modify_graph(self, outputs: MutableMapping[str, Any], layers: Sequence[Any]) -> None:
@@ -147,6 +156,44 @@ class Regularizer:
         scalar expression or None
             The penalty; None adds nothing.
         """
+
+    @_or_fewer_arguments
+    def after_step(self, params: MutableMapping[str, Any], amount: Any, layers: Sequence[Any]) -> None:
+        """Change parameters after an optimizer's step, such as by a proximal operator or a projection.
+
+        Called once a step, with all parameters of the network::
+
+            def after_step(self, params, amount):
+                for name, w in regkit.select_params([regkit.Layer("", params)], self.pattern):
+                    params[name] = w * (1 - regkit.graph.cast(amount, str(w.dtype)))
+
+        Parameters
+        ----------
+        params : dict of str to expression
+            The values after the optimizer's step, by the full names of the parameters. It is changed in place; each
+            keeps its dtype and shape.
+        amount : number or scalar expression
+            The step size times the weight. It may be traced: no branch may depend on it. Cast it before it meets a
+            parameter: a symbolic step size may be wider.
+        layers : sequence of Layer
+            The layers of the network; empty when the host has none to give.
+        """
+
+    @_or_fewer_arguments
+    def metrics(self, layers: Sequence[Any], outputs: MutableMapping[str, Any]) -> Mapping[str, Any]:
+        """Return scalars to look at, by name, such as the share of zeros. Called only where somebody asks.
+
+        Parameters
+        ----------
+        layers : sequence of Layer
+        outputs : dict of str to expression
+            As those of `loss`.
+
+        Returns
+        -------
+        mapping of str to scalar expression
+        """
+        return {}
 
     def log(self) -> None:
         """Log one line at level INFO to the logger ``regkit``.
@@ -234,7 +281,7 @@ def log_line(regularizer: Any, name: str | None = None) -> None:
 
 HOOKS: dict[str, tuple[str, ...]] = {
     name: code.co_varnames[1 : code.co_argcount]
-    for name in ("modify_graph", "loss", "log")
+    for name in ("modify_graph", "loss", "after_step", "metrics", "log")
     for code in [vars(Regularizer)[name].__code__]
 }
 
@@ -351,6 +398,12 @@ def _signature(name: str) -> str:
 
 def _hooks_in_words() -> str:
     return ", ".join(_signature(name) for name in HOOKS)
+
+
+def changes_params(regularizer: object) -> bool:
+    """Return whether a regularizer changes parameters after a step; a class of marked hooks does if it has the hook."""
+    given = getattr(regularizer, "changes_params", None)
+    return "after_step" in implemented(type(regularizer)) if given is None else bool(given)
 
 
 def changes_graph(regularizer: object) -> bool:

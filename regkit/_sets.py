@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ._constructor import all_options, constructor_arguments, plain, selection_of, value_as_written, weight_as_written
 from ._discovery import claims_of, class_of
-from ._members import Member
+from ._members import Member, Memory
 from ._messages import escaped, first_sentence
-from ._regularizer import changes_graph, fix_options
+from ._regularizer import changes_graph, changes_params, fix_options
 from ._weights import Live, current_value
 from .errors import GraphError, OptionError, RegkitError, UnknownAliasError
 
@@ -22,14 +22,13 @@ if TYPE_CHECKING:
 class Entry:
     """A regularizer in a set, under its label, which is the alias if it was built from an alias."""
 
-    __slots__ = ("from_alias", "label", "regularizer", "seen")
+    __slots__ = ("from_alias", "label", "memory", "regularizer")
 
     def __init__(self, label: str, regularizer: Any, from_alias: bool = False) -> None:
         self.label = label
         self.regularizer = regularizer
         self.from_alias = from_alias
-        #: The outputs that its `modify_graph` was given; slices and sums of sets share it.
-        self.seen: dict[Any, Any] = {}
+        self.memory = Memory()
         fix_options(regularizer)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -144,6 +143,72 @@ class RegularizerSet:
         """
         return self._hooks.apply(outputs, layers)
 
+    if TYPE_CHECKING:
+
+        @overload
+        def metrics(self, layers: Mapping[str, Any], /) -> dict[str, Any]: ...
+        @overload
+        def metrics(self, layers: Sequence[Any], outputs: Mapping[str, Any]) -> dict[str, Any]: ...
+
+    def metrics(self, layers: Any, outputs: Any = None) -> dict[str, Any]:
+        """Return scalars to look at, such as the share of zeros: those of every regularizer that has some.
+
+        Parameters and errors are those of `loss`.
+
+        Returns
+        -------
+        dict of str to scalar expression
+            By the names of member and scalar, such as ``"hidden_l1.zeros"``.
+
+        Examples
+        --------
+        >>> import numpy, regkit
+        >>> regs = regkit.build(hidden_l1=dict(weight=0.1, pattern="hid"))
+        >>> {name: float(value) for name, value in regs.metrics({"hid": numpy.array([[1.0, 0.0], [2.0, 0.0]])}).items()}
+        {'hidden_l1.zeros': 0.5, 'hidden_l1.l0': 1.0, 'hidden_l1.dead': 0.5}
+        """
+        return self._hooks.metrics(*_layers_and_outputs(layers, outputs))
+
+    def after_step(self, params: Any, rate: Any, layers: Sequence[Any] = ()) -> Any:
+        r"""Return parameters after an optimizer's step with the changes of the regularizers, in order.
+
+        Called once a step, with all parameters of the network. The step of a regularizer is ``rate`` times its weight.
+
+        Parameters
+        ----------
+        params : dict of str to array, sequence of pairs, or dict of variables
+            The values after the step by the full names of the parameters; or the updates of a graph library, pairs of a
+            shared variable and its new value or a dict of them, for which `layers` is needed.
+        rate : number or scalar expression
+            The step size of the optimizer. The closed form of a penalty holds where a step is ``rate`` times the
+            gradient: for SGD with momentum that is ``rate / (1 - momentum)``.
+        layers : sequence of Layer, default ()
+            The layers of the network.
+
+        Returns
+        -------
+        dict, list or tuple
+            In the form of `params`, which is left as it is.
+
+        Raises
+        ------
+        OptionError
+            If `params` or `rate` is not accepted.
+        GraphError
+            If a hook changes a dtype or a number of axes, or no update is of a parameter of the layers.
+        NoMatchError
+            If a pattern matches no parameter.
+
+        Examples
+        --------
+        >>> import numpy, regkit
+        >>> regs = regkit.build(weight_l1=dict(weight=0.5, by="proximal"))
+        >>> print(regs.after_step({"w": numpy.array([[0.3, -0.1], [0.02, -0.7]])}, rate=0.1)["w"])
+        [[ 0.25 -0.05]
+         [ 0.   -0.65]]
+        """
+        return self._hooks.after_step(params, rate, layers)
+
     def log(self) -> None:
         """Let every regularizer log its line, in order."""
         self._hooks.log()
@@ -198,6 +263,11 @@ class RegularizerSet:
     def changes_graph(self) -> bool:
         """Whether any member changes graphs."""
         return any(changes_graph(regularizer) for regularizer in self)
+
+    @property
+    def changes_params(self) -> bool:
+        """Whether any member changes parameters after an optimizer's step."""
+        return any(changes_params(regularizer) for regularizer in self)
 
     def live(self) -> dict[str, float]:
         """Return the current values of the live weights, by the names of their members.
@@ -294,9 +364,14 @@ class RegularizerSet:
                 return member
             regularizer = copy(member.regularizer)
             regularizer.weight = weights[name]  # of a copy, which is in no set yet
-            return Entry(member.label, regularizer, member.from_alias)
+            entry = Entry(member.label, regularizer, member.from_alias)
+            entry.memory = member.memory
+            return entry
 
         return RegularizerSet(map(changed, self._names, self._members), self._names)
+
+    def _named(self) -> tuple[Member, ...]:
+        return tuple(Member(name, one.regularizer, one.memory) for name, one in zip(self._names, self._members))
 
     @property
     def _hooks(self) -> Driver:
@@ -305,8 +380,7 @@ class RegularizerSet:
         if driver is None:
             from ._driver import Driver
 
-            entries = [(Member(name, one.regularizer), one.seen) for name, one in zip(self._names, self._members)]
-            driver = self.__dict__.setdefault("_driver", Driver(entries))  # of two threads, both get the same
+            driver = self.__dict__.setdefault("_driver", Driver(self._named()))  # of two threads, both get the same
         return driver
 
     @property

@@ -22,6 +22,7 @@ from ._members import Member
 from ._messages import listed
 from ._selection import matches, nothing_matches, unmatched_globs
 from ._sets import RegularizerSet
+from ._steps import warn_without_step
 from ._terms import Term, weighted_total
 from .errors import NoMatchError, OptionError
 
@@ -35,9 +36,12 @@ __all__ = [
     "named_params",
     "no_match",
     "subset",
+    "terms",
     "total",
     "unchanged",
     "unmatched",
+    "waiting",
+    "warn_without_step",
     "with_weights",
 ]
 
@@ -71,7 +75,7 @@ def members(regs: RegularizerSet, caller: str) -> tuple[Member, ...]:
     """
     if not isinstance(regs, RegularizerSet):
         raise OptionError(f"{caller} got regs={regs!r}; accepted: a set of regularizers, which regkit.build returns")
-    return tuple(map(Member, regs.keys(), regs))
+    return regs._named()
 
 
 def subset(regs: RegularizerSet, names: Collection[str]) -> RegularizerSet:
@@ -203,6 +207,23 @@ def unchanged(regs: RegularizerSet, outputs: Mapping[str, Any]) -> list[Member]:
         All outputs of the graph, as `modify_graph` left them.
     """
     return regs._hooks.unmatched(outputs)
+
+
+def waiting(regs: RegularizerSet) -> list[Member]:
+    """Return the members that change parameters after a step, and whose step has never come.
+
+    A host that knows when training ends warns of them: `warn_without_step`.
+    """
+    return [member for member in regs._named() if member.changes_params and not member.memory.stepped]
+
+
+def terms(regs: RegularizerSet, layers: Sequence[Any], outputs: Mapping[str, Any]) -> list[Term]:
+    """Return the terms of outputs that a host has kept for a set, of all that there are.
+
+    It is `RegularizerSet.terms`, but for the globs of a pattern of which one matches nothing, or takes nothing out:
+    among the outputs that the set looks at there are none that are taken out. The host checks all names: `unmatched`.
+    """
+    return regs._hooks.terms(layers, outputs, check=False)
 
 
 def total(terms: Sequence[Term]) -> Any:

@@ -250,7 +250,7 @@ def test_what_is_remembered_of_a_graph_goes_with_it():
         regs.modify_graph(outputs)
     del outputs
     gc.collect()
-    assert sum(len(member.seen) for member in regs._members) == 0
+    assert sum(len(one.memory.seen) for one in regs._members) == 0
 
 
 def test_the_loss_of_a_graph_that_modify_graph_never_saw_warns_of_what_is_missing(network):

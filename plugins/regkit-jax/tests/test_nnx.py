@@ -91,6 +91,14 @@ def test_names_are_paths_numbers_and_places_in_tuples(model, x):
     ]
 
 
+def test_a_glob_that_begins_with_an_exclamation_mark_takes_modules_out(model, x):
+    with regkit_jax.nnx.watch(model, of(["*", "!blocks.*", "!pair:1"])) as run:
+        model(x)
+        penalty = run.loss()
+    assert list(run.outputs) == ["hid1", "hid1@1", "pair:0"]
+    np.testing.assert_allclose(penalty, sum(abs(run.outputs[name]).sum() for name in run.outputs) / 3, rtol=1e-12)
+
+
 @pytest.mark.parametrize("pattern", ["hid1@1", "*@1"])
 def test_a_pattern_may_mean_a_later_call_alone(pattern, model, x):
     with regkit_jax.nnx.watch(model, of(pattern)) as run:

@@ -185,6 +185,18 @@ def test_one_repetition_can_be_selected_by_its_number(x):
     close(run.loss(), 2 * abs(x).sum())
 
 
+def test_a_pattern_takes_out_a_name_that_is_skipped(x):
+    regs = regkit.build(hidden_l1=dict(weight=1, pattern=["*", "!tokens"]))
+    run = regkit_jax.Run(regs)
+    run.skip("tokens")
+    run.tap("act", x)
+    close(run.loss(), abs(x).sum())
+    run = regkit_jax.Run(regs)
+    run.tap("act", x)
+    with pytest.raises(regkit.NoMatchError, match="hidden_l1: pattern '!tokens' takes out none of the outputs: act"):
+        run.loss()
+
+
 def test_a_change_reaches_the_repetitions_with_draws_of_their_own(key):
     ones = jnp.ones((20, 20))
     run = regkit_jax.Run(regkit.build(dropout=dict(weight=0.5, pattern="act")), key=key)

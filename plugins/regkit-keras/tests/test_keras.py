@@ -400,7 +400,7 @@ def test_a_pattern_that_matches_no_layer_names_the_layers_there_are(alias):
 def test_a_pattern_that_matches_no_weight_names_the_weights():
     model = regularized(network(), weight_l2=dict(weight=0.1, pattern="hidd/*"))
     assert refusal(regkit.NoMatchError, lambda: model.fit(X, Y, verbose=0)) == (
-        "weight_l2: pattern 'hidd/*' matches none of the parameters: hid/kernel, hid/bias, out/kernel, out/bias"
+        "weight_l2: pattern 'hidd/*' matches none of the weights: hid/kernel, hid/bias, out/kernel, out/bias"
     )
 
 
@@ -412,6 +412,9 @@ def test_a_glob_that_takes_out_a_layer_of_a_subclassed_model_still_needs_one_tha
     )
 
 
+@pytest.mark.skipif(
+    BACKEND != "jax", reason="a torch Run keeps the outputs that patterns match, and these begin with hid"
+)
 @pytest.mark.parametrize("pattern", ["hid@1", "hid@*"])
 def test_a_pattern_may_mean_a_later_call_alone(pattern):
     layers = keras.layers

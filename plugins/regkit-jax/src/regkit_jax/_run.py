@@ -89,7 +89,8 @@ class Run:
             regs = hosts.with_weights(regs, _checked_live(regs, live))
         # another set of the same regularizers, since one that begins anew draws the same from the same key; without a
         # key those with a penalty, since the others change nothing
-        self._regs = hosts.subset(regs, [member.name for member in members if self.key is not None or member.penalizes])
+        self._members = [member for member in members if self.key is not None or member.penalizes]
+        self._regs = hosts.subset(regs, [member.name for member in self._members])
         layers = list(layers or ())
         hosts.check_layers(layers)
         self._layers = list(map(_with_arrays, layers))
@@ -99,8 +100,9 @@ class Run:
         self._replaced: dict[Any, Any] = {}
         self._given: dict[str, Any] = {}
         self._outputs: dict[str, Any] = {}
+        self._skipped: dict[str, None] = {}
         # members that change outputs and have found none yet
-        self._unchanged = [member for member in members if member.changes_graph and self.key is not None]
+        self._unchanged = [member for member in self._members if member.changes_graph and self.key is not None]
 
     def __repr__(self) -> str:
         return f"Run({self._regs!r}, outputs={list(self._outputs)})"
@@ -156,6 +158,10 @@ class Run:
             self._outputs[kept] = output
         return left
 
+    def skip(self, name: str) -> None:
+        """Name an output that is not tapped, such as tokens, so that patterns can take it out: ``["*", "!tokens"]``."""
+        self._skipped[name] = None
+
     def loss(self) -> Any:
         """Return what the regularizers add to the loss, for all that was tapped: a scalar array, or the number 0.
 
@@ -168,21 +174,26 @@ class Run:
         regkit.GraphError
             If a penalty cannot be computed, or the run is used after the function it was made for ended.
         """
-        with within(self._scope(self._derivatives and self._derivatives.more())):
-            return self._regs.loss(self._layers, self._tapped())
+        return hosts.total(self.terms())
 
     def terms(self) -> list[Any]:
         """Return each regularizer's part of the loss, as `regkit.RegularizerSet.terms` does.
 
         Errors are those of `loss`.
         """
-        with within(self._scope(self._derivatives and self._derivatives.more())):
-            return self._regs.terms(self._layers, self._tapped())
-
-    def _tapped(self) -> dict[str, Any]:
         self._check_open(self._outputs)
+        self._check_globs()
         self._check_changes()
-        return dict(self._outputs)
+        with within(self._scope(self._derivatives and self._derivatives.more())):
+            return hosts.terms(self._regs, self._layers, self._outputs)
+
+    def _check_globs(self) -> None:
+        """Raise for a glob that matches nothing, or takes nothing out."""
+        outputs = [*self._outputs, *self._skipped]
+        params = [name for layer in self._layers for name, _ in hosts.named_params(layer)]
+        for member, glob in hosts.unmatched(self._members, outputs=outputs, params=params):
+            there = {"outputs": outputs} if member.selects == "outputs" else {"parameters": params}
+            raise hosts.no_match(member, [glob], **there)
 
     def _check_changes(self) -> None:
         """Raise for a regularizer that changes outputs and found none to change."""

@@ -147,8 +147,11 @@ class _Watch:
         tapped = []
         for inner, leaf in leaves:
             name = path + (":" + jax.tree_util.keystr(inner, simple=True, separator=".") if inner else "")
-            wanted = any(member.wants(name, is_floats(leaf)) for member in self._members)
-            tapped.append(self.run.tap(name, leaf) if wanted else leaf)
+            if any(member.wants(name, is_floats(leaf)) for member in self._members):
+                leaf = self.run.tap(name, leaf)
+            else:
+                self.run.skip(name)
+            tapped.append(leaf)
         return jax.tree_util.tree_unflatten(structure, tapped)
 
 
@@ -159,10 +162,6 @@ class _Run(Run):
         super().__init__(*arguments)
         self._watched = watched
         watched.run = self
-
-    def loss(self) -> Any:
-        with self._naming_paths():
-            return super().loss()
 
     def terms(self) -> list[Any]:
         with self._naming_paths():

@@ -14,7 +14,7 @@ from regkit import hosts
 from ._layers import describe, find_paths, has_order, input_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
     from ._backends import Jax, Torch
 
@@ -66,6 +66,7 @@ class Training:
             def show(name: str, value: Any) -> Any:
                 times[name] = times.get(name, 0) + 1
                 if not self._is_wanted(name, value, main):
+                    run.skip(name)
                     return value
                 with plain_errors(), backend.drawing(seed):
                     return run.tap(name, value)
@@ -83,10 +84,8 @@ class Training:
             run = backend.run(regs, layers, seed, self._live_values(), again)
         outputs = compute(run)
         with plain_errors():
-            again_shown = [f"{name}@{i}" for name, count in times.items() for i in range(1, count)]
-            every = dict.fromkeys([*times, *again_shown, *run.outputs])
-            for member, glob in hosts.unmatched(self._members, outputs=every):
-                raise hosts.no_match(member, [glob], outputs=every)
+            later = [f"{name}@{i}" for name, count in times.items() for i in range(1, count)]
+            self._check_globs(dict.fromkeys([*times, *later, *run.outputs]), layers)
             terms = backend.terms(run)
         self._shares = {term.name: term.weighted for term in terms}
         return outputs, terms
@@ -101,6 +100,13 @@ class Training:
             and (member.globs is not None or name in main or not member.needs_pattern or member.wants(name, False))
             for member in self._members
         )
+
+    def _check_globs(self, outputs: Iterable[str], layers: Sequence[regkit.Layer]) -> None:
+        """Raise for a glob that matches none of these outputs or parameters, or takes none of them out."""
+        params = [name for layer in layers for name in layer.param_names]
+        for member, glob in hosts.unmatched(self._members, outputs=outputs, params=params):
+            there = {"outputs": outputs} if member.selects == "outputs" else {"weights": params}
+            raise hosts.no_match(member, [glob], **there)
 
     def take_shares(self, training: bool) -> dict[str, Any]:
         """Return by name what regularizers added in this step, and note whether it is one of training."""

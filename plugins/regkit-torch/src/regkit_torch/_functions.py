@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
+import operator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from .dtypes import torch_dtype
-from .expression import Expression, arithmetic, call
+from ._arrays import Expression, arithmetic, call, created, torch_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: NumPy's names of functions that torch has for one array.
+#: NumPy's names for functions of torch that take one array.
 OF_ONE = {
     **{name: name for name in ("exp", "expm1", "log", "log1p", "log2", "log10", "sqrt", "square", "sign", "floor")},
     **{name: name for name in ("ceil", "round", "sin", "cos", "tan", "sinh", "cosh", "tanh", "isnan", "isinf")},
@@ -24,14 +24,14 @@ OF_ONE = {
     "invert": "bitwise_not",
 }
 
-#: Of two, of which one may be a number.
+#: Those that take two arrays, or an array and a number.
 OF_TWO = {
     **{name: name for name in ("maximum", "minimum", "arctan2", "logaddexp", "logical_and", "logical_or", "hypot")},
     **{name: name for name in ("logical_xor", "matmul", "outer", "fmod", "floor_divide", "remainder", "isclose")},
     "mod": "remainder",
 }
 
-#: Operators, which numbers of both kinds go through as they do in expressions.
+#: Operators, which treat Python's numbers and NumPy's as those of expressions do.
 OPERATORS = {
     **{name: name for name in ("add", "sub", "mul", "truediv", "pow", "lt", "le", "gt", "ge", "eq", "ne")},
     "subtract": "sub",
@@ -47,13 +47,13 @@ OPERATORS = {
     "not_equal": "ne",
 }
 
-#: Methods of expressions.
+#: Those that are methods of expressions.
 METHODS = ("sum", "mean", "var", "std", "max", "min", "amax", "amin", "any", "all", "prod", "argmax", "argmin")
 MORE_METHODS = ("cumsum", "reshape", "ravel", "transpose", "swapaxes", "squeeze", "dot", "clip", "copy")
 
 
 class Functions:
-    """NumPy's functions, of expressions of torch."""
+    """NumPy's functions, for expressions of torch."""
 
     pi = math.pi
     e = math.e
@@ -74,31 +74,31 @@ class Functions:
         own = [name for name in vars(Functions) if not name.startswith("_")]
         return [*own, *OF_ONE, *OF_TWO, *OPERATORS, *METHODS, *MORE_METHODS]
 
-    # What is made of nothing
+    # New arrays
 
     def arange(self, *bounds: Any, dtype: Any = None) -> Expression:
         """Return numbers in a row, from 0 or a start up to an end."""
-        return made(torch.arange, tuple(map(_number, bounds)), dtype)
+        return created(torch.arange, tuple(map(_number, bounds)), _typed(dtype))
 
     def eye(self, rows: Any, columns: Any = None, dtype: Any = None) -> Expression:
         """Return a matrix with ones on its diagonal."""
-        return made(torch.eye, (int(rows), int(rows if columns is None else columns)), dtype)
+        return created(torch.eye, (int(rows), int(rows if columns is None else columns)), _typed(dtype))
 
     def zeros(self, shape: Any, dtype: Any = None) -> Expression:
         """Return an array of zeros."""
-        return made(torch.zeros, (_shape(shape),), dtype)
+        return created(torch.zeros, (_shape(shape),), _typed(dtype))
 
     def ones(self, shape: Any, dtype: Any = None) -> Expression:
         """Return an array of ones."""
-        return made(torch.ones, (_shape(shape),), dtype)
+        return created(torch.ones, (_shape(shape),), _typed(dtype))
 
     def full(self, shape: Any, fill_value: Any, dtype: Any = None) -> Expression:
         """Return an array of one number."""
-        return made(torch.full, (_shape(shape), _number(fill_value)), dtype)
+        return created(torch.full, (_shape(shape), _number(fill_value)), _typed(dtype))
 
     def linspace(self, start: float, stop: float, num: int = 50, dtype: Any = None) -> Expression:
         """Return numbers in a row at equal distances, from a start to an end."""
-        return made(torch.linspace, (start, stop, num), dtype)
+        return created(torch.linspace, (start, stop, num), _typed(dtype))
 
     def asarray(self, value: Any, dtype: Any = None) -> Expression:
         """Return an expression of numbers, or the expression that it is given."""
@@ -120,7 +120,7 @@ class Functions:
         """Return one number in the shape and dtype of an expression."""
         return call(torch.full_like, expression, _number(fill_value), **_typed(dtype))
 
-    # What puts arrays together, or in another form
+    # Arrays joined, or in another form
 
     def concatenate(self, arrays: Any, axis: int = 0) -> Expression:
         """Join arrays along an axis."""
@@ -143,7 +143,7 @@ class Functions:
         return call(torch.broadcast_to, expression, _shape(shape))
 
     def flip(self, expression: Any, axis: Any = None) -> Expression:
-        """Turn axes round."""
+        """Reverse the order of elements along axes."""
         axes = range(expression.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
         return call(torch.flip, expression, tuple(axes))
 
@@ -156,7 +156,7 @@ class Functions:
         return call(torch.repeat_interleave, expression, repeats, dim=axis)
 
     def tile(self, expression: Any, reps: Any) -> Expression:
-        """Repeat the whole."""
+        """Repeat the whole array."""
         return call(torch.tile, expression, _shape(reps))
 
     def diagonal(self, expression: Any, offset: int = 0) -> Expression:
@@ -164,7 +164,7 @@ class Functions:
         return call(torch.diagonal, expression, offset)
 
     def where(self, condition: Any, this: Any, that: Any) -> Expression:
-        """Return elements of the one where a condition is true, and of the other elsewhere."""
+        """Return elements of `this` where a condition is true, and of `that` elsewhere."""
         return call(torch.where, condition, _like(this, that), _like(that, this))
 
     def tensordot(self, first: Any, second: Any, axes: Any = 2) -> Expression:
@@ -174,25 +174,12 @@ class Functions:
         return call(torch.tensordot, first, second, dims=axes)
 
     def einsum(self, subscripts: str, *operands: Any) -> Expression:
-        """Return the sum of products that subscripts say."""
+        """Return the sum of products that subscripts give, as in ``"ij,jk->ik"``."""
         return call(torch.einsum, subscripts, *operands)
 
     def sort(self, expression: Any, axis: int = -1) -> Expression:
         """Return the elements along an axis in order."""
         return call(_sorted, expression, axis)
-
-
-def made(function: Callable[..., Any], arguments: Any, dtype: Any) -> Expression:
-    """Return what a function makes of nothing but numbers; where hooks are recorded, as a part of that."""
-    from .recording import Recording
-
-    recording = Recording.running()
-    keywords = _typed(dtype)
-    if recording is None:
-        expression = Expression(function(*arguments, **keywords))
-        expression.loose = True
-        return expression
-    return recording.made(function, arguments, keywords)
 
 
 def _named(name: str) -> Callable[..., Any] | None:
@@ -203,8 +190,6 @@ def _named(name: str) -> Callable[..., Any] | None:
         function = getattr(torch, OF_TWO[name])
         return _or_of_numbers(name, lambda first, second: call(function, _like(first, second), _like(second, first)))
     if name in OPERATORS:
-        import operator
-
         function = getattr(operator, OPERATORS[name])
         return _or_of_numbers(name, lambda first, second: arithmetic(function, first, second))
     if name in METHODS or name in MORE_METHODS:
@@ -214,7 +199,7 @@ def _named(name: str) -> Callable[..., Any] | None:
 
 
 def _or_of_numbers(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that leaves numbers to NumPy: lengths are numbers here, and expressions in a graph library."""
+    """Return a function that gives numbers to NumPy: lengths are numbers here, and expressions in a graph library."""
 
     def either(*arguments: Any, **keywords: Any) -> Any:
         if not any(isinstance(argument, (Expression, torch.Tensor)) for argument in arguments):
@@ -225,12 +210,12 @@ def _or_of_numbers(name: str, function: Callable[..., Any]) -> Callable[..., Any
 
 
 def _like(value: Any, other: Any) -> Any:
-    """A number as a tensor of the dtype of what it is beside."""
+    """A number as a tensor in the dtype of the other argument."""
     if isinstance(value, Expression) or not isinstance(other, Expression):
         return value
     number = value.item() if isinstance(value, (np.ndarray, np.generic)) and not value.ndim else value
     if isinstance(number, (int, float)):
-        return made(torch.scalar_tensor, (number,), other.dtype)
+        return created(torch.scalar_tensor, (number,), _typed(other.dtype))
     return value
 
 

@@ -10,10 +10,9 @@ import torch
 
 import regkit.testing
 
-from .dtypes import numpy_of, tensor_of, torch_dtype
-from .expression import Expression
-from .functions import FUNCTIONS
-from .recording import Recording
+from ._arrays import Expression, Recording, numpy_of, tensor_of, torch_dtype
+from ._functions import FUNCTIONS
+from ._plans import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -84,11 +83,10 @@ def _results(build: Callable[[dict[str, Any]], Any], tensors: dict[str, torch.Te
 
 
 def _planned(build: Callable[[dict[str, Any]], Any], like: Values) -> Callable[[dict[str, torch.Tensor]], Any]:
-    """What calls the plan that is recorded for values, shapes and dtypes of them."""
-    recording = Recording(torch.get_default_device())
-    with recording.run():
-        built = build({name: recording.input("output", name, one) for name, one in _tensors(like).items()})
-        plan = recording.plan(built if isinstance(built, list) else [built])
+    """Return a function that calls the plan that is recorded for the shapes and dtypes of some values."""
+    with Recording(torch.get_default_device()) as recording:
+        built = build({name: recording.output(name, one) for name, one in _tensors(like).items()})
+    plan = Plan(recording, built if isinstance(built, list) else [built])
     return lambda tensors: plan.call(*[tensors[name] for name in plan.outputs])
 
 
