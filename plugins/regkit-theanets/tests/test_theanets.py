@@ -90,7 +90,9 @@ ALIASES = {
     "group_lasso": 0.1,
     "weight_orthogonal": 0.1,
     "weight_spectral": 0.1,
-    "weight_distance": dict(weight=0.1, reference={"hid1.w": np.ones((4, 7)), "hid2.w": np.ones((7, 5)), "out.w": np.ones((5, 3))}),
+    "weight_distance": dict(
+        weight=0.1, reference={"hid1.w": np.ones((4, 7)), "hid2.w": np.ones((7, 5)), "out.w": np.ones((5, 3))}
+    ),
     "weight_max_norm": 0.1,
     "hidden_l2": 0.1,
     "hidden_hoyer": 0.1,
