@@ -76,10 +76,9 @@ def _step_by_hand(model: nn.Sequential, optimizer: Any, x: torch.Tensor) -> Call
 
 
 def _step_of_ours(model: nn.Sequential, optimizer: Any, x: torch.Tensor) -> Callable[[], Any]:
-    watch = regkit_torch.watch(model, regularizers(len(model) // 2))
-    run = watch.__enter__()  # as a training loop within `with` has it
+    run = regkit_torch.watch(model, regularizers(len(model) // 2)).__enter__()  # open as long as the model lives
 
-    def step(_: Any = watch) -> Any:  # which would end when nothing holds it
+    def step() -> Any:
         return _finished(((model(x) - x) ** 2).mean() + run.loss(), model, optimizer)
 
     return step

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import regkit
-from regkit.cli.equations import equation, readable
-from regkit.constructors import constructor_arguments
-from regkit.messages import first_sentence
+from regkit._constructor import constructor_arguments
+from regkit._messages import first_sentence
+from regkit.cli._equations import equation, readable
 
 PAGE = Path(__file__).with_name("catalogue.md")
 PICTURE = Path(__file__).with_name("catalogue.png")
@@ -184,7 +184,8 @@ def _contractive() -> Any:
     """Return the penalty of one unit as a function of its weight and bias, compiled once."""
     import numpy as np
 
-    from regkit.testing import GraphLibrary, installed_libraries
+    from regkit.testing import installed_libraries
+    from regkit.testing._laboratory import GraphLibrary
 
     lib = GraphLibrary(installed_libraries()[0])
     x, w, b = lib.tensor("x"), lib.tensor("w"), lib.tensor("b")

@@ -45,12 +45,16 @@ class GraphError(RegkitError, ValueError):
     """An output, a penalty or a weight is not an expression that a graph could use."""
 
 
-def prefixed(error: RegkitError, where: str) -> RegkitError:
-    """Return an error of ours with who is concerned put before its message, its traceback and cause kept.
+for _error in (RegkitError, *RegkitError.__subclasses__()):
+    _error.__module__ = "regkit"  # the name under which users catch it, in tracebacks too
 
-    An error class that a plugin derived from ours may take other arguments, and comes back as it is.
+
+def prefixed(error: RegkitError, where: str) -> RegkitError:
+    """Return an error of regkit with the name of what it concerns before its message; traceback and cause stay.
+
+    A class that a plugin derives from one of these may take other arguments: such an error comes back unchanged.
     """
-    if type(error).__module__ != __name__:
+    if type(error).__module__ != "regkit":
         return error
     again = type(error)(f"{where}: {error}").with_traceback(error.__traceback__)
     again.__cause__ = error.__cause__

@@ -8,30 +8,27 @@ What cannot be said so is here. Each function looks at the expression it is give
 | `library` | tells which library made an expression |
 | `Engine` | what a distribution subclasses to bring another library: see `regkit.graph.engine` |
 | `functions` | gives the module that has its ``exp``, ``log``, ``sqrt`` and so on |
-| `cast`, `as_float` | keep dtypes as they are where a number meets an expression |
-| `widened` | makes room for squares and sums of float16 and bfloat16 |
+| `cast` | keeps dtypes as they are where a number meets an expression |
+| `widened` | makes floats of integers, and float32 of float16 and bfloat16 |
 | `weight` | gives a regularizer's weight, a number, live or symbolic, for an expression |
 | `total`, `mean` | add any number of terms, and divide by how many there are |
 | `reduced_sum` | adds up an array: as it is, per element or per example |
+| `sparsity` | tells the share of zeros, of dead units, the number of active ones |
 | `gradient`, `jacobian` | differentiate a scalar, a vector |
 | `held` | keeps gradients from passing through an expression |
 | `random_stream` | draws random numbers that differ from call to call of a compiled function |
 | `rebuild` | changes named expressions of a finished graph, and everything that depends on them |
 """
 
-from .arithmetic import as_float, cast, mean, reduced_sum, total, widened
-from .engine import Engine
-from .gradients import gradient, held, jacobian
-from .libraries import LIBRARIES, functions, library
-from .random import RandomStream, random_stream
-from .rebuilding import rebuild
-from .weights import weight
+from .._engines import Engine, functions, library
+from ._arithmetic import cast, mean, reduced_sum, sparsity, total, widened
+from ._gradients import gradient, held, jacobian
+from ._random import random_stream
+from ._rebuild import rebuild
+from ._weights import weight
 
 __all__ = [
-    "LIBRARIES",
     "Engine",
-    "RandomStream",
-    "as_float",
     "cast",
     "functions",
     "gradient",
@@ -42,6 +39,7 @@ __all__ = [
     "random_stream",
     "rebuild",
     "reduced_sum",
+    "sparsity",
     "total",
     "weight",
     "widened",

@@ -8,7 +8,7 @@ import pytest
 
 import regkit
 
-equations = pytest.importorskip("regkit.cli.equations", reason="the command line is not installed")
+equations = pytest.importorskip("regkit.cli._equations", reason="the command line is not installed")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import regkit
-from regkit.hooks.specs import HOOKS
+from regkit._regularizer import HOOKS
 
 LOSS = "Expected loss(self, layers, outputs), or fewer of these arguments"
 
@@ -57,7 +57,8 @@ def test_a_marked_method_that_is_no_hook_is_refused():
 
     assert refused(Marked) == (
         "C marks 'lose', which is not a hook. The hooks are modify_graph(self, outputs, layers), "
-        "loss(self, layers, outputs), log(self)"
+        "loss(self, layers, outputs), after_step(self, params, amount, layers), metrics(self, layers, outputs), "
+        "log(self)"
     )
 
 
@@ -167,7 +168,7 @@ def test_hooks_take_any_of_their_arguments_in_any_order_and_through_decorators(n
     regs.log()
     assert given["modify_graph"] == (layers, {"hid1:out": outputs["hid1:out"]})
     assert given["loss"][0] is layers
-    assert given["loss"][1] is outputs
+    assert given["loss"][1] == outputs
     assert given["log"]
 
 
@@ -256,6 +257,6 @@ def test_the_specifications_are_the_hooks_that_a_regularizer_has():
 
 
 def test_a_hook_for_which_the_adapter_has_no_method_keeps_sets_from_starting(monkeypatch):
-    monkeypatch.setitem(HOOKS, "metrics", ("outputs",))
-    with pytest.raises(regkit.HookSignatureError, match="the adapter has no method for the hook 'metrics'"):
+    monkeypatch.setitem(HOOKS, "anew", ("outputs",))
+    with pytest.raises(regkit.HookSignatureError, match="the adapter has no method for the hook 'anew'"):
         regkit.build(hidden_l1=1).log()

@@ -48,7 +48,7 @@ def test_a_host_passes_arrays_and_gets_arrays_while_hooks_see_expressions(acme):
     assert type(term.penalty) is type(term.weighted) is type(regs.loss(layers, outputs)) is acme.Array
     assert term.penalty.values == 12 + 2
     assert regs.loss(layers, outputs).values == 7
-    assert regs.unmatched(outputs) == []
+    assert regkit.hosts.unchanged(regs, outputs) == []
     assert set(seen) == {"Expression"}
     assert layers[1].params == (w,)
 
@@ -77,6 +77,7 @@ def test_what_cannot_be_rebuilt_says_what_to_do_instead(acme):
         regkit.build(noise=dict(weight=0.1, pattern="hid")).apply({"hid": acme.Array(Z)})
 
 
+@pytest.mark.subprocess
 def test_an_engine_is_imported_when_the_first_of_its_arrays_is_met(acme):
     # the package for whose arrays an engine is installed may be there for other reasons
     program = (
@@ -136,7 +137,7 @@ def test_an_engine_that_cannot_be_imported_is_told_with_its_reason(installed, tm
 
 @pytest.mark.parametrize(("package", "distribution"), [("torch", "regkit-torch"), ("jaxlib", "regkit-jax")])
 def test_arrays_without_an_engine_name_the_distribution_that_brings_it(package, distribution, monkeypatch):
-    monkeypatch.setattr("regkit.graph.engines.declared", dict)
+    monkeypatch.setattr("regkit._engines.declared", dict)
     array = type("Array", (), {"__module__": f"{package}.somewhere"})()
     with pytest.raises(regkit.GraphError, match=f"distribution {distribution}: pip install {distribution}"):
         regkit.graph.library(array)
@@ -154,12 +155,26 @@ def test_the_kit_tries_a_regularizer_on_an_engine_from_outside(acme):
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @pytest.mark.parametrize(("alias", "expected"), [("hidden_l1", 3.0), ("hidden_l2", 7.0)])
-def test_floats_of_16_bits_pass_through_penalties(dtype, alias, expected):
+def test_penalties_of_floats_of_16_bits_are_of_32(dtype, alias, expected):
     ml_dtypes = pytest.importorskip("ml_dtypes")
     z = Z.astype(dtype if dtype == "float16" else ml_dtypes.bfloat16)
     loss = regkit.build({alias: dict(weight=0.5, pattern="hid")}).loss([], {"hid": z})
-    assert str(loss.dtype) == dtype
-    assert float(loss) == expected
+    assert (str(loss.dtype), float(loss)) == ("float32", expected)
+
+
+def test_a_million_ones_of_float16_add_up_to_a_million():
+    ones = {"hid": np.ones((1000, 1000), "float16")}
+    regs = regkit.build(hidden_l1=dict(weight=0.1, pattern="hid"), mine=Constant())
+    assert regs.loss(ones) == pytest.approx(100_000.25)
+    assert {str(term.weighted.dtype) for term in regs.terms(ones)} == {"float32"}
+
+
+class Constant(regkit.Regularizer):
+    def loss(self, outputs):
+        return np.float16(0.25)
+
+    def __init__(self):
+        super().__init__(weight=1)
 
 
 @pytest.mark.parametrize("alias", ["noise", "dropout"])

@@ -35,6 +35,7 @@ def test_what_is_no_expression_is_named_with_its_type_and_the_libraries_there_ar
     )
 
 
+@pytest.mark.subprocess
 def test_the_rooms_of_the_graph_are_imported_without_numpy():
     rooms = [path.stem for path in Path(graph.__file__).parent.glob("[!_]*.py")]
     imports = "".join(f"import regkit.graph.{room}; " for room in rooms)
@@ -129,13 +130,13 @@ def test_a_jacobian_of_one_element_has_its_axis_too(lib):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_the_mean_of_many_terms_keeps_their_dtype_and_its_sum_does_not_overflow(lib, dtype):
+def test_the_mean_of_many_terms_has_their_dtype_or_float32_and_its_sum_does_not_overflow(lib, dtype):
     values = np.linspace(60_000, 61_000, 40).astype(dtype)  # whose sum is beyond float16
     eager = graph.mean(list(values))
     x = lib.tensor("x", dtype, 1)
     compiled = lib.evaluate(graph.mean([x[i] for i in range(40)]), x=values)
     for found in (eager, compiled):
-        assert found.dtype == dtype
+        assert found.dtype == ("float64" if dtype == "float64" else "float32")
         assert found == pytest.approx(60_500, rel=1e-3)
 
 

@@ -1,7 +1,7 @@
 """Random graphs: what `apply` makes of a finished one is what NumPy computes with the changes in place.
 
-Each lane has 100 of its own. ``REGKIT_GRAPHS=10000 pytest tests/graph/test_random_graphs.py`` makes as many as that, and
-``REGKIT_FIRST_GRAPH`` says from which on; a failure names the graph.
+Each lane has 100 of its own. ``REGKIT_GRAPHS=10000 pytest tests/graph/test_random_graphs.py`` makes 10,000, from the
+number ``REGKIT_FIRST_GRAPH`` on; a failure names the graph.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import random
 from zlib import crc32
 
 import numpy as np
+import pytest
 
 import regkit
 
@@ -161,6 +162,7 @@ def run(backend, roots, program, changed):
     return values, sum(values[1:], values[0])
 
 
+@pytest.mark.slow
 def test_apply_gives_what_numpy_computes_with_the_changes_in_place(lib):
     symbolic = Symbolic(lib)
     for start in range(0, len(GRAPHS), TOGETHER):

@@ -12,7 +12,7 @@ import pytest
 import regkit
 from blocks import blocks, ran
 
-pytest.importorskip("regkit.cli.equations", reason="the command line is not installed")
+pytest.importorskip("regkit.cli._equations", reason="the command line is not installed")
 
 DOCS = Path(__file__).parents[2] / "docs"
 

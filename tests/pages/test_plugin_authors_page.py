@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from blocks import ROOT, blocks, ran
-from regkit.hooks.specs import HOOKS
+from regkit._regularizer import HOOKS
+
+pytestmark = [pytest.mark.slow, pytest.mark.subprocess]
 
 PAGE = (ROOT / "docs" / "plugin-authors.md").read_text(encoding="utf-8")
 

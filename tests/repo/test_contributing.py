@@ -8,8 +8,10 @@ import sys
 import textwrap
 
 from blocks import ROOT
-from regkit.testing import CHECKS, Conformance, Subject
-from regkit.testing.checks import of_penalties
+from regkit.testing import CHECKS
+from regkit.testing import _penalty_checks as of_penalties
+from regkit.testing._run import Conformance
+from regkit.testing._subject import Subject
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -43,7 +43,7 @@ class OfOutputs(regkit.Regularizer):
         selected = regkit.select_outputs(outputs, self.pattern)
         if not selected:
             raise regkit.GraphError("nothing is selected")
-        elements = [regkit.graph.widened(regkit.graph.as_float(abs(z))) for _, z in selected]
+        elements = [abs(regkit.graph.widened(z)) for _, z in selected]
         scale = regkit.graph.held(
             regkit.graph.functions(elements[0]).exp(regkit.graph.total([e.sum() for e in elements]))
         )
@@ -58,6 +58,14 @@ class OfParameters(regkit.Regularizer):
         """Return the penalty."""
         return regkit.graph.total([(w * w).sum() for _, w in regkit.select_params(layers, self.pattern)])
 
+    def after_step(self, params: MutableMapping[str, Any], amount: Any) -> None:
+        """Shrink."""
+        params.update((name, w - w * regkit.graph.cast(amount, str(w.dtype))) for name, w in params.items())
+
+    def metrics(self, layers: Sequence[Any]) -> dict[str, Any]:
+        """Return the share of zeros."""
+        return {"zeros": regkit.graph.sparsity([w for _, w in regkit.select_params(layers)])["zeros"]}
+
 
 class Noisy(regkit.Regularizer):
     """A change to the graph, whose weight is a probability."""
@@ -68,7 +76,7 @@ class Noisy(regkit.Regularizer):
         """Change hidden layers."""
         for layer in regkit.select_layers(layers, "hidden"):
             z = outputs[layer.output_name]
-            stream: regkit.graph.RandomStream = regkit.graph.random_stream(z, seed=[1, 2])
+            stream = regkit.graph.random_stream(z, seed=[1, 2])
             drawn = stream.normal(z) * stream.bernoulli(z, 0.5)
             outputs[layer.output_name] = z + regkit.graph.weight(self, z) * drawn
 
@@ -89,7 +97,7 @@ def of_graphs(cost: Any, wrt: Any, outputs: dict[str, Any]) -> tuple[Any, Any, d
         current.update((name, z * 2) for name, z in current.items())
 
     rebuilt, also = regkit.graph.rebuild(outputs, modify, also=[cost])
-    assert regkit.graph.library(cost) in regkit.graph.LIBRARIES
+    assert regkit.graph.library(cost) != "numpy"
     return regkit.graph.gradient(also[0], wrt), regkit.graph.jacobian(cost, wrt), rebuilt
 
 
@@ -105,17 +113,10 @@ def proof() -> bool:
     test = regkit.testing.pytest_checks(OfOutputs, aliases=(), twin=twin)
     assert callable(test)
     report: regkit.testing.Report = regkit.testing.check_regularizer("hidden_l1", libraries=[])
-    subject = regkit.testing.Subject("hidden_l1", network=regkit.testing.Network())
-    for outcome in regkit.testing.Conformance(subject, libraries=[]).outcomes():
-        found: regkit.testing.Outcome = outcome
-        assert found.id
-    for name, check in regkit.testing.CHECKS.items():
-        promise: regkit.testing.Check = check
-        assert promise.name == name
-    for name in regkit.testing.installed_libraries():
-        laboratory: regkit.testing.Laboratory = regkit.testing.GraphLibrary(name)
-        assert laboratory.name == name
-    assert regkit.testing.Arrays().name == "numpy"
+    assert regkit.testing.Network().axes == 2
+    assert {outcome.check for outcome in report.outcomes} <= set(regkit.testing.CHECKS)
+    assert "numpy" not in regkit.testing.installed_libraries()
+    assert regkit.testing.Laboratory.gradients
     print(report.text())
     return report.passed
 

@@ -206,7 +206,7 @@ def test_hidden_noise_of_a_network_without_hidden_layers_is_an_error():
     outputs = {layer.output_name: np.ones(2) for layer in layers}
     for name, z in outputs.items():
         regs.modify_graph({name: z}, layers)
-    assert regs.unmatched(outputs) == ["hidden_noise"]
+    assert [member.name for member in regkit.hosts.unchanged(regs, outputs)] == ["hidden_noise"]
     with pytest.raises(regkit.NoMatchError, match="hidden_noise: the network has no hidden layers"):
         regs.loss(layers, outputs)
 
@@ -243,5 +243,5 @@ def test_outputs_of_integers_are_refused():
 
 
 def test_without_pattern_and_layers_nobody_knows_what_is_meant():
-    with pytest.raises(regkit.GraphError, match="InputNoise has no pattern, and no layers were given"):
+    with pytest.raises(regkit.GraphError, match="InputNoise has no pattern that selects, and no layers were given"):
         regkit.build(input_noise=0.1).modify_graph({"in:out": np.ones(3)})

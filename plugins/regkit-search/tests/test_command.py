@@ -18,6 +18,8 @@ from regkit_search import command as commands
 import regkit
 from regkit.cli import regkit as command
 
+pytestmark = pytest.mark.subprocess
+
 #: The penalty is twice the weight; trial 3 waits, the first time, to be interrupted.
 NETWORK = """
 import os, time

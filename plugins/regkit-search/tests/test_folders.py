@@ -15,6 +15,8 @@ import pytest
 from regkit_search import _folders as folders
 from regkit_search._folders import SETTLED, take_over
 
+pytestmark = pytest.mark.subprocess
+
 #: By the name of a graph library, which distribution it is.
 DISTRIBUTIONS = {"theano": "theano-pymc", "aesara": "aesara", "pytensor": "pytensor"}
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import regkit_torch
 import torch
-from regkit_torch import plans
+from regkit_torch import _plans
 from torch import nn
 
 import regkit
@@ -66,156 +66,65 @@ def test_hooks_run_again_for_another_shape_and_another_dtype(model, regs):
     assert Counted.count == 3
 
 
-def test_an_option_that_is_set_between_steps_is_in_the_next_loss(model, regs):
-    with regkit_torch.watch(model, regs) as run:
-        model(inputs())
-        first = run.loss().item()
-        regs["counted"].weight = 1.5
-        model(inputs())
-        np.testing.assert_allclose(run.loss().item(), 3 * first, rtol=1e-12)
+class Silent(regkit.Regularizer):
+    def loss(self, outputs):
+        return None
 
 
-def test_a_pattern_that_is_set_between_losses_counts_from_the_next_on():
-    regs = regkit.build(hidden_l1=dict(weight=1, pattern="a"))
-    run = regkit_torch.Run(regs)
-    found = []
-    for pattern in ("a", "*", "b", "b"):
-        regs[0].pattern = pattern
-        run.tap("a", torch.ones(2))
-        run.tap("b", 10 * torch.ones(2))
-        found.append(run.loss().item())
-    assert found == [2, (2 + 20) / 2, 20, 20]
-    regs[0].pattern = None
-    with pytest.raises(regkit.GraphError, match="hidden_l1: HiddenL1 has no pattern"):
-        run.tap("a", torch.ones(2))
-
-
-@pytest.mark.parametrize("called", ["the model", "its parts"])
-def test_a_pattern_that_is_set_within_a_watch_counts_from_the_next_loss_on(model, called):
-    hid = model[0](inputs())
-    first, second = (z.abs().sum().item() for z in (hid, torch.tanh(hid)))
-    patterns = {"1": second, "[01]": (first + second) / 2, "0": first}
-    if called == "its parts":  # of which the first that was watched is where the change is seen
-        patterns = {"0": first, "[01]": (first + second) / 2}
-    regs = regkit.build(hidden_l1=dict(weight=1, pattern=next(iter(patterns))))
-    with regkit_torch.watch(model, regs) as run:
-        for pattern, expected in patterns.items():
-            regs[0].pattern = pattern
-            for _ in range(2):
-                model(inputs()) if called == "the model" else model[1](model[0](inputs()))
-                np.testing.assert_allclose(run.loss().item(), expected, rtol=1e-12)
-        regs[0].pattern = "none"
-        model(inputs())
-        with pytest.raises(regkit.NoMatchError, match="pattern 'none' matches none of the modules"):
-            run.loss()
-        regs[0].pattern = "0"
-    assert not [one for one in model.modules() if one._forward_hooks or one._forward_pre_hooks]
-
-
-def test_dropout_that_is_set_between_losses_changes_the_next_outputs():
-    regs = regkit.build(dropout=dict(weight=0, pattern="a"), hidden_l1=dict(weight=1, pattern="b"))
-    run = regkit_torch.Run(regs)
-    x = torch.ones(64)
-    for weight in (0, 0.5, 0):
-        regs["dropout"].weight = weight
-        for _ in range(2):
-            assert (run.tap("a", x) != x).any() == (weight > 0)
-            run.tap("b", x)
-            run.loss()
-
-
-class Target(regkit.Regularizer):
-    """Sum of the squares of what is left of a target, for which there are several places."""
-
-    def __init__(self, pattern=None, weight=1.0, **options):
-        super().__init__(pattern, weight)
-        self.options = options
-
-    def loss(self, layers, outputs):
-        ((_, z),) = regkit.select_outputs(outputs, self.pattern)
-        return ((z - self.target(self.options)) ** 2).sum()
-
-
-def set_in_array(options):
-    options["array"][:] = 1
-
-
-def set_in_dict(options):
-    options["dict"]["of"]["of"] = 1
-
-
-def set_in_list(options):
-    options["list"][0][0][0] = 1
-
-
-def set_in_tensor(options):
-    options["tensor"].fill_(1)
-
-
-@pytest.mark.parametrize(
-    ("options", "target", "change"),
-    [
-        ({"array": np.array([0.0, 0, 0])}, lambda options: options["array"], set_in_array),
-        ({"dict": {"of": {"of": 0.0}}}, lambda options: options["dict"]["of"]["of"], set_in_dict),
-        ({"list": ([[0.0]],)}, lambda options: options["list"][0][0][0], set_in_list),
-        ({"tensor": torch.zeros(3)}, lambda options: options["tensor"].numpy(), set_in_tensor),
-    ],
-)
-def test_what_is_changed_within_an_option_counts_from_the_next_loss_on(options, target, change):
-    regularizer = Target("a", **options)
-    regularizer.target = target
-    run = regkit_torch.Run(regkit.build(target=regularizer))
-    found = []
-    for step in range(4):
-        if step == 2:
-            change(options)
-        run.tap("a", torch.ones(3))
-        found.append(run.loss().item())
-    assert found == [3, 3, 0, 0]
-
-
-def test_hooks_do_not_run_again_for_arrays_and_tensors_that_are_as_they_were():
-    Counted.count = 0
-    counted = Counted("a", 1)
-    counted.options = [np.array([1.0, np.nan]), {"some": (np.array(["a", "b"]), torch.ones(2)), "module": nn.Tanh()}]
-    with torch.inference_mode():
-        counted.inferred = torch.ones(2)
-    regs = regkit.build(counted=counted)
+def test_a_hook_without_a_penalty_adds_nothing():
+    run = regkit_torch.Run(regkit.build(silent=Silent("a", 1.0)))
     for _ in range(2):
-        run = regkit_torch.Run(regs)
-        for _ in range(2):
-            run.tap("a", torch.ones(2))
-            assert run.loss() == 2
-    assert Counted.count == 1
+        run.tap("a", torch.ones(2))
+        assert run.loss() == 0
+        assert run.terms() == []
 
 
 class Slotted:
     """A regularizer whose attributes are in slots, and which is not a subclass of another."""
 
-    __slots__ = ("__offset", "pattern", "weight")
+    __slots__ = ("pattern", "weight")
 
     def __init__(self, pattern=None, weight=1.0):
-        self.pattern, self.weight, self.__offset = pattern, weight, 0.0
-
-    def move(self):
-        self.__offset += 1
+        self.pattern, self.weight = pattern, weight
 
     @regkit.hookimpl
     def loss(self, outputs):
         ((_, z),) = regkit.select_outputs(outputs, self.pattern)
-        return (z + self.__offset).sum()
+        return z.sum()
 
 
-def test_a_regularizer_with_slots_works_and_what_is_set_in_them_counts():
-    regularizer = Slotted("a")
-    run = regkit_torch.Run(regkit.build(slotted=regularizer))
-    found = []
-    for change in (lambda: None, regularizer.move, lambda: setattr(regularizer, "weight", 3.0)):
-        change()
+def test_a_regularizer_with_slots_works():
+    run = regkit_torch.Run(regkit.build(slotted=Slotted("a", 3.0)))
+    for _ in range(2):  # the first records, the second calls
         run.tap("a", torch.ones(2))
         run.tap("b", torch.ones(2))
-        found.append(run.loss().item())
-    assert found == [2, 4, 12]
+        assert run.loss() == 6
+
+
+class Multiple(regkit.Regularizer):
+    """A multiple of the sum of an output, whose factor is no argument of the constructor."""
+
+    factor = 1
+
+    def loss(self, outputs):
+        ((_, z),) = regkit.select_outputs(outputs, self.pattern)
+        return self.factor * z.sum()
+
+
+def test_sets_that_are_equal_have_plans_of_their_own(model):
+    regkit.register(Multiple, "multiple", replace=True)
+    first, second = Multiple("1", 1.0), Multiple("1", 1.0)
+    second.factor = 3
+    sets = [regkit.build(multiple=regularizer) for regularizer in (first, second)]
+    assert sets[0] == sets[1]
+    total = torch.tanh(model[0](inputs())).sum().item()
+    for regs, expected in zip(sets, (total, 3 * total)):
+        with regkit_torch.watch(model, regs) as run:
+            model(inputs())
+            np.testing.assert_allclose(run.loss().item(), expected, rtol=1e-12)
+        run = regkit_torch.Run(regs)
+        run.tap("1", torch.ones(2))
+        assert run.loss() == expected / total * 2
 
 
 def test_a_parameter_in_the_place_of_another_is_the_one_that_counts(model):
@@ -226,6 +135,8 @@ def test_a_parameter_in_the_place_of_another_is_the_one_that_counts(model):
 
 
 class MeanSquare(regkit.Regularizer):
+    selects = "params"
+
     def loss(self, layers):
         ((_, w),) = regkit.select_params(layers, self.pattern)
         return (w * w).sum() / w.size
@@ -284,20 +195,35 @@ def test_outputs_in_another_order_and_of_other_names_have_another_plan():
         assert run.loss().item() == expected
 
 
-class Doubled(regkit.Regularizer):
-    """Doubles an output, and penalizes the original, which its pattern does not match."""
+class Original(regkit.Regularizer):
+    """Doubles an output, and penalizes the original, which neither its pattern nor another option names."""
 
     def modify_graph(self, outputs):
-        for name in [name for name in outputs if name == self.pattern]:
-            outputs[f"before {name}"] = outputs[name]
-            outputs[name] = 2 * outputs[name]
+        for name, z in regkit.select_outputs(outputs, self.pattern):
+            outputs[f"before {name}"] = z
+            outputs[name] = 2 * z
 
-    def loss(self, layers, outputs):
+    def loss(self, outputs):
         return outputs[f"before {self.pattern}"].sum()
 
 
-def test_an_original_that_a_change_left_beside_it_is_there_for_the_penalty_of_the_same_regularizer():
-    run = regkit_torch.Run(regkit.build(doubled=Doubled("hid", 1)))
+def test_an_output_that_a_hook_asks_for_and_does_not_look_at_is_an_error_in_words():
+    run = regkit_torch.Run(regkit.build(original=Original("hid", 1)))
+    assert run.tap("hid", torch.tensor([1.0, 2.0])).tolist() == [2, 4]
+    with pytest.raises(regkit.GraphError, match="original: the hook asked for the output 'before hid', which"):
+        run.loss()
+
+
+class Named(Original):
+    """The same, where an option names the original."""
+
+    def __init__(self, pattern=None, weight=0.0, original="before *"):
+        super().__init__(pattern, weight)
+        self.original = original
+
+
+def test_an_original_that_an_option_names_is_there_for_the_penalty():
+    run = regkit_torch.Run(regkit.build(named=Named("hid", 1)))
     for _ in range(2):
         assert run.tap("hid", torch.tensor([1.0, 2.0])).tolist() == [2, 4]
         assert run.loss().item() == 3
@@ -365,7 +291,7 @@ def test_terms_are_those_of_the_loss_also_where_a_plan_was_called(model):
 
 
 def test_plans_are_bounded_and_the_one_not_used_for_longest_goes(monkeypatch, model, regs):
-    monkeypatch.setattr(plans, "PLANS", 2)
+    monkeypatch.setattr(_plans, "PLANS", 2)
     with regkit_torch.watch(model, regs) as run:
         for rows in (1, 2, 1, 3):
             model(inputs(rows))
@@ -388,18 +314,18 @@ def test_a_model_that_is_gone_takes_its_plans_with_it(regs):
     assert gone() is None
 
 
-def test_a_model_that_an_option_of_a_regularizer_is_goes_with_the_set():
+def test_a_set_that_is_gone_takes_its_plans_and_a_model_that_an_option_holds_with_it():
     model = nn.Sequential(nn.Linear(4, 6), nn.Tanh()).double()
     counted = Counted("1", 0.5)
-    counted.models = {"student": model}
+    counted.teacher = model  # which keeps the model alive as long as the set is
     regs = regkit.build(counted=counted)
     with regkit_torch.watch(model, regs) as run:
         model(inputs())
         run.loss().backward()
-    gone = weakref.ref(model)
+    gone = weakref.ref(model), weakref.ref(regs)
     del model, run, counted, regs
     gc.collect()
-    assert gone() is None
+    assert [one() for one in gone] == [None, None]
 
 
 def test_a_plan_computes_once_what_is_the_same_and_divides_by_no_one(model):
@@ -407,7 +333,7 @@ def test_a_plan_computes_once_what_is_the_same_and_divides_by_no_one(model):
     with regkit_torch.watch(model, regs) as run:
         model(inputs())
         loss = run.loss()
-        code = run._last[0].code
+        code = run._last.plan.code
     np.testing.assert_allclose(loss.item(), 1.5 * by_hand(model, inputs()), rtol=1e-12)
     assert code.count("sum(") == 1
     assert "/ 1.0" not in code
@@ -420,7 +346,7 @@ def test_a_plan_adds_a_term_with_its_weight_in_one_operation_and_gradients_are_r
         for _ in range(2):
             model(inputs())
             found = torch.autograd.grad(run.loss(), list(model.parameters()))
-        code = run._last[0].code
+        code = run._last.plan.code
     assert (code.count("alpha"), code.count(" + "), code.count(" * ")) == (2, 0, 4)  # three squares and the first term
     hid = model[0](inputs())
     act = torch.tanh(hid)

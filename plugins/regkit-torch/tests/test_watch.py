@@ -139,19 +139,21 @@ def test_a_set_is_logged_once_for_a_model_and_not_at_each_watch(model, caplog):
 # Bad input
 
 
-def test_a_regularizer_of_outputs_without_a_pattern_is_refused(model):
-    with pytest.raises(regkit.GraphError) as caught, regkit_torch.watch(model, regkit.build(hidden_l1=0.1)):
+@pytest.mark.parametrize("pattern", [None, "!hid1"])  # which takes out of a default that there is not
+def test_a_regularizer_of_outputs_without_a_pattern_is_refused(model, pattern):
+    regs = regkit.build(hidden_l1=dict(weight=0.1, pattern=pattern))
+    with pytest.raises(regkit.OptionError) as caught, regkit_torch.watch(model, regs):
         pass
     assert str(caught.value) == (
-        "hidden_l1: HiddenL1 has no pattern, and a model of torch does not say which of its modules are input, hidden "
-        "and output. Give it one, a glob for paths of modules: hidden_l1=dict(weight=..., pattern='hid*'). There is: "
-        "hid1, act, block, block.0, block.1, out"
+        "hidden_l1: HiddenL1 needs a pattern. A model does not define which of its modules are hidden. Name some: "
+        "hidden_l1=dict(weight=..., pattern='hid1'). There is: hid1, act, block, block.0, block.1, out"
     )
+    with pytest.raises(regkit.OptionError, match="needs a pattern. Give one for names that are tapped, or give layers"):
+        regkit_torch.Run(regs)
 
 
 MISSPELLED = (
-    "pattern 'hid2' matches none of the modules: hid1, act, block, block.0, block.1, out; and none of the parameters: "
-    "hid1.weight, hid1.bias, block.0.weight, block.0.bias, out.weight, out.bias; and none of what was tapped by "
+    "pattern 'hid2' matches none of the modules: hid1, act, block, block.0, block.1, out; and none of the names of "
     "run.tap(name, value): "
 )
 
@@ -192,10 +194,83 @@ def test_one_glob_of_several_that_matches_nothing_is_an_error(model):
 
 def test_a_pattern_of_parameters_that_matches_none_is_refused_when_the_watch_opens(model):
     with (
-        pytest.raises(regkit.NoMatchError, match=r"weight_l2: pattern 'hid1.wieght' matches none of the modules"),
-        regkit_torch.watch(model, regkit.build(weight_l2=dict(weight=0.1, pattern="hid1.wieght"))),
+        pytest.raises(regkit.NoMatchError, match=r"weight_l2: pattern 'hid1' matches none of the parameters: hid1.we"),
+        regkit_torch.watch(model, regkit.build(weight_l2=dict(weight=0.1, pattern="hid1"))),
     ):
         raise AssertionError("the watch opened")  # no tap could be a parameter
+
+
+def test_a_glob_of_several_that_was_to_change_outputs_and_matched_no_tap_is_an_error():
+    run = regkit_torch.Run(regkit.build(dropout=dict(weight=0.5, pattern=["a", "b"])))
+    run.tap("a", X)
+    with pytest.raises(regkit.NoMatchError) as caught:
+        run.loss()
+    assert str(caught.value) == "dropout: pattern 'b' matches none of the names of run.tap(name, value): a"
+    run.tap("a", X)
+    run.tap("b", X)
+    assert run.loss() == 0
+
+
+# Globs that take out
+
+
+class Lookup(nn.Module):
+    """A module whose output is integers."""
+
+    def forward(self, x):
+        return torch.arange(len(x))
+
+
+class Several(nn.Module):
+    """Modules with integers and with several outputs, which a pattern for all has to leave out."""
+
+    def __init__(self):
+        super().__init__()
+        self.ids, self.act, self.lstm = Lookup(), nn.Tanh(), nn.LSTM(4, 3)
+
+    def forward(self, x):
+        self.ids(x)
+        return self.lstm(self.act(x)[:, None])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "left"),
+    [
+        (["*", "!ids", "!lstm*"], ["act"]),
+        (["*", "!ids", "!lstm:1*"], ["act", "lstm:0"]),
+        (["*", "!ids", "!lstm:*", "lstm:1:1"], ["act", "lstm:1:1"]),
+    ],
+)
+def test_globs_that_begin_with_an_exclamation_mark_take_outputs_out(pattern, left):
+    torch.manual_seed(3)
+    model = Several().double()
+    with regkit_torch.watch(model, regkit.build(hidden_l1=dict(weight=1, pattern=pattern))) as run:
+        every, (_, cell) = model(X)
+        assert list(run.outputs) == left
+        loss = run.loss()
+    outputs = {"act": torch.tanh(X), "lstm:0": every, "lstm:1:1": cell}
+    expected = sum(outputs[name].abs().sum().item() for name in left) / len(left)
+    np.testing.assert_allclose(loss.item(), expected, rtol=1e-12)
+
+
+def test_a_glob_that_takes_nothing_out_is_an_error():
+    model = Several().double()
+    regs = regkit.build(hidden_l1=dict(weight=1, pattern=["act", "!ids"]))
+    with (
+        pytest.raises(regkit.NoMatchError, match="pattern '!ids' takes out none of the modules: ids, act, lstm; and"),
+        regkit_torch.watch(model, regs) as run,
+    ):
+        run.loss()
+    run = regkit_torch.Run(regkit.build(hidden_l1=dict(weight=1, pattern=["*", "!b"])))
+    run.tap("a", X)
+    with pytest.raises(regkit.NoMatchError, match="hidden_l1: pattern '!b' takes out none of the outputs: a"):
+        run.loss()
+    run.tap("a", X)
+    run.tap("b", X)
+    np.testing.assert_allclose(run.loss().item(), X.abs().sum().item(), rtol=1e-12)
+
+
+# Taps beside a model
 
 
 def test_a_pattern_may_match_what_is_tapped_alone(model):

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from .units import HiddenDecorrelation, HiddenKL
 
 __all__ = ["HiddenDecorrelation", "HiddenHoyer", "HiddenKL", "HiddenL2", "HiddenVariation"]
-__version__ = "0.1.0"
+__version__ = "0.3.0"
 
 OF_UNITS = ("HiddenDecorrelation", "HiddenKL")
 

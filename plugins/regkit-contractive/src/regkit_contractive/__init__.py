@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = ["Contractive"]
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 
 class Contractive(regkit.Regularizer):
@@ -68,7 +68,7 @@ class Contractive(regkit.Regularizer):
     >>> Contractive("hid*", wrt="in").loss([], {"in": numpy.ones((1, 2)), "hid1": numpy.ones((1, 2))})
     Traceback (most recent call last):
         ...
-    regkit.errors.GraphError: an array has its value and no graph, so it has no jacobian
+    regkit.GraphError: an array has its value and no graph, so it has no jacobian
     """
 
     default_selection = "all hidden layers"

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = ["HiddenL1"]
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 
 class HiddenL1(regkit.Regularizer):
@@ -98,7 +98,7 @@ class HiddenL1(regkit.Regularizer):
         selected = regkit.select_outputs(outputs, self.pattern, layers)
         norms = [
             # a float before abs, which has no value for the lowest integer
-            regkit.graph.reduced_sum(abs(regkit.graph.as_float(z)), self.reduction, f"output {name!r}")
+            regkit.graph.reduced_sum(abs(regkit.graph.widened(z)), self.reduction, f"output {name!r}")
             for name, z in selected
         ]
         return regkit.graph.mean(norms)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from . import nnx as nnx
 
 __all__ = ["Run", "nnx"]
-__version__ = "0.1.0"
+__version__ = "0.3.0"
 
 
 def __getattr__(name: str) -> Any:

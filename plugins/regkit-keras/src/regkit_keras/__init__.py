@@ -5,4 +5,4 @@ from __future__ import annotations
 from .model import Model
 
 __all__ = ["Model"]
-__version__ = "0.1.0"
+__version__ = "0.3.0"

@@ -19,16 +19,16 @@ __all__ = [
     "OutputDropout",
     "OutputNoise",
 ]
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 
 class RandomChange(regkit.Regularizer):
-    """What noise and dropout have in common: which outputs they change, and where their draws come from."""
+    """A random change of outputs: which are changed, and where the draws come from."""
 
-    #: The name under which the clean output stays is that of the output with this behind it.
+    #: Put behind the name of an output, the name of the clean original.
     suffix = ""
 
-    #: The role of the layers whose main outputs are changed where there is no pattern; None means all.
+    #: The role of the layers whose main outputs are the default; None means all.
     _role: str | None = None
 
     default_selection = "all layers, input and output too"
@@ -40,42 +40,39 @@ class RandomChange(regkit.Regularizer):
         self.seed = seed.__index__()
 
     def modify_graph(self, outputs: MutableMapping[str, Any], layers: Sequence[Any]) -> None:
-        """Change the matching outputs of one layer; what each was stays beside it.
+        """Change the matching outputs of one layer; the original of each stays beside it.
 
         Raises
         ------
         regkit.NoMatchError
             If none of the layer's outputs matches.
         regkit.GraphError
-            If an output is not of floats, or there is neither a pattern nor layers to say which are meant.
+            If an output is not of floats, or there is neither a pattern nor layers, whose outputs are the default.
         """
         for name, z in self._selected(outputs, layers):
             if "float" not in str(z.dtype):
                 raise regkit.GraphError(f"output {name!r} is of {z.dtype}; {type(self).__name__} changes floats only")
             if isinstance(self.weight, (int, float)) and self.weight == 0:
                 continue
-            # what tells two regularizers apart tells their streams apart, also where their seeds are the same; two that
-            # are the same in all are told apart by the set
+            # regularizers that differ have different streams, also with one seed; the set tells equal ones apart
             label = f"{type(self).__name__} {self.pattern} {name}"
             stream = regkit.graph.random_stream(z, [self.seed, *label.encode("utf-8", "surrogatepass")])
             outputs[name + self.suffix] = z
             outputs[name] = self._changed(z, stream)
 
     def _selected(self, outputs: MutableMapping[str, Any], layers: Sequence[Any]) -> list[tuple[str, Any]]:
-        if self.pattern is not None:
-            return regkit.select_outputs(outputs, self.pattern)
-        if not layers:
-            raise regkit.GraphError(
-                f"{type(self).__name__} has no pattern, and no layers were given to tell which outputs are meant"
-            )
         of_role = layers if self._role is None else regkit.select_layers(layers, self._role)
-        meant = [layer.output_name for layer in of_role]
-        selected = [(name, z) for name, z in outputs.items() if name in meant]
-        if not selected:
-            if not meant:
+        default = [layer.output_name for layer in of_role]
+        first = self.pattern if self.pattern is None or isinstance(self.pattern, str) else self.pattern[0]
+        if first is None or first.startswith("!"):
+            if not layers:
+                raise regkit.GraphError(
+                    f"{type(self).__name__} has no pattern that selects, and no layers were given, whose outputs are "
+                    "the default"
+                )
+            if not default:
                 raise regkit.NoMatchError(f"the network has no {self._role} layers")
-            raise regkit.NoMatchError(f"{', '.join(meant)} is not among the outputs: {', '.join(outputs)}")
-        return selected
+        return regkit.select_outputs(outputs, self.pattern, default=default)
 
     def _changed(self, z: Any, stream: Any) -> Any:
         raise NotImplementedError

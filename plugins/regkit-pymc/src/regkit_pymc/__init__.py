@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = ["regularize"]
-__version__ = "0.1.0"
+__version__ = "0.3.0"
 
 #: What works: this PyMC and later ones, below that. pyproject.toml has the same.
 OLDEST, BELOW = "6.4", "7"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = ["Regularized", "find_layers", "regularized"]
-__version__ = "0.1.0"
+__version__ = "0.3.0"
 
 
 def regularized(loss: Loss, options: Mapping[str, Any] | None = None, /, **aliases: Any) -> Regularized:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = ["RecurrentNorm", "RecurrentState"]
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 
 class RecurrentPenalty(regkit.Regularizer):

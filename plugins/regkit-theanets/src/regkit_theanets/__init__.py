@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["install", "installed", "uninstall"]
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 #: What theanets had in the places that are ours now: (class or module, name, value).
 _originals: list[tuple[Any, str, Any]] = []

@@ -10,8 +10,9 @@
 Importing it is not needed for `regkit.build` and the sets it makes: they find the engine of a tensor by themselves.
 """
 
-from .running import Run
-from .watching import watch
+from . import engine  # noqa: F401  # expressions name it as their engine once it is imported
+from ._run import Run
+from ._watch import watch
 
 __all__ = ["Run", "watch"]
-__version__ = "0.1.0"
+__version__ = "0.3.0"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from contextvars import ContextVar
+import operator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,32 +10,11 @@ import torch
 import regkit
 from regkit.graph import Engine
 
-from .derivatives import derivatives, rows
-from .dtypes import name_of, torch_dtype
-from .expression import Expression, applied, call
-from .functions import FUNCTIONS
-from .recording import Recording
-from .rewriting import IMPURE
+from ._arrays import Expression, Recording, call, created, name_of, torch_dtype
+from ._functions import FUNCTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-#: Whether draws are those of torch's global generator here, as they are in a `Run`.
-_global: ContextVar[bool] = ContextVar("global", default=False)
-
-
-@contextmanager
-def global_draws() -> Iterator[None]:
-    """Draw from torch's global generator.
-
-    Activation checkpointing runs a forward again in the backward, with the state that this generator had; draws of
-    another one would be other numbers, and the gradients wrong.
-    """
-    token = _global.set(True)
-    try:
-        yield
-    finally:
-        _global.reset(token)
+    from collections.abc import Sequence
 
 
 class Torch(Engine):
@@ -80,53 +58,70 @@ class Torch(Engine):
         return call(torch.Tensor.detach, self.wrap(expression))
 
     def gradient(self, cost: Any, wrt: Sequence[Any]) -> Sequence[Any]:
-        return derivatives(self.wrap(cost), [self.wrap(one) for one in wrt])
+        found = call(_gradients, self.wrap(cost), *(self.wrap(one) for one in wrt))
+        return [call(operator.getitem, found, i) for i in range(len(wrt))]
 
     def jacobian(self, vector: Any, wrt: Any) -> Any:
-        return rows(self.wrap(vector), self.wrap(wrt))
+        return call(_jacobian, self.wrap(vector), self.wrap(wrt))
 
     def draw(self, distribution: str, like: Any, seed: Any) -> tuple[Any, list[tuple[Any, Any]]]:
         expression = self.wrap(like)
         dtype = torch_dtype(expression.dtype)
-        how = {"dtype": dtype if dtype.is_floating_point else torch.get_default_dtype(), "device": _device(expression)}
-        if _global.get():
+        keywords = {
+            "dtype": dtype if dtype.is_floating_point else torch.get_default_dtype(),
+            "device": expression.value.device,
+        }
+        recording = Recording.current()
+        if recording is not None and recording.global_draws:
             function = {"normal": torch.randn, "uniform": torch.rand}[distribution]
-            return _made_beside(expression, function, (expression.shape,), how), []
+            return created(function, (expression.shape,), keywords), []
         number = int(seed.generate_state(1, "uint64")[0])
-        return _made_beside(expression, seeded, (distribution, number, expression.shape), how), []
+        return created(_seeded, (distribution, number, expression.shape), keywords), []
 
     def live(self, weight: regkit.Live, like: Any) -> Any:
-        recording = Recording.running()
+        recording = Recording.current()
         return weight.value if recording is None else recording.live(weight)
 
     def value_of(self, scalar: Any) -> float:
         return float(self.unwrap(scalar))
 
     def laboratory(self) -> Any:
-        from .laboratory import Laboratory
+        from ._laboratory import Laboratory
 
         return Laboratory()
 
 
-def seeded(distribution: str, seed: int, shape: Any, *, dtype: torch.dtype, device: Any) -> torch.Tensor:
+def _seeded(distribution: str, seed: int, shape: Any, *, dtype: torch.dtype, device: Any) -> torch.Tensor:
     """Return draws of a generator that nothing else draws from."""
     generator = torch.Generator(device).manual_seed(seed)
     function = {"normal": torch.randn, "uniform": torch.rand}[distribution]
     return function(shape, generator=generator, dtype=dtype, device=device)
 
 
-IMPURE.add(seeded)
+def _gradients(cost: torch.Tensor, *wrt: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Return the derivatives of a scalar by each of several tensors."""
+    for tensor in wrt:
+        if not tensor.requires_grad:
+            raise regkit.GraphError(
+                f"a tensor of shape {tuple(tensor.shape)} that is differentiated by does not require gradients. Call "
+                "its requires_grad_() before the model computes with it"
+            )
+    found = torch.autograd.grad(cost, wrt, create_graph=True, allow_unused=True) if cost.requires_grad else [None]
+    if any(gradient is None for gradient in found):
+        raise regkit.GraphError(
+            f"a tensor of shape {tuple(cost.shape)} does not depend on what it is differentiated by, so it has no "
+            "gradient there"
+        )
+    return tuple(found)
 
 
-def _device(expression: Expression) -> torch.device:
-    return expression.value.device
-
-
-def _made_beside(expression: Expression, function: Any, arguments: Any, keywords: Any) -> Expression:
-    """What a function makes, recorded where an expression is."""
-    if expression.recording is None:
-        return applied(function, arguments, keywords)
-    return expression.recording.made(function, arguments, keywords)
+def _jacobian(vector: torch.Tensor, wrt: torch.Tensor) -> torch.Tensor:
+    """Return the derivatives of each element of a vector, along a first axis."""
+    _gradients(vector.sum(), wrt)  # raises the error if there are none
+    if not len(vector):
+        return wrt.new_zeros((0, *wrt.shape))
+    each = (torch.autograd.grad(one, wrt, create_graph=True, materialize_grads=True)[0] for one in vector)
+    return torch.stack(list(each))
 
 
 ENGINE = Torch()

@@ -1,0 +1,333 @@
+"""Plans: straight-line code for what hooks compute, made from a recording, and kept for a set and a network."""
+
+from __future__ import annotations
+
+import operator
+from collections import OrderedDict
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.fx import Graph, GraphModule, Node
+from torch.utils.weak import WeakIdKeyDictionary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    import regkit
+
+    from ._arrays import Expression, Recording
+
+#: So many plans of a set and a network are kept, the last used; and so many forms of a network.
+PLANS = 512
+FORMS = 8
+
+
+class Plan:
+    """Straight-line code for the computation of hooks that were recorded.
+
+    Parameters
+    ----------
+    recording : Recording
+    results : sequence of Expression
+    names : sequence of str, default ()
+        Names for the results.
+    later : sequence of Expression, default ()
+        More results, which `later` computes when they are asked for.
+
+    Attributes
+    ----------
+    call : callable
+        It takes the outputs and the parameters of the plan, and returns the results and what `later` needs besides.
+    code : str
+        The source.
+    names, outputs, params : list of str
+        Names of the results, and of the outputs and the parameters that `call` takes.
+    device : str
+        The type of device that it was recorded on.
+    """
+
+    def __init__(
+        self,
+        recording: Recording,
+        results: Sequence[Expression],
+        names: Sequence[str] = (),
+        later: Sequence[Expression] = (),
+    ) -> None:
+        graph = recording.finished([*results, *later])
+        _simplify(graph)
+        nodes = _result(graph).args[0]
+        if later:
+            _fuse_weighted_sum(nodes[0])
+        self._later = _split(graph, nodes[: len(results)], nodes[len(results) :])
+        taken = _in_order(graph, ("output", "param", "live", "constant"))
+        self.names = list(names)
+        self.outputs, self.params = ([node.meta["name"] for node in taken[kind]] for kind in ("output", "param"))
+        self._lives: list[regkit.Live] = [node.meta["value"] for node in taken["live"]]
+        self._constants: list[torch.Tensor] = [node.meta["value"] for node in taken["constant"]]
+        self._kinds_of_outputs = [
+            (name, *kind_of(tensor), name in self.outputs) for name, tensor in recording.outputs.items()
+        ]
+        self._kinds_of_params = [kind_of(node.meta["value"]) for node in taken["param"]]
+        #: Parameters that hooks looked at and the plan does not take: their shapes may be numbers in the code.
+        self._seen = [(name, kind_of(param)) for name, param in recording.seen.items() if name not in self.params]
+        self._ties = recording.ties
+        self.device = "cpu" if recording.device is None else recording.device.type
+        for node in graph.nodes:  # tensors of this step, which nothing needs any more
+            node.meta.clear()
+        self._function, self.code = _compiled(graph)
+        self.call: Callable[..., tuple[Any, ...]] = (
+            self._call_with_more if self._lives or self._constants else self._function
+        )
+
+    def _call_with_more(self, *tensors: torch.Tensor) -> tuple[Any, ...]:
+        return self._function(*tensors, *[float(live.value) for live in self._lives], *self._constants)  # type: ignore[no-any-return]  # as fx wrote it
+
+    @cached_property
+    def later(self) -> Any:
+        """The function that computes the results that not every step asks for, from all that a call returned."""
+        return _compiled(self._later)[0]
+
+    def outputs_in(self, shown: Mapping[str, tuple[torch.Tensor, int]]) -> list[torch.Tensor] | None:
+        """Return the outputs that it takes; None if it was recorded for other ones, or one was changed in place.
+
+        Parameters
+        ----------
+        shown : mapping of str to (tensor, int)
+            Outputs by their names, with the count of changes in place that they had.
+        """
+        if len(self._kinds_of_outputs) != len(shown):
+            return None
+        found = []
+        for (name, shape, dtype, device, taken), (other, (tensor, version)) in zip(
+            self._kinds_of_outputs, shown.items()
+        ):
+            if (
+                name != other
+                or tensor.shape != shape
+                or tensor.dtype is not dtype
+                or tensor.device != device
+                or tensor._version != version
+            ):
+                return None
+            if taken:
+                found.append(tensor)
+        return found
+
+    def params_by(self, param: Callable[[str], Any]) -> list[Any] | None:
+        """Return the parameters that it takes; None if the network's do not fit it any more.
+
+        Those fit that have the shapes, dtypes and devices that there were, and are shared as they were.
+
+        Parameters
+        ----------
+        param : callable
+            It returns the present parameter of a name, or None.
+        """
+        if not self.params and not self._seen:
+            return []
+        params = [param(name) for name in self.params]
+        if (
+            len(set(map(id, params))) == len(params)
+            and all(map(_is_of, params, self._kinds_of_params))
+            and all(_is_of(param(name), kind) for name, kind in self._seen)
+            and all(param(name) is param(other) for name, other in self._ties)
+        ):
+            return params
+        return None
+
+
+def _compiled(graph: Graph) -> tuple[Any, str]:
+    module = GraphModule(torch.nn.Module(), graph)
+    return module.forward, module.code
+
+
+def kind_of(tensor: torch.Tensor) -> tuple[Any, ...]:
+    """Return what a plan is recorded for: shape, dtype and device."""
+    return tensor.shape, tensor.dtype, tensor.device
+
+
+def _is_of(tensor: Any, kind: Sequence[Any]) -> bool:
+    """Return whether something is a tensor of a kind."""
+    shape, dtype, device = kind
+    return tensor is not None and tensor.shape == shape and tensor.dtype is dtype and tensor.device == device
+
+
+# How a recorded graph is made shorter
+
+
+def _simplify(graph: Graph) -> None:
+    """Drop calls that change nothing, that are there twice, and that no result depends on."""
+    for node in list(graph.nodes):
+        _without_factor_one(node)
+    _merge_equal(graph)
+    graph.eliminate_dead_code()
+    for node in graph.nodes:
+        if node.op == "call_function" and node.target is torch.sum:  # the method takes a tenth less
+            node.op, node.target = "call_method", "sum"
+
+
+def _without_factor_one(node: Node) -> None:
+    """Drop a product with 1, or a division by it, as a mean over one term has them."""
+    if node.op != "call_function" or node.target not in (operator.truediv, operator.mul) or len(node.args) != 2:
+        return
+    first, second = node.args
+    for kept, number in ((first, second), *(((second, first),) if node.target is operator.mul else ())):
+        same = isinstance(kept, Node) and kept.meta.get("dtype") == node.meta.get("dtype") is not None
+        if same and type(number) in (int, float) and number == 1:
+            node.replace_all_uses_with(kept)
+            node.graph.erase_node(node)
+            return
+
+
+def _merge_equal(graph: Graph) -> None:
+    """Call the same function of the same arguments once, except for draws."""
+    seen: dict[Any, Node] = {}
+    for node in list(graph.nodes):
+        if node.op != "call_function" or node.target in (torch.rand, torch.randn):
+            continue
+        key = (node.target, repr(node.args), repr(sorted(node.kwargs.items(), key=lambda item: item[0])))
+        earlier = seen.setdefault(key, node)
+        if earlier is not node:
+            node.replace_all_uses_with(earlier)
+            graph.erase_node(node)
+
+
+def _fuse_weighted_sum(total: Any) -> None:
+    """Write a sum of weighted terms with one operation for each, ``torch.add(sum, term, alpha=weight)``, and not two.
+
+    Multiplying a tensor by a Python number takes torch longer than any other operation on scalars.
+    """
+    while _is_call(total, operator.add):
+        earlier, weighted = total.args
+        weight, term = weighted.args if _is_call(weighted, operator.mul) else (None, None)
+        is_number = isinstance(weight, float) or (isinstance(weight, Node) and weight.meta.get("number", False))
+        dtypes = {one.meta.get("dtype") if isinstance(one, Node) else None for one in (total, earlier, weighted, term)}
+        dtype = dtypes.pop() if len(dtypes) == 1 else None
+        if is_number and dtype is not None and dtype.is_floating_point:
+            total.target = torch.add
+            total.args, total.kwargs = (earlier, term), {"alpha": weight}
+        total = earlier
+
+
+def _is_call(node: Any, function: Any) -> bool:
+    return isinstance(node, Node) and node.op == "call_function" and node.target is function and len(node.args) == 2
+
+
+def _split(graph: Graph, now: Sequence[Node], later: Sequence[Node]) -> Graph:
+    """Make the first nodes the results of a graph, and return another graph that computes the others from all results.
+
+    What the other graph needs besides is added to the results. The graph's output is replaced.
+    """
+    needed, wanted = _ancestors(now), _ancestors(later)
+    moved = [node for node in graph.nodes if node in wanted and node not in needed and node.op != "placeholder"]
+    used = [one for node in moved for one in node.all_input_nodes] + list(later)
+    results = [*now, *(node for node in dict.fromkeys(used) if node not in (*moved, *now))]
+    others = Graph()
+    copies: dict[Node, Node] = {}
+    for i, node in enumerate(results):
+        copies[node] = others.placeholder(f"in_{i}")
+    for node in moved:
+        copies[node] = others.node_copy(node, lambda one: copies[one])
+    others.output(tuple(copies[node] for node in later))
+    _result(graph).args = (tuple(results),)
+    graph.eliminate_dead_code()
+    return others
+
+
+def _ancestors(nodes: Iterable[Node]) -> set[Node]:
+    """Nodes with all that they are computed from."""
+    found: set[Node] = set()
+    left = list(nodes)
+    while left:
+        node = left.pop()
+        if node not in found:
+            found.add(node)
+            left += node.all_input_nodes
+    return found
+
+
+def _in_order(graph: Graph, kinds: Sequence[str]) -> dict[str, list[Node]]:
+    """Return a graph's arguments by their kinds, and put them in that order; those without users are taken out."""
+    found: dict[str, list[Node]] = {kind: [] for kind in kinds}
+    calls = next(node for node in graph.nodes if node.op != "placeholder")
+    for node in [node for node in graph.nodes if node.op == "placeholder"]:
+        if node.users:
+            found[node.meta["kind"]].append(node)
+        else:
+            graph.erase_node(node)
+    for node in (one for nodes in found.values() for one in nodes):
+        calls.prepend(node)
+    return found
+
+
+def _result(graph: Graph) -> Node:
+    return next(iter(reversed(graph.nodes)))  # type: ignore[no-any-return]  # torch.fx puts the output last
+
+
+# Where plans are kept
+
+
+class Plans:
+    """The plans of a set beside a network of one form, the last used.
+
+    Attributes
+    ----------
+    form : object
+        What the plans depend on besides the outputs: names of layers and parameters.
+    layout : object
+        What `regkit_torch.watch` knows of a model of this form.
+    last : Plan or None
+        The plan of the last loss.
+    """
+
+    def __init__(self, form: Any) -> None:
+        self.form = form
+        self.layout: Any = None
+        self.last: Plan | None = None
+        self._plans: OrderedDict[Any, Plan] = OrderedDict()
+
+    def get(self, key: Any) -> Plan | None:
+        """Return the plan for names, shapes and dtypes; None if there is none yet."""
+        plan = self._plans.get(key)
+        if plan is not None:
+            self._plans.move_to_end(key)
+        return plan
+
+    def put(self, key: Any, plan: Plan) -> None:
+        """Keep a plan, and forget the one that was not used for longest."""
+        self._plans[key] = plan
+        if len(self._plans) > PLANS:
+            self._plans.popitem(last=False)
+
+
+#: By a model, or by the set itself, and then by the set: by identity, since sets of equal options are equal, and their
+#: members need not be. Neither is kept alive.
+_kept: WeakIdKeyDictionary = WeakIdKeyDictionary()
+
+
+def plans_of(owner: Any, regs: regkit.RegularizerSet, form: Any) -> Plans:
+    """Return the plans of a set beside a network of a form, which live as long as the set and their owner.
+
+    Parameters
+    ----------
+    owner : object
+        A model, or the set.
+    regs : regkit.RegularizerSet
+    form : object
+        What is compared with the form that plans were recorded for.
+    """
+    of_owner = _kept.get(owner)
+    if of_owner is None:
+        of_owner = _kept[owner] = WeakIdKeyDictionary()
+    every = of_owner.get(regs)
+    if every is None:
+        every = of_owner[regs] = []
+    for i, plans in enumerate(every):
+        if plans.form == form:
+            if i:
+                every.insert(0, every.pop(i))
+            return plans
+    every.insert(0, Plans(form))
+    del every[FORMS:]
+    return every[0]

@@ -1,0 +1,142 @@
+"""What regkit asks of a library whose arrays or graphs it takes: the protocol of an engine."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from .._weights import Live
+
+
+class Engine:
+    """A library of arrays or graphs, as regkit uses it. An engine of a third party is a subclass of this.
+
+    A distribution says which packages' arrays its engine is for, and it is imported when the first of them is met::
+
+        [project.entry-points."regkit.engines"]
+        jaxlib = "regkit_jax.engine:ENGINE"
+
+    The key is the package in which the class of the arrays, or one of its bases, is defined. A class of expressions
+    that an engine brings itself names it in its attribute ``regkit_engine`` instead.
+
+    Hooks are written for expressions that behave as NumPy's arrays do: operators, ``shape``, ``ndim``, ``size``,
+    ``dtype`` (whose ``str`` is NumPy's name of it), ``T``, ``sum``, ``mean``, ``max``, ``argmax``, ``reshape``,
+    ``flatten``, ``astype``, ``dot`` and indexing. Where a library's arrays do not, `wrap` puts an expression around
+    each that does; hosts pass and get the arrays as they are.
+
+    Attributes
+    ----------
+    name : str
+        What `regkit.graph.library` says, and messages call it.
+    plain : bool
+        Whether its scalars are plain numbers to regkit, as NumPy's are.
+    wraps : bool
+        Whether hooks see something else than the arrays: whether `wrap` does anything.
+    rebuilds : bool
+        Whether a finished graph of it can be rebuilt with changes, by `RegularizerSet.apply`.
+    """
+
+    name = ""
+    plain = False
+    wraps = False
+    rebuilds = False
+
+    def owns(self, value: Any) -> bool:
+        """Tell whether a value, of a class of the engine's packages, is an array or expression of it."""
+        raise NotImplementedError
+
+    def wrap(self, array: Any) -> Any:
+        """Return an array as hooks see it; an expression as it is."""
+        return array
+
+    def unwrap(self, expression: Any) -> Any:
+        """Return the array of an expression: of one that `wrap` made, what it was made of."""
+        return expression
+
+    def eager(self, expression: Any) -> bool:
+        """Tell whether the value of an expression is known now, and not only when a compiled function runs."""
+        raise NotImplementedError
+
+    def described(self, expression: Any) -> str:
+        """Return how messages describe an expression, such as ``shape (3,)``."""
+        return f"shape {tuple(expression.shape)}"
+
+    def unfit(self, expression: Any) -> str:
+        """Return why hooks cannot be given an expression, such as ``complex numbers``; an empty string if they can."""
+        return "complex numbers" if str(expression.dtype).startswith("complex") else ""
+
+    def float_type(self) -> str:
+        """Return the dtype that the library uses where it is to choose: what integers become."""
+        raise NotImplementedError
+
+    def functions(self) -> Any:
+        """Return the module, or an object like it, that has functions of expressions under NumPy's names."""
+        raise NotImplementedError
+
+    def constant(self, value: float, dtype: str) -> Any:
+        """Return a scalar expression that is a number."""
+        raise NotImplementedError
+
+    def cast(self, expression: Any, dtype: str) -> Any:
+        """Return an expression in another dtype, a scalar with its gradient too."""
+        return expression if str(expression.dtype) == dtype else expression.astype(dtype)
+
+    def total(self, terms: Sequence[Any]) -> Any:
+        """Return the sum of one or more scalar expressions."""
+        result = terms[0]
+        for term in terms[1:]:
+            result = result + term
+        return result
+
+    def held(self, expression: Any) -> Any:
+        """Return an expression of the same value that gradients do not pass through."""
+        raise NotImplementedError
+
+    def gradient(self, cost: Any, wrt: Sequence[Any]) -> Sequence[Any]:
+        """Return the derivatives of a scalar by each of several expressions; GraphError where there are none."""
+        raise NotImplementedError
+
+    def jacobian(self, vector: Any, wrt: Any) -> Any:
+        """Return the derivatives of each element of a vector, along a first axis; GraphError where there are none."""
+        raise NotImplementedError
+
+    def draw(self, distribution: str, like: Any, seed: Any) -> tuple[Any, list[tuple[Any, Any]]]:
+        """Return random draws of the shape of an expression of floats, in its dtype or a wider one.
+
+        Parameters
+        ----------
+        distribution : {"normal", "uniform"}
+            The standard normal distribution, or the uniform one from 0 to 1.
+        like : expression
+        seed : numpy.random.SeedSequence
+            Another for every draw.
+
+        Returns
+        -------
+        draws : expression
+        updates : list of (shared variable, expression)
+            What moves generators on, for functions of graph libraries; empty elsewhere.
+        """
+        raise NotImplementedError
+
+    def live(self, weight: Live, like: Any) -> Any:
+        """Return the number or scalar expression that stands for a live weight where it meets an expression."""
+        return weight.value
+
+    def shared_scalar(self, value: float) -> Any:
+        """Return a new shared scalar with ``set_value``, for a `Live`. For engines whose `live` uses it."""
+        raise NotImplementedError
+
+    def shared(self, weight: Live) -> Any:
+        """Return the shared scalar of a live weight, the same at every call: `shared_scalar` makes it."""
+        return weight._variable(self)
+
+    def value_of(self, scalar: Any) -> float:
+        """Return the value that a scalar expression has now; GraphError if none is known."""
+        raise NotImplementedError
+
+    def laboratory(self) -> Any:
+        """Return the library as the conformance kit uses it: a `regkit.testing.Laboratory`."""
+        raise NotImplementedError

@@ -1,1 +1,0 @@
-"""The hooks: their specifications, what a class implements of them, and how a set of regularizers calls them."""

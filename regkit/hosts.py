@@ -1,0 +1,219 @@
+"""For those who write hosts: a set's members, what they look at, what is missing, and the sum of terms.
+
+A host connects a framework to regkit: it shows the outputs and parameters of a model to a set, and adds the set's loss
+to that of the model. `RegularizerSet.regularize` is all that a host with a finished graph needs. A host that sees
+outputs one by one, as they are computed, asks here which of them matter:
+
+>>> import numpy, regkit
+>>> from regkit import hosts
+>>> regs = regkit.build(hidden_l1=dict(weight=0.5, pattern="hid*"), weight_l2=0.1)
+>>> members = hosts.members(regs, "train")
+>>> [(member.name, member.selects, member.looks_at("hid1")) for member in members]
+[('hidden_l1', 'outputs', True), ('weight_l2', 'params', False)]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from ._layers import check_layers, named_params
+from ._members import Member
+from ._messages import listed
+from ._selection import matches, nothing_matches, unmatched_globs
+from ._sets import RegularizerSet
+from ._steps import warn_without_step
+from ._terms import Term, weighted_total
+from .errors import NoMatchError, OptionError
+
+__all__ = [
+    "Member",
+    "check_layers",
+    "check_patterns",
+    "listed",
+    "matches",
+    "members",
+    "named_params",
+    "no_match",
+    "subset",
+    "terms",
+    "total",
+    "unchanged",
+    "unmatched",
+    "waiting",
+    "warn_without_step",
+]
+
+
+def members(regs: RegularizerSet, caller: str) -> tuple[Member, ...]:
+    """Return the members of a set, in order.
+
+    Parameters
+    ----------
+    regs : RegularizerSet
+        What a user gave to the host.
+    caller : str
+        The function of the host, for the error.
+
+    Returns
+    -------
+    tuple of Member
+
+    Raises
+    ------
+    OptionError
+        If it is not a set.
+
+    Examples
+    --------
+    >>> import regkit
+    >>> regkit.hosts.members("hidden_l1", "watch")
+    Traceback (most recent call last):
+        ...
+    regkit.OptionError: watch got regs='hidden_l1'; accepted: a set of regularizers, which regkit.build returns
+    """
+    if not isinstance(regs, RegularizerSet):
+        raise OptionError(f"{caller} got regs={regs!r}; accepted: a set of regularizers, which regkit.build returns")
+    return regs._named()
+
+
+def subset(regs: RegularizerSet, names: Collection[str]) -> RegularizerSet:
+    """Return the set of those members, which keep their names.
+
+    Examples
+    --------
+    >>> import regkit
+    >>> regkit.hosts.subset(regkit.build(hidden_l1=[0.1, 0.2], weight_l2=0.1), ["hidden_l1[1]"]).keys()
+    ['hidden_l1[1]']
+    """
+    return regs._subset(names)
+
+
+def check_patterns(members: Iterable[Member], there: Iterable[str], remedy: str) -> None:
+    """Raise for a member that selects outputs and has no pattern: for hosts that do not know which are hidden.
+
+    Parameters
+    ----------
+    members : iterable of Member
+    there : iterable of str
+        Names that a pattern could match.
+    remedy : str
+        Why the host needs one, and what to give, such as ``"Give it one for paths of modules"``.
+
+    Raises
+    ------
+    OptionError
+
+    Examples
+    --------
+    >>> import regkit
+    >>> members = regkit.hosts.members(regkit.build(hidden_l1=0.1), "watch")
+    >>> regkit.hosts.check_patterns(members, ["enc", "dec"], "A model does not say which of its modules are hidden")
+    Traceback (most recent call last):
+        ...
+    regkit.OptionError: hidden_l1: HiddenL1 needs a pattern. A model does not say which of its modules are hidden: \
+hidden_l1=dict(weight=..., pattern='enc'). There is: enc, dec
+    """
+    there = list(there)
+    for member in members:
+        if member.needs_pattern:
+            example = f"{member.name.partition('[')[0]}=dict(weight=..., pattern={there[0] if there else 'hid*'!r})"
+            raise OptionError(
+                f"{member.name}: {type(member.regularizer).__name__} needs a pattern. {remedy}: {example}. There is: "
+                f"{listed(there)}"
+            )
+
+
+def unmatched(
+    members: Iterable[Member], *, outputs: Iterable[str] | None = None, params: Iterable[str] | None = None
+) -> list[tuple[Member, str]]:
+    """Return the globs of patterns that match nothing, or take nothing out, each with the member that it is of.
+
+    Parameters
+    ----------
+    members : iterable of Member
+    outputs, params : iterable of str, optional
+        The names there are. Patterns of outputs are left out without the first, those of parameters without the second.
+
+    Examples
+    --------
+    >>> import regkit
+    >>> members = regkit.hosts.members(regkit.build(hidden_l1=dict(weight=1, pattern=["hid1", "hid7"])), "watch")
+    >>> [(member.name, glob) for member, glob in regkit.hosts.unmatched(members, outputs=["hid1"])]
+    [('hidden_l1', 'hid7')]
+    """
+    names = {"outputs": outputs, "params": params}
+    there = {selects: list(every) for selects, every in names.items() if every is not None}
+    return [
+        (member, glob)
+        for member in members
+        if member.globs is not None and member.selects in there
+        for glob in unmatched_globs(member.globs, there[member.selects])
+    ]
+
+
+def no_match(member: Member, globs: Sequence[str], **there: Iterable[str]) -> NoMatchError:
+    """Return the error for globs that match nothing.
+
+    Parameters
+    ----------
+    member : Member
+    globs : sequence of str
+    **there : iterable of str
+        The names there are, by the kind of thing that they name: ``modules=[...]``.
+
+    Examples
+    --------
+    >>> import regkit
+    >>> (member,) = regkit.hosts.members(regkit.build(hidden_l1=dict(weight=1, pattern="hid7")), "watch")
+    >>> print(regkit.hosts.no_match(member, ["hid7"], modules=["hid1"], parameters=["hid1.w"]))
+    hidden_l1: pattern 'hid7' matches none of the modules: hid1; and none of the parameters: hid1.w
+    """
+    (first, names), *others = there.items()
+    further = "".join(f"; and none of the {kind}: {listed(every)}" for kind, every in others)
+    return NoMatchError(f"{member.name}: {nothing_matches(globs, first, names)}{further}")
+
+
+def unchanged(regs: RegularizerSet, outputs: Mapping[str, Any]) -> list[Member]:
+    """Return the members that change graphs and have changed none of these outputs.
+
+    For hosts that only predict: `RegularizerSet.modify_graph` has one layer at a time and cannot know that no layer
+    will match.
+
+    Parameters
+    ----------
+    regs : RegularizerSet
+    outputs : mapping of str to expression
+        All outputs of the graph, as `modify_graph` left them.
+    """
+    return regs._hooks.unmatched(outputs)
+
+
+def waiting(regs: RegularizerSet) -> list[Member]:
+    """Return the members that change parameters after a step, and whose step has never come.
+
+    A host that knows when training ends warns of them: `warn_without_step`.
+    """
+    return [member for member in regs._named() if member.changes_params and not member.memory.stepped]
+
+
+def terms(regs: RegularizerSet, layers: Sequence[Any], outputs: Mapping[str, Any]) -> list[Term]:
+    """Return the terms of outputs that a host has kept for a set, of all that there are.
+
+    It is `RegularizerSet.terms`, but for the globs of a pattern of which one matches nothing, or takes nothing out:
+    among the outputs that the set looks at there are none that are taken out. The host checks all names: `unmatched`.
+    """
+    return regs._hooks.terms(layers, outputs, check=False)
+
+
+def total(terms: Sequence[Term]) -> Any:
+    """Return the sum of weighted penalties; the number 0 if there are none.
+
+    Examples
+    --------
+    >>> import numpy, regkit
+    >>> terms = regkit.build(hidden_l1=dict(weight=0.5, pattern="hid")).terms({"hid": numpy.array([1.0, -3.0])})
+    >>> print(regkit.hosts.total(terms))
+    2.0
+    """
+    return weighted_total(list(terms))
