@@ -10,23 +10,40 @@ from ._messages import nearest, warn
 from ._regularizer import has_hooks, implemented
 from ._sets import Entry, RegularizerSet
 from ._values import accepted_weight, is_mapping, is_plain_number, is_zero
-from ._weights import checked_weight, weight_limit
+from ._weights import Live, checked_weight, weight_limit
 from .errors import AliasConflictError, HookSignatureError, OptionError, RegkitError, prefixed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
-    from typing import Any, Union
+    from typing import Any, Protocol, SupportsFloat, Union
 
     from ._discovery.claims import Claim
 
     Keywords = Union[Callable[..., Any], Collection[str]]
 
+    class _Penalizes(Protocol):
+        @property
+        def loss(self) -> Callable[..., Any]: ...
+
+    class _Changes(Protocol):
+        @property
+        def modify_graph(self) -> Callable[..., Any]: ...
+
+    class _Steps(Protocol):
+        @property
+        def after_step(self) -> Callable[..., Any]: ...
+
+    #: A value of an alias; scalars of graph libraries have no types.
+    Value = Union[
+        SupportsFloat, Live, Mapping[str, Any], _Penalizes, _Changes, _Steps, list[Any], tuple[Any, ...], None
+    ]
+
 #: The classes whose hooks are checked, by alias.
 _checked: dict[str, type] = {}
 
 
-def build(options: Mapping[str, Any] | None = None, /, **aliases: Any) -> RegularizerSet:
+def build(options: Mapping[str, Any] | None = None, /, **aliases: Value) -> RegularizerSet:
     """Build regularizers from their aliases.
 
     Parameters

@@ -15,6 +15,8 @@ import pytest
 
 import regkit
 
+pytestmark = pytest.mark.subprocess
+
 INSTALLED = Path(__file__).parents[1] / "installed"
 
 
@@ -153,7 +155,10 @@ def test_list_of_what_is_sound_exits_with_0_and_fits_one_line_each_when_piped(ru
 def test_list_fits_a_narrow_terminal_with_and_without_colour(tmp_path, environment, coloured):
     import pty
 
-    pid, terminal = pty.fork()
+    try:
+        pid, terminal = pty.fork()
+    except OSError as error:
+        pytest.skip(f"not here: a pseudoterminal ({error})")
     if pid == 0:
         os.environ.update(environment, COLUMNS="60")
         os.execv(sys.executable, [sys.executable, "-m", "regkit", "list"])

@@ -385,6 +385,7 @@ def test_an_interrupted_import_is_interrupted(site):
         regkit.build(slow=0.1)
 
 
+@pytest.mark.subprocess
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
 def test_pipes_and_links_to_themselves_keep_nobody_waiting(site, tmp_path):
     os.mkfifo(tmp_path / "pipe")

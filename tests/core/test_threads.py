@@ -97,6 +97,7 @@ def output_of(program, *path):
     return done.stdout
 
 
+@pytest.mark.subprocess
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes do not fork here")
 def test_a_child_that_was_forked_while_a_thread_reads_reads_for_itself():
     assert output_of(FORK) == "0\n"
