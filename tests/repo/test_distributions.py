@@ -83,11 +83,11 @@ def test_the_extra_plugins_brings_every_plugin_of_ours_that_has_regularizers():
     assert names(CORE["optional-dependencies"]["plugins"]) == with_regularizers
 
 
-@pytest.mark.parametrize("page", ["docs/reference/regularizers.rst", "README.md"])
-def test_every_plugin_of_the_extra_plugins_is_in_the_reference_and_in_the_readmes_table(page):
+@pytest.mark.parametrize("page", ["docs/reference/regularizers.rst", "docs/distributions.md"])
+def test_every_plugin_of_the_extra_plugins_is_in_the_reference_and_in_the_table_of_distributions(page):
     told = {
         "docs/reference/regularizers.rst": r"^\.\. currentmodule:: (regkit_\w+)$",
-        "README.md": r"^\| \[(regkit-[\w-]+)\]",
+        "docs/distributions.md": r"^\| \[(regkit-[\w-]+)\]",
     }
     found = re.findall(told[page], (HERE / page).read_text(encoding="utf-8"), re.MULTILINE)
     assert sorted(name.replace("_", "-") for name in found) == names(CORE["optional-dependencies"]["plugins"])
@@ -124,8 +124,8 @@ def test_where_theanets_is_told_to_be_installed_it_is_as_in_its_lane(page):
     assert [pins.split() for pins in told] == [lane["alone"]]
 
 
-def test_the_readme_names_the_lanes_that_there_are():
-    page = (HERE / "README.md").read_text(encoding="utf-8")
+def test_the_page_of_lanes_names_the_lanes_that_there_are():
+    page = (HERE / "docs" / "lanes.md").read_text(encoding="utf-8")
     table = page.partition("| ran on |")[2].partition("\n\n")[0]
     told = [name for row in table.splitlines()[2:] for name in row.split("|")[-2].strip().split(", ")]
     there = [lane for lane in LANES if "plugin" not in lane or (HERE / "plugins" / lane["plugin"]).is_dir()]
