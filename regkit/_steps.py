@@ -61,7 +61,7 @@ def _with_changes(
     if not any(variable in names for variable in new_values):
         raise GraphError(
             "after_step got updates of which none is of a parameter of the layers. Pass layers, whose parameters are "
-            "the variables that the updates are of: updates alone do not distinguish parameters from an optimizer's state"
+            "the variables that are updated: updates alone do not distinguish parameters from an optimizer's state"
         )
     changed = change(values, rate, layers)
     return [(variable, changed[names[id(variable)]] if id(variable) in names else value) for variable, value in pairs]

@@ -13,6 +13,7 @@ What cannot be said so is here. Each function looks at the expression it is give
 | `weight` | gives a regularizer's weight, a number, live or symbolic, for an expression |
 | `total`, `mean` | add any number of terms, and divide by how many there are |
 | `reduced_sum` | adds up an array: as it is, per element or per example |
+| `sparsity` | tells the share of zeros, of dead units, the number of active ones |
 | `gradient`, `jacobian` | differentiate a scalar, a vector |
 | `held` | keeps gradients from passing through an expression |
 | `random_stream` | draws random numbers that differ from call to call of a compiled function |
@@ -20,7 +21,7 @@ What cannot be said so is here. Each function looks at the expression it is give
 """
 
 from .._engines import Engine, functions, library
-from ._arithmetic import cast, mean, reduced_sum, total, widened
+from ._arithmetic import cast, mean, reduced_sum, sparsity, total, widened
 from ._gradients import gradient, held, jacobian
 from ._random import random_stream
 from ._rebuild import rebuild
@@ -38,6 +39,7 @@ __all__ = [
     "random_stream",
     "rebuild",
     "reduced_sum",
+    "sparsity",
     "total",
     "weight",
     "widened",

@@ -206,3 +206,38 @@ def reduced_sum(elements: Any, reduction: str = "sum", name: str = "the array") 
         count = elements.size if reduction == "mean" else elements.shape[0]
         result = result / cast(count + (count < 1), str(result.dtype))  # that of an empty array is 0 / 1
     return result
+
+
+def sparsity(outputs: Sequence[Any]) -> dict[str, Any]:
+    r"""Return how sparse outputs are: means over outputs :math:`Z_i` of (examples, ..., units).
+
+    Parameters
+    ----------
+    outputs : sequence of expressions
+        At least one, all of one library.
+
+    Returns
+    -------
+    dict of str to scalar expression
+        ``zeros``, the share of elements that are exactly 0; ``l0``, the number of units that are not 0 in an example;
+        ``dead``, the share of units that are 0 in all examples. An array without axes counts as one unit.
+
+    Examples
+    --------
+    >>> import numpy, regkit
+    >>> z = numpy.array([[1.0, 0.0, 0.0, 2.0], [3.0, 0.0, 0.0, 0.0]])
+    >>> {name: float(value) for name, value in regkit.graph.sparsity([z]).items()}
+    {'zeros': 0.625, 'l0': 1.5, 'dead': 0.5}
+    """
+    found = [_sparsity(widened(z)) for z in outputs]
+    return {name: mean([one[name] for one in found]) for name in ("zeros", "l0", "dead")}
+
+
+def _sparsity(z: Any) -> dict[str, Any]:
+    dtype = str(z.dtype)
+    z = z if z.ndim else z.reshape((1,))
+    active = cast(abs(z) > 0, dtype)
+    one, units = cast(1, dtype), cast(z.shape[-1], dtype)
+    l0 = reduced_sum(active, "mean") * units
+    in_any = cast(active.sum(axis=tuple(range(z.ndim - 1))) > 0, dtype)
+    return {"zeros": one - reduced_sum(active, "mean"), "l0": l0, "dead": one - reduced_sum(in_any, "mean")}

@@ -1,23 +1,42 @@
-"""Norms of a network's parameters, as regkit regularizers: of elements, of slices, of matrices."""
+"""Norms of a network's parameters, as regkit regularizers: of elements, of slices, of matrices; and steps on them."""
 
 from __future__ import annotations
 
 TYPE_CHECKING = False  # a type checker takes it for true
 if TYPE_CHECKING:
-    from .elements import ElasticNet, WeightL1, WeightL2
-    from .matrices import WeightOrthogonal, WeightSpectral
-    from .slices import GroupLasso, WeightMaxNorm
+    from ._elements import ElasticNet, WeightL1, WeightL2
+    from ._matrices import WeightOrthogonal, WeightSpectral
+    from ._slices import GroupLasso, WeightMaxNorm, WeightUnitNorm
+    from ._steps import DecoupledDecay, WeightDistance, WeightL0, WeightNonnegative
 
 MODULES = {
-    "ElasticNet": "elements",
-    "GroupLasso": "slices",
-    "WeightL1": "elements",
-    "WeightL2": "elements",
-    "WeightMaxNorm": "slices",
-    "WeightOrthogonal": "matrices",
-    "WeightSpectral": "matrices",
+    "DecoupledDecay": "_steps",
+    "ElasticNet": "_elements",
+    "GroupLasso": "_slices",
+    "WeightDistance": "_steps",
+    "WeightL0": "_steps",
+    "WeightL1": "_elements",
+    "WeightL2": "_elements",
+    "WeightMaxNorm": "_slices",
+    "WeightNonnegative": "_steps",
+    "WeightOrthogonal": "_matrices",
+    "WeightSpectral": "_matrices",
+    "WeightUnitNorm": "_slices",
 }
-__all__ = ["ElasticNet", "GroupLasso", "WeightL1", "WeightL2", "WeightMaxNorm", "WeightOrthogonal", "WeightSpectral"]
+__all__ = [
+    "DecoupledDecay",
+    "ElasticNet",
+    "GroupLasso",
+    "WeightDistance",
+    "WeightL0",
+    "WeightL1",
+    "WeightL2",
+    "WeightMaxNorm",
+    "WeightNonnegative",
+    "WeightOrthogonal",
+    "WeightSpectral",
+    "WeightUnitNorm",
+]
 __version__ = "0.3.0"
 
 

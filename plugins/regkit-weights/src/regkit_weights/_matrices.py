@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import regkit
 
-from .penalty import WeightPenalty, as_matrix, checked_matrix_axis
+from ._penalty import WeightPenalty, as_matrix, checked_matrix_axis
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

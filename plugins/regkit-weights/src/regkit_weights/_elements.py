@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import regkit
 
-from .penalty import ReducedPenalty
+from ._penalty import ProximalPenalty, soft_threshold
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-class WeightL1(ReducedPenalty):
+class WeightL1(ProximalPenalty):
     r"""Penalize the L1 norm of weights.
 
     The penalty is
@@ -36,6 +36,9 @@ class WeightL1(ReducedPenalty):
         Strength, in units of the loss per unit of weight.
     reduction : {"sum", "mean", "batch"}, default "sum"
         ``"sum"`` is the formula of theanets' manual, ``"mean"`` what its code computes.
+    by : {"gradient", "proximal"}, default "gradient"
+        How it acts. By ``"proximal"`` the penalty is in the loss without a gradient, and the step after the
+        optimizer's, `RegularizerSet.after_step`, applies its proximal operator: weights become exactly 0.
 
     Raises
     ------
@@ -44,7 +47,8 @@ class WeightL1(ReducedPenalty):
 
     Notes
     -----
-    The gradient is :math:`\operatorname{sign}(W_i) / (|\Omega| \, n_i)`, zero at zero.
+    The gradient is :math:`\operatorname{sign}(W_i) / (|\Omega| \, n_i)`, zero at zero. The proximal operator of an
+    amount t is the soft threshold :math:`\operatorname{sign}(W_i) \max(0, |W_i| - t / (|\Omega| \, n_i))`.
 
     References
     ----------
@@ -64,8 +68,11 @@ class WeightL1(ReducedPenalty):
     def _penalty(self, name: str, w: Any) -> Any:
         return self._reduced(name, abs(w))
 
+    def _stepped(self, name: str, w: Any, amount: Any) -> Any:
+        return soft_threshold(w, self._share(amount, w))
 
-class WeightL2(ReducedPenalty):
+
+class WeightL2(ProximalPenalty):
     r"""Penalize the squared L2 norm of weights (weight decay).
 
     The penalty is
@@ -89,6 +96,9 @@ class WeightL2(ReducedPenalty):
         Strength, in units of the loss per squared unit of weight.
     reduction : {"sum", "mean", "batch"}, default "sum"
         ``"sum"`` is the formula of theanets' manual, ``"mean"`` what its code computes.
+    by : {"gradient", "proximal"}, default "gradient"
+        How it acts. By ``"proximal"`` the penalty is in the loss without a gradient, and the step after the
+        optimizer's, `RegularizerSet.after_step`, applies its proximal operator.
 
     Raises
     ------
@@ -97,7 +107,8 @@ class WeightL2(ReducedPenalty):
 
     Notes
     -----
-    The gradient is :math:`2 W_i / (|\Omega| \, n_i)`.
+    The gradient is :math:`2 W_i / (|\Omega| \, n_i)`. The proximal operator of an amount t is
+    :math:`W_i / (1 + 2 t / (|\Omega| \, n_i))`.
 
     References
     ----------
@@ -118,8 +129,12 @@ class WeightL2(ReducedPenalty):
     def _penalty(self, name: str, w: Any) -> Any:
         return self._reduced(name, w * w)
 
+    def _stepped(self, name: str, w: Any, amount: Any) -> Any:
+        one, two = (regkit.graph.cast(number, str(w.dtype)) for number in (1, 2))
+        return w / (one + two * self._share(amount, w))
 
-class ElasticNet(ReducedPenalty):
+
+class ElasticNet(ProximalPenalty):
     r"""Penalize a mixture of the L1 norm of weights and half their squared L2 norm.
 
     The penalty is
@@ -145,6 +160,9 @@ class ElasticNet(ReducedPenalty):
     l1_ratio : float, default 0.5
         Share of the L1 norm, from 0 to 1, dimensionless.
     reduction : {"sum", "mean", "batch"}, default "sum"
+    by : {"gradient", "proximal"}, default "gradient"
+        How it acts. By ``"proximal"`` the penalty is in the loss without a gradient, and the step after the
+        optimizer's, `RegularizerSet.after_step`, applies its proximal operator: weights become exactly 0.
 
     Raises
     ------
@@ -177,10 +195,16 @@ class ElasticNet(ReducedPenalty):
         weight: Any = 0.0,
         l1_ratio: float = 0.5,
         reduction: str = "sum",
+        by: str = "gradient",
     ) -> None:
-        super().__init__(pattern, weight, reduction)
+        super().__init__(pattern, weight, reduction, by)
         self.l1_ratio = self.checked_number("l1_ratio", l1_ratio, high=1)
 
     def _penalty(self, name: str, w: Any) -> Any:
         share, rest = (regkit.graph.cast(ratio, str(w.dtype)) for ratio in (self.l1_ratio, (1 - self.l1_ratio) / 2))
         return self._reduced(name, share * abs(w) + rest * (w * w))
+
+    def _stepped(self, name: str, w: Any, amount: Any) -> Any:
+        one, share, rest = (regkit.graph.cast(number, str(w.dtype)) for number in (1, self.l1_ratio, 1 - self.l1_ratio))
+        amount = self._share(amount, w)
+        return soft_threshold(w, amount * share) / (one + amount * rest)

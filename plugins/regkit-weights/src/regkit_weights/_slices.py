@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import regkit
 
-from .penalty import ReducedPenalty, WeightPenalty, as_matrix, checked_matrix_axis
+from ._penalty import OfParameters, ProximalPenalty, WeightPenalty, as_matrix, checked_matrix_axis, while_on
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, MutableMapping, Sequence
     from typing import Any
 
 
-class GroupLasso(ReducedPenalty):
+class GroupLasso(ProximalPenalty):
     r"""Penalize the L2 norms, not squared, of groups of weights, so that whole groups become zero.
 
     The penalty is
@@ -39,6 +39,9 @@ class GroupLasso(ReducedPenalty):
     axis : {0, 1}, default 0
         The axis along which the groups are slices.
     reduction : {"sum", "mean"}, default "sum"
+    by : {"gradient", "proximal"}, default "gradient"
+        How it acts. By ``"proximal"`` the penalty is in the loss without a gradient, and the step after the
+        optimizer's, `RegularizerSet.after_step`, applies its proximal operator: groups become exactly 0.
 
     Raises
     ------
@@ -61,16 +64,34 @@ class GroupLasso(ReducedPenalty):
     """
 
     def __init__(
-        self, pattern: str | Sequence[str] | None = None, weight: Any = 0.0, axis: int = 0, reduction: str = "sum"
+        self,
+        pattern: str | Sequence[str] | None = None,
+        weight: Any = 0.0,
+        axis: int = 0,
+        reduction: str = "sum",
+        by: str = "gradient",
     ) -> None:
-        super().__init__(pattern, weight, self.checked_choice("reduction", reduction, ("sum", "mean")))
+        super().__init__(pattern, weight, self.checked_choice("reduction", reduction, ("sum", "mean")), by)
         self.axis = checked_axis(type(self).__name__, axis)
 
     def _penalty(self, name: str, w: Any) -> Any:
-        sqrt = regkit.graph.functions(w).sqrt
+        return self._reduced(name, self._root_of_size(w) * norms_of_slices(w, self.axis))
+
+    def _stepped(self, name: str, w: Any, amount: Any) -> Any:
+        norms = norms_of_slices(w, self.axis, keepdims=True)
+        bound = self._root_of_size(w) * self._share(amount, norms_of_slices(w, self.axis))
+        zero = regkit.graph.cast(0, str(w.dtype))
+        return w * (regkit.graph.functions(w).maximum(norms - bound, zero) / not_zero(norms))
+
+    def metrics(self, layers: Sequence[Any]) -> Mapping[str, Any]:
+        """Return ``zeros``, and ``groups``: the share of groups that are exactly 0, the mean over the parameters."""
+        norms = [norms_of_slices(regkit.graph.widened(w), self.axis) for _, w in self._counting(layers)]
+        return {**super().metrics(layers), "groups": regkit.graph.sparsity(norms)["zeros"]}
+
+    def _root_of_size(self, w: Any) -> Any:
         groups = w.shape[self.axis]
         size = regkit.graph.cast(w.size, str(w.dtype)) / regkit.graph.cast(groups + (groups < 1), str(w.dtype))
-        return self._reduced(name, sqrt(size) * norms_of_slices(w, self.axis))
+        return regkit.graph.functions(w).sqrt(size)
 
 
 class WeightMaxNorm(WeightPenalty):
@@ -103,6 +124,9 @@ class WeightMaxNorm(WeightPenalty):
         The axis of parameters of more than two dimensions that stays one of the matrix; all others become its other
         axis. 0 makes (out, ...) of filters of (out, in, ...), whose units are along ``axis=0``; -1 makes (..., out) of
         (..., in, out), whose units are along ``axis=1``.
+    by : {"gradient", "projection"}, default "gradient"
+        How it acts. By ``"projection"`` the step after the optimizer's, `RegularizerSet.after_step`, scales slices
+        whose norm is above c to c, at any weight above 0, and the term of the loss is 0.
 
     Raises
     ------
@@ -112,8 +136,8 @@ class WeightMaxNorm(WeightPenalty):
     Notes
     -----
     The gradient is :math:`2 \max(0, \|w_{ij}\|_2 - c) \, w_{ij} / \|w_{ij}\|_2` over :math:`|\Omega|`, and zero for
-    weights of zero. Keras' ``MaxNorm`` and PyTorch's ``renorm`` are the constraint itself: they scale weights after
-    each step.
+    weights of zero. Keras' ``MaxNorm`` and PyTorch's ``renorm`` are the constraint itself, as by ``"projection"``: they
+    scale weights after each step.
 
     References
     ----------
@@ -136,17 +160,100 @@ class WeightMaxNorm(WeightPenalty):
         c: float = 1.0,
         axis: int = 1,
         matrix_axis: int | None = None,
+        by: str = "gradient",
     ) -> None:
         super().__init__(pattern, weight)
         self.c = self.checked_number("c", c)
         self.axis = checked_axis(type(self).__name__, axis)
         self.matrix_axis = checked_matrix_axis(self, matrix_axis)
+        self.by = self.checked_choice("by", by, ("gradient", "projection"))
+        self.changes_params = by == "projection"
+
+    def loss(self, layers: Sequence[Any]) -> Any:
+        """Return the penalty; 0 by ``"projection"``."""
+        return 0.0 if self.by == "projection" and self._counting(layers) else super().loss(layers)
+
+    def after_step(self, params: MutableMapping[str, Any], amount: Any) -> None:
+        """Scale slices whose norm is above c to c."""
+        self._change(params, amount)
+
+    def _stepped(self, name: str, w: Any, amount: Any) -> Any:
+        matrix = as_matrix(self, name, w)
+        norms = norms_of_slices(matrix, self.axis, keepdims=True)
+        bound = regkit.graph.cast(self.c, str(w.dtype))
+        scale = regkit.graph.functions(w).minimum(norms, bound) / not_zero(norms)
+        return while_on(self, w, (matrix * scale).reshape(w.shape))
 
     def _penalty(self, name: str, w: Any) -> Any:
         norms = norms_of_slices(as_matrix(self, name, w), self.axis)
         zero, bound = (regkit.graph.cast(number, str(w.dtype)) for number in (0.0, self.c))
         excess = regkit.graph.functions(w).maximum(norms - bound, zero)
         return (excess * excess).sum()
+
+
+class WeightUnitNorm(OfParameters):
+    r"""Scale the weights of units to an L2 norm of 1 after each step of an optimizer.
+
+    It is the projection
+
+    .. math:: w_{ij} \leftarrow \frac{w_{ij}}{\|w_{ij}\|_2}
+
+    of the slices :math:`w_{ij}` of each matching parameter :math:`W_i` of two or more dimensions along ``axis``: by
+    default all weights that enter unit j, where weights multiply inputs from the right, as in :math:`XW`. Slices of
+    zeros stay. It has no term in the loss, and acts by `RegularizerSet.after_step`. The rows of a decoder are held so
+    in dictionaries of sparse features, whose activations would shrink otherwise while the decoder grows.
+
+    Parameters
+    ----------
+    pattern : str or sequence of str, optional
+        Case-sensitive glob, or several, for names of parameters. By default all of two or more dimensions.
+    weight : real number, `regkit.Live`, or scalar of a graph library, default 0
+        On at any weight above 0.
+    axis : {0, 1}, default 1
+        The axis along which the slices are taken, of matrices.
+    matrix_axis : {0, -1}, optional
+        The axis of parameters of more than two dimensions that stays one of the matrix, as in `WeightMaxNorm`.
+
+    Raises
+    ------
+    regkit.OptionError
+        If an argument is not accepted.
+
+    References
+    ----------
+    .. [1] H. Lee, A. Battle, R. Raina & A. Y. Ng (2006). "Efficient Sparse Coding Algorithms." NIPS 19. There the norms
+       are at most 1.
+
+    Examples
+    --------
+    >>> import numpy, regkit
+    >>> regs = regkit.build(weight_unit_norm=dict(weight=1, axis=0))
+    >>> print(regs.after_step({"w": numpy.array([[3.0, 4.0], [0.0, 0.0]])}, rate=0.1)["w"])
+    [[0.6 0.8]
+     [0.  0. ]]
+    """
+
+    by = "projection"
+
+    def __init__(
+        self,
+        pattern: str | Sequence[str] | None = None,
+        weight: Any = 0.0,
+        axis: int = 1,
+        matrix_axis: int | None = None,
+    ) -> None:
+        super().__init__(pattern, weight)
+        self.axis = checked_axis(type(self).__name__, axis)
+        self.matrix_axis = checked_matrix_axis(self, matrix_axis)
+
+    def after_step(self, params: MutableMapping[str, Any], amount: Any) -> None:
+        """Scale slices to a norm of 1."""
+        self._change(params, amount)
+
+    def _stepped(self, name: str, w: Any, amount: Any) -> Any:
+        matrix = as_matrix(self, name, w)
+        norms = norms_of_slices(matrix, self.axis, keepdims=True)
+        return while_on(self, w, (matrix / not_zero(norms)).reshape(w.shape))
 
 
 def checked_axis(owner: str, axis: Any) -> int:
@@ -156,7 +263,7 @@ def checked_axis(owner: str, axis: Any) -> int:
     return int(axis)
 
 
-def norms_of_slices(w: Any, axis: int) -> Any:
+def norms_of_slices(w: Any, axis: int, keepdims: bool = False) -> Any:
     """Return the L2 norm of each slice along an axis, with a gradient of zero for slices of zeros.
 
     Each is scaled by the sum of its absolute values, so that no square underflows or overflows. That sum is at most the
@@ -168,4 +275,9 @@ def norms_of_slices(w: Any, axis: int) -> Any:
     scale = regkit.graph.held(scale + zero)  # one expression below, which rewriters cancel before they multiply by it
     scaled = w / scale
     norms = scale * (regkit.graph.functions(w).sqrt((scaled * scaled).sum(axis=others, keepdims=True) + zero) - zero)
-    return norms.sum(axis=others)
+    return norms if keepdims else norms.sum(axis=others)
+
+
+def not_zero(norms: Any) -> Any:
+    """Return norms with 1 in the place of 0, to divide by."""
+    return norms + regkit.graph.cast(norms <= 0, str(norms.dtype))
