@@ -15,6 +15,10 @@ import regkit
 from blocks import Block, blocks, programs, ran
 
 
+#: The section of the integrators' page whose programs need no graph library.
+HOST = "a-host-of-your-own"
+
+
 @pytest.fixture
 def run(lib):
     def run(*code: Block) -> dict:
@@ -70,10 +74,66 @@ def test_a_program_that_prints_something_else_than_its_comment_states_is_found()
 
 
 def test_every_program_of_the_integrators_page_runs_in_its_order(run):
-    scope = run(*programs("docs/integrators.md"))
+    scope = run(*(block for block in programs("docs/integrators.md") if block.section != HOST))
     data = scope["data"]
     assert scope["predict"](data).shape == data.shape
     assert scope["step"](data) != scope["step"](data)
+
+
+@pytest.fixture
+def host():
+    """The names of the integrators' page that its host has."""
+    scope: dict = {}
+    code = [block for block in programs("docs/integrators.md") if block.section == HOST]
+    for block in code:
+        block.run(scope)
+    ran(code)
+    return scope
+
+
+def test_the_host_of_the_integrators_page_adds_penalties_and_leaves_the_network_as_it_was(host):
+    net, x = host["net"], np.array([[1.0, 2.0], [3.0, 4.0]])
+    with host["watch"](net, regkit.build(hidden_l1=dict(weight=1, pattern="hid1"))) as run:
+        first = net(x)
+        assert run.loss() == 5 + 11
+        net(x[:1])
+        assert run.loss() == 5
+    assert net.pass_through is None
+    np.testing.assert_array_equal(net(x), first)
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_the_host_of_the_integrators_page_has_dropout_in_training_alone(host, train):
+    net, x = host["net"], np.ones((100, 2))
+    regs = regkit.build(dropout=dict(weight=0.5, pattern="hid1"), weight_l2=1)
+    with host["watch"](net, regs, train=train) as run:
+        assert len(np.unique(net(x))) == (2 if train else 1)
+        assert run.loss() == 8
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        (
+            dict(hidden_l1=1),
+            regkit.OptionError,
+            "hidden_l1: HiddenL1 needs a pattern. A network does not define which ",
+        ),
+        (
+            dict(hidden_l1=dict(weight=1, pattern=["hid1", "hid2"])),
+            regkit.NoMatchError,
+            "hidden_l1: pattern 'hid2' matches none of the layers: hid1, out; and none of the parameters: w1, w2",
+        ),
+        (
+            dict(weight_l2=dict(weight=1, pattern="w3")),
+            regkit.NoMatchError,
+            "weight_l2: pattern 'w3' matches none of the layers: hid1, out; and none of the parameters: w1, w2",
+        ),
+    ],
+)
+def test_the_host_of_the_integrators_page_refuses_what_matches_nothing(host, options, error, words):
+    with pytest.raises(error, match=re.escape(words)), host["watch"](host["net"], regkit.build(options)):
+        pass
 
 
 def test_the_state_of_a_compiled_functions_draws_can_be_saved_and_restored(lib):
