@@ -14,7 +14,7 @@ _SIGNS = """
 alpha α beta β gamma γ delta δ epsilon ε zeta ζ eta η theta θ iota ι kappa κ lambda λ mu μ nu ν xi ξ pi π rho ρ sigma σ
 tau τ upsilon υ phi φ chi χ psi ψ omega ω varepsilon ε varphi φ Gamma Γ Delta Δ Theta Θ Lambda Λ Xi Ξ Pi Π Sigma Σ Phi Φ
 Psi Ψ Omega Ω ell ℓ infty ∞ nabla ∇ partial ∂ top ⊤ emptyset ∅ sum Σ prod Π int ∫ cdot · times × circ ∘ odot ⊙ otimes ⊗
-pm ± in ∈ notin ∉ subset ⊂ cup ∪ cap ∩ mid | to → rightarrow → mapsto ↦ le ≤ leq ≤ ge ≥ geq ≥ ne ≠ neq ≠ approx ≈ sim ~
+pm ± in ∈ notin ∉ subset ⊂ cup ∪ cap ∩ mid | to → rightarrow → leftarrow ← mapsto ↦ le ≤ leq ≤ ge ≥ geq ≥ ne ≠ neq ≠ approx ≈ sim ~
 equiv ≡ propto ∝ ll ≪ gg ≫ ldots … dots … cdots ⋯ Vert ‖ lVert ‖ rVert ‖ lvert | rvert | langle ⟨ rangle ⟩ lfloor ⌊
 rfloor ⌋ lceil ⌈ rceil ⌉ log log exp exp max max min min sup sup inf inf det det tanh tanh sin sin cos cos arg arg
 lim lim | ‖ { { } } % % _ _ & &
@@ -42,7 +42,7 @@ LETTERS = {
 }
 
 BELOW = dict(zip("0123456789+-−=()aehijklmnoprstuvxβγρφχ", "₀₁₂₃₄₅₆₇₈₉₊₋₋₌₍₎ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓᵦᵧᵨᵩᵪ"))
-ABOVE = dict(zip("0123456789+-−=()abcdefghijklmnoprstuvwxyz⊤", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁼⁽⁾ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻᵀ"))
+ABOVE = dict(zip("0123456789+-−=()*abcdefghijklmnoprstuvwxyz⊤", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁼⁽⁾*ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻᵀ"))
 
 #: An equation that stands by itself: all lines that are further in than its first.
 BLOCK = re.compile(r"^([ ]*)\.\. math::[ ]*(.*(?:\n+\1[ ]+\S.*)*)", re.MULTILINE)
