@@ -14,7 +14,6 @@ import pytest
 import regkit
 from blocks import Block, blocks, programs, ran
 
-
 #: The section of the integrators' page whose programs need no graph library.
 HOST = "a-host-of-your-own"
 
