@@ -15,9 +15,9 @@ alpha α beta β gamma γ delta δ epsilon ε zeta ζ eta η theta θ iota ι ka
 tau τ upsilon υ phi φ chi χ psi ψ omega ω varepsilon ε varphi φ Gamma Γ Delta Δ Theta Θ Lambda Λ Xi Ξ Pi Π Sigma Σ Phi Φ
 Psi Ψ Omega Ω ell ℓ infty ∞ nabla ∇ partial ∂ top ⊤ emptyset ∅ sum Σ prod Π int ∫ cdot · times × circ ∘ odot ⊙ otimes ⊗
 pm ± in ∈ notin ∉ subset ⊂ cup ∪ cap ∩ mid | to → rightarrow → leftarrow ← mapsto ↦ le ≤ leq ≤ ge ≥ geq ≥ ne ≠ neq ≠
-approx ≈ sim ~ equiv ≡ propto ∝ ll ≪ gg ≫ ldots … dots … cdots ⋯ Vert ‖ lVert ‖ rVert ‖ lvert | rvert |
-langle ⟨ rangle ⟩ lfloor ⌊ rfloor ⌋ lceil ⌈ rceil ⌉ log log exp exp max max min min sup sup inf inf det det tanh tanh sin sin cos cos arg arg
-lim lim | ‖ { { } } % % _ _ & &
+approx ≈ sim ~ equiv ≡ propto ∝ ll ≪ gg ≫ ldots … dots … cdots ⋯ Vert ‖ lVert ‖ rVert ‖ lvert | rvert | langle ⟨ rangle
+⟩ lfloor ⌊ rfloor ⌋ lceil ⌈ rceil ⌉ log log exp exp max max min min sup sup inf inf det det tanh tanh sin sin cos cos
+arg arg lim lim | ‖ { { } } % % _ _ & &
 """
 _COMMANDS, _WRITTEN = _SIGNS.split()[::2], _SIGNS.split()[1::2]
 
