@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import regkit
-from blocks import Block, blocks, programs, ran
+from blocks import ROOT, Block, blocks, programs, ran
 
 #: The section of the integrators' page whose programs need no graph library.
 HOST = "a-host-of-your-own"
@@ -65,6 +65,12 @@ def commands(page: str) -> list[str]:
     return [line for block in blocks(page, "sh") for line in block.text.splitlines()]
 
 
+def test_the_first_screen_of_the_readme_is_45_lines_and_its_links_are_words():
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert page.partition("\n\n## ")[0].count("\n") < 45
+    assert re.findall(r"\[[^\]]*[./][^\]]*\]\(", page) == []
+
+
 def test_a_program_that_prints_something_else_than_its_comment_states_is_found():
     program = Block("page.md", 1, "python", "", "", "for i in range(2):\n    print(i / 2)  # 0 / 2 → 0.0 → 0.5\n")
     program.run({})
@@ -96,7 +102,8 @@ def test_the_host_of_the_integrators_page_adds_penalties_and_leaves_the_network_
         first = net(x)
         assert run.loss() == 5 + 11
         net(x[:1])
-        assert run.loss() == 5
+        net(x[1:])
+        assert run.loss() == (5 + 11) / 2
     assert net.pass_through is None
     np.testing.assert_array_equal(net(x), first)
 
