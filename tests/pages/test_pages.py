@@ -19,7 +19,7 @@ HOST = "a-host-of-your-own"
 
 
 @pytest.fixture
-def run(lib):
+def run(lib, monkeypatch):
     def run(*code: Block) -> dict:
         scope: dict = {"__name__": "page"}
         for block in code:
@@ -27,11 +27,11 @@ def run(lib):
         ran(code)
         return scope
 
+    # theano-pymc and Aesara keep the mode that they first compiled in
+    monkeypatch.setattr(lib.module.compile.mode, "instantiated_default_mode", None, raising=False)
+    monkeypatch.setattr(lib.module.config, "mode", "FAST_COMPILE")
     with lib.float_type("float64"):
-        mode = lib.module.config.mode
-        lib.module.config.mode = "FAST_COMPILE"
         yield run
-        lib.module.config.mode = mode
 
 
 def program_with(name: str) -> Block:
