@@ -17,7 +17,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from regkit.graph import LIBRARIES
+#: The graph libraries that compile into a folder.
+LIBRARIES = ("theano", "aesara", "pytensor")
 
 #: By library, the lock of this process' own folder, which it has as long as it lives.
 _own: dict[str, FileLock] = {}
