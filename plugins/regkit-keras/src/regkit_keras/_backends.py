@@ -1,4 +1,4 @@
-"""What differs between the backends of Keras: how a run of regularizers is made, and from what it draws."""
+"""The differences between the backends of Keras: how a run of regularizers is made, and the source of draws."""
 
 from __future__ import annotations
 
