@@ -28,7 +28,7 @@ MUTATED = (
     "regkit/_constructor.py",
     "regkit/_driver.py",
     "regkit/_terms.py",
-    "regkit/_discovery/distributions.py",
+    "regkit/_discovery/claims.py",
     "regkit/_discovery/reader.py",
 )
 

@@ -157,8 +157,7 @@ class Walker:
         rows, start = [], None
         for number, weight in enumerate(weights):
             self._live.set(weight)
-            if self._evaluate is None:
-                self._evaluate = self._prepared()
+            self._evaluate = self._evaluate or self._prepared()
             trial = Trial(Task(number, self._seed, {self.name: float(weight)}), _never, start, fold)
             outcome = evaluated(self._evaluate, trial, [self.name])
             state = "pruned" if outcome.pruned else "failed" if outcome.error else "complete"
