@@ -145,7 +145,8 @@ class Walker:
         built = dict(options)
         built[alias] = {**_further(alias, built), "weight": self._live}
         self._regs = regkit.build(built)
-        self._prepare, self._evaluate = prepare, None
+        self._prepare = prepare
+        self._evaluate: Any = None
 
     def check(self, weights: Iterable[float]) -> None:
         """Raise `regkit.OptionError` unless all weights are accepted."""
