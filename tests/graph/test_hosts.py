@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import regkit
-from regkit.testing import GraphLibrary
+from regkit.testing._laboratory import GraphLibrary
 
 X = np.ones((4, 3), "float32")
 LIBRARY = next(filter(find_spec, ("theano", "aesara", "pytensor")), "no graph library")

@@ -135,9 +135,14 @@ def test_the_host_of_the_integrators_page_has_dropout_in_training_alone(host, tr
             regkit.NoMatchError,
             "weight_l2: pattern 'w3' matches none of the layers: hid1, out; and none of the parameters: w1, w2",
         ),
+        (
+            dict(weight_nonnegative=1),
+            regkit.GraphError,
+            "weight_nonnegative acts on parameters after an optimizer's step, and this host does not see the optimizer",
+        ),
     ],
 )
-def test_the_host_of_the_integrators_page_refuses_what_matches_nothing(host, options, error, words):
+def test_the_host_of_the_integrators_page_refuses_what_it_cannot_do(host, options, error, words):
     with pytest.raises(error, match=re.escape(words)), host["watch"](host["net"], regkit.build(options)):
         pass
 

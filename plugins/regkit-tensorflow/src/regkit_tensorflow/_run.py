@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable, TypeVar, cast
 
 import tensorflow as tf
 
@@ -15,8 +15,12 @@ from ._scope import Scope, within
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: AutoGraph would take apart all that hooks are made of, whose branches are Python's own.
-as_written = tf.autograph.experimental.do_not_convert
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def as_written(function: Function) -> Function:
+    """Keep AutoGraph from converting a function, and all that hooks call, whose branches are Python's."""
+    return cast("Function", tf.autograph.experimental.do_not_convert(function))
 
 
 class Run:
