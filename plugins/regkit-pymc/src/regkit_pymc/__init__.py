@@ -8,6 +8,10 @@ from __future__ import annotations
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from pytensor.compile.ops import ViewOp
+from pytensor.scalar.basic import Identity, same_out
+from pytensor.tensor.elemwise import Elemwise
+
 import regkit
 from regkit import hosts
 
@@ -86,12 +90,12 @@ def regularize(
         )
     regs = regkit.build(options, **aliases)
     members = hosts.members(regs, "regularize")
-    outputs = {z.name: z for z in model.deterministics if not hasattr(z.tag, "regkit_term")}
+    outputs = {z.name: z for z in model.deterministics if not _is_term(z)}
     _check(members, name, model, outputs)
     terms = [term for member in members for term in _terms(hosts.subset(regs, [member.name]), member, outputs, model)]
     regs.log()
     for term in terms:
-        pm.Deterministic(f"{name}::{term.name}", term.weighted, model=model).tag.regkit_term = True
+        pm.Deterministic(f"{name}::{term.name}", _TERM(term.weighted), model=model)
     if terms:
         pm.Potential(name, -hosts.total(terms), model=model)
     return terms
@@ -134,6 +138,21 @@ def _terms(
                 f"{error}. Patterns select no data, so these are left out: {', '.join(taken)}"
             ) from None
         raise
+
+
+class _Term(Identity):
+    """Marks a term of ours in the graph of a model: PyMC keeps it where it clones a model, unlike tags and views."""
+
+
+_TERM = Elemwise(_Term(same_out, name="regkit_term"))
+
+
+def _is_term(deterministic: Any) -> bool:
+    """Return whether a deterministic is a term of an earlier call; PyMC may have put a view before it."""
+    node = deterministic.owner
+    if node is not None and isinstance(node.op, ViewOp):
+        node = node.inputs[0].owner
+    return node is not None and isinstance(getattr(node.op, "scalar_op", None), _Term)
 
 
 def _check_version() -> None:
