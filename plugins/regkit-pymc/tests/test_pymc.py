@@ -379,4 +379,5 @@ def test_the_versions_that_are_checked_are_those_that_pip_is_told():
 
 
 def test_the_examples_of_docstrings_are_true():
-    assert doctest.testmod(regkit_pymc) == (0, 5)
+    modules = [sys.modules[f"regkit_pymc.{name}"] for name in ("_regularize", "_prior")]
+    assert [tuple(doctest.testmod(module)) for module in modules] == [(0, 5), (0, 6)]
