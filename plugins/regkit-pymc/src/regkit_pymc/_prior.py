@@ -8,6 +8,7 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 from pytensor.graph.traversal import ancestors
+from pytensor.xtensor.type import XTensorVariable
 
 import regkit
 from regkit import hosts
@@ -83,7 +84,8 @@ def prior(
     counted = {term.name: _counted(term.penalty, model) for term in terms}
     _check_variables(counted, model)
     for i, (term, member) in enumerate(zip(terms, members)):
-        log_normalizer = densities[term.name](member.regularizer, term.penalty, counted[term.name])
+        variables = [one.values if isinstance(one, XTensorVariable) else one for one in counted[term.name]]
+        log_normalizer = densities[term.name](member.regularizer, term.penalty, variables)
         terms[i] = term._replace(weighted=term.weighted + log_normalizer)
     regs.log()
     add(terms, name, model, PRIOR)
@@ -103,7 +105,8 @@ def _check_variables(counted: Mapping[str, Sequence[Any]], model: Any) -> None:
             owner.update({variable.name: term.name for variable in _counted(term, model)})
     for member, variables in counted.items():
         for variable in variables:
-            if not isinstance(variable.owner.op, pm.Flat.rv_type):
+            op = variable.owner.op
+            if not isinstance(getattr(op, "core_op", op), pm.Flat.rv_type):  # of pymc.dims, the one without dims
                 raise regkit.OptionError(
                     f"{member}: {variable.name!r} has a prior, and beside it the density would not be normalized. Make "
                     "it a pm.Flat, or add a penalty: regkit_pymc.regularize"

@@ -14,6 +14,8 @@ from pytensor.tensor.elemwise import Elemwise
 import regkit
 from regkit import hosts
 
+from ._dims import as_tensors
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -133,9 +135,27 @@ def check_weight(member: hosts.Member, model: Any) -> None:
 
 def terms_of(regs: regkit.RegularizerSet, members: Sequence[hosts.Member], model: Any) -> list[regkit.Term]:
     """Return the terms of a model's deterministics and free variables."""
-    outputs = {z.name: z for z in model.deterministics if not is_term(z)}
-    hosts.check_patterns(members, outputs, "A PyMC model does not define which deterministics are layers. Name some")
-    return [term for member in members for term in _terms(hosts.subset(regs, [member.name]), member, outputs, model)]
+    outputs = [z for z in model.deterministics if not is_term(z)]
+    tensors = as_tensors({z.name: z for z in (*outputs, *model.data_vars, *model.free_RVs)}, model)
+    hosts.check_patterns(
+        members, [z.name for z in outputs], "A PyMC model does not define which deterministics are layers. Name some"
+    )
+    layer = regkit.Layer(LAYER, {w.name: tensors[w.name] for w in model.free_RVs})
+    terms = []
+    for member in members:
+        # a pattern selects no data; those that it would not select are among the outputs, for other options
+        selected = member.globs or ("*",) if member.selects != "params" else ()
+        taken = [x.name for x in model.data_vars if selected and hosts.matches(x.name, selected)]
+        shown = [z.name for z in (*outputs, *model.data_vars) if z.name not in taken]
+        try:
+            terms += hosts.subset(regs, [member.name]).terms([layer], {name: tensors[name] for name in shown})
+        except regkit.NoMatchError as error:
+            if not taken or member.globs is None:
+                raise
+            raise regkit.NoMatchError(
+                f"{error}. Patterns select no data, so these are left out: {', '.join(taken)}"
+            ) from None
+    return terms
 
 
 def add(terms: Sequence[regkit.Term], name: str, model: Any, mark: Any) -> None:
@@ -144,24 +164,6 @@ def add(terms: Sequence[regkit.Term], name: str, model: Any, mark: Any) -> None:
         pm.Deterministic(f"{name}::{term.name}", mark(term.weighted), model=model)
     if terms:
         pm.Potential(name, -hosts.total(terms), model=model)
-
-
-def _terms(
-    regs: regkit.RegularizerSet, member: hosts.Member, outputs: Mapping[str, Any], model: Any
-) -> list[regkit.Term]:
-    """Return the terms of a set of one member. Data that its pattern does not select are among its outputs."""
-    selected = member.globs or ("*",) if member.selects != "params" else ()
-    taken = [x.name for x in model.data_vars if selected and hosts.matches(x.name, selected)]
-    data = {x.name: x for x in model.data_vars if x.name not in taken}
-    layer = regkit.Layer(LAYER, {w.name: w for w in model.free_RVs})
-    try:
-        return regs.terms([layer], {**outputs, **data})
-    except regkit.NoMatchError as error:
-        if taken and member.globs is not None:
-            raise regkit.NoMatchError(
-                f"{error}. Patterns select no data, so these are left out: {', '.join(taken)}"
-            ) from None
-        raise
 
 
 class Term(Identity):
