@@ -22,7 +22,7 @@ from ._run import Conformance, pytest_checks
 from ._subject import Subject, selected
 
 # in the order in which the checks run
-from . import _class_checks, _penalty_checks, _number_checks, _graph_checks  # isort: skip  # noqa: F401
+from . import _class_checks, _penalty_checks, _number_checks, _graph_checks, _step_checks  # isort: skip  # noqa: F401
 
 __all__ = [
     "CHECKS",

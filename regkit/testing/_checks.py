@@ -11,7 +11,12 @@ EVERYWHERE = "everywhere"
 GRAPHS = "graphs"
 
 #: Which hook the checks of a module try.
-HOOKS = {"_penalty_checks": "loss", "_number_checks": "loss", "_graph_checks": "modify_graph"}
+HOOKS = {
+    "_penalty_checks": "loss",
+    "_number_checks": "loss",
+    "_graph_checks": "modify_graph",
+    "_step_checks": "after_step",
+}
 
 
 @dataclass(frozen=True)

@@ -86,13 +86,22 @@ def test_a_pattern_that_matches_nothing_names_the_outputs_there_are():
     assert str(error.value) == "pattern 'hid9:*' matches none of the outputs: hid1:out, hid2:out"
 
 
-@pytest.mark.parametrize("layers", [[], ["in:out"], ["in:out", "out:out"]])
+@pytest.mark.parametrize("layers", [["in:out"], ["in:out", "out:out"]])
 def test_a_network_without_hidden_layers_names_its_layers(layers):
     with pytest.raises(regkit.NoMatchError) as error:
         HiddenL1().loss([regkit.Layer(name) for name in layers], {name: np.ones(1) for name in NAMES})
     assert str(error.value) == (
-        f"the network has no hidden layers; its layers: {', '.join(layers) or 'none'}. "
+        f"the network has no hidden layers; its layers: {', '.join(layers)}. "
         "Pass a pattern to select among the outputs: in:out, hid1:out, hid2:out, out:out"
+    )
+
+
+def test_without_pattern_and_layers_the_error_names_the_outputs():
+    with pytest.raises(regkit.OptionError) as error:
+        HiddenL1().loss([], WORKED)
+    assert str(error.value) == (
+        "it needs a pattern, since no layers are given, of which it would take the hidden ones. Pass a pattern to "
+        "select among the outputs: hid1:out, hid2:out"
     )
 
 

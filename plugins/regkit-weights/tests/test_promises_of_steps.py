@@ -27,7 +27,11 @@ test_promises_of_distance = regkit.testing.pytest_checks(
     "weight_distance", twin=distance, options={"reference": HALVES}
 )
 test_promises_of_l1 = regkit.testing.pytest_checks("weight_l1", twin=l1, options={"by": "proximal"})
-test_promises_of_l0 = regkit.testing.pytest_checks("weight_l0", twin=l0)
+test_promises_of_l0 = regkit.testing.pytest_checks(
+    "weight_l0",
+    twin=l0,
+    expected_failures={"proximal_step_does_not_expand": "a hard threshold jumps: its penalty is not convex"},
+)
 test_promises_of_decay = regkit.testing.pytest_checks("decoupled_decay")
 test_promises_of_nonnegative = regkit.testing.pytest_checks("weight_nonnegative")
 test_promises_of_unit_norm = regkit.testing.pytest_checks("weight_unit_norm")

@@ -784,3 +784,98 @@ class ChangesByAnOperationThatIsMergedWithAnother(regkit.Regularizer):
             else:
                 power = _power_op(made_by)
                 outputs[name] = power(2)(z) + power(3)(z)
+
+
+# Steps
+
+
+class Shrinks(regkit.Regularizer):
+    """A proximal step of the sum of squares."""
+
+    __doc__ = DOCSTRING
+    selects = "params"
+    by = "proximal"
+
+    def loss(self, layers):
+        selected = regkit.select_params(layers, self.pattern)
+        return regkit.graph.held(regkit.graph.total([(w * w).sum() for w in map(self.wide, dict(selected).values())]))
+
+    @staticmethod
+    def wide(w):
+        return regkit.graph.widened(w)
+
+    def after_step(self, params, amount):
+        for name, w in regkit.select_params([regkit.Layer("", params)], self.pattern):
+            params[name] = self.stepped(w, regkit.graph.cast(amount, str(w.dtype)))
+
+    def stepped(self, w, amount):
+        one = regkit.graph.cast(1, str(w.dtype))
+        return w / (one + amount + amount)
+
+
+@wrong("step_keeps_names_and_types")
+class WidensParameters(Shrinks):
+    __doc__ = None
+
+    def stepped(self, w, amount):
+        return w * np.ones(1, "float64")
+
+
+@wrong("only_matched_parameters_step")
+class StepsEveryParameter(Shrinks):
+    __doc__ = None
+
+    def after_step(self, params, amount):
+        regkit.select_params([regkit.Layer("", params)], self.pattern)
+        for name, w in params.items():
+            params[name] = self.stepped(w, regkit.graph.cast(amount, str(w.dtype)))
+
+
+@wrong("step_of_zero_changes_nothing")
+class ShrinksAtAnyStep(Shrinks):
+    __doc__ = None
+
+    def stepped(self, w, amount):
+        half = regkit.graph.cast(0.5, str(w.dtype))
+        return super().stepped(w, amount) * half
+
+
+@wrong("step_is_that_of_arrays", needs_graph=True)
+class StepsTwiceInGraphs(Shrinks):
+    __doc__ = None
+
+    def stepped(self, w, amount):
+        times = 1 if regkit.graph.library(w) == "numpy" else 2
+        return super().stepped(w, amount * regkit.graph.cast(times, str(w.dtype)))
+
+
+@wrong("proximal_step_minimizes")
+class ShrinksByHalf(Shrinks):
+    __doc__ = None
+
+    def stepped(self, w, amount):
+        return super().stepped(w, amount * regkit.graph.cast(0.5, str(w.dtype)))
+
+
+@wrong("proximal_step_does_not_expand")
+class CutsOff(Shrinks):
+    """The proximal step of the number of elements that are not zero, which jumps."""
+
+    __doc__ = None
+
+    def loss(self, layers):
+        selected = regkit.select_params(layers, self.pattern)
+        count = [regkit.graph.cast(abs(w) > 0, "float64").sum() for _, w in selected]
+        return regkit.graph.held(regkit.graph.cast(regkit.graph.total(count), str(selected[0][1].dtype)))
+
+    def stepped(self, w, amount):
+        return w * regkit.graph.cast(w * w > amount + amount, str(w.dtype))
+
+
+@wrong("projection_is_the_nearest_point_of_its_set")
+class ProjectsFar(Shrinks):
+    __doc__ = None
+    by = "projection"
+
+    def stepped(self, w, amount):
+        return abs(w)

@@ -255,10 +255,10 @@ def figure_of(
             axes.set_xlabel(parameter)
     if one:
         left.supxlabel(parameters[0], fontsize="medium")
-    for axes, (across, up) in zip(right.subplots(len(pairs), squeeze=False).flat if pairs else (), pairs):
+    for axes, (across, up) in zip(right.subplots(len(pairs), squeeze=False).flat if right is not None else (), pairs):
         _scatter(axes, frame, across, up, best)
         front = frame[frame["number"].isin(list(best))].sort_values(across)
-        axes.plot(front[across], front[up], color="crimson", linewidth=1, label="Pareto front")
+        axes.plot(front[across], front[up], color="crimson", linewidth=1)
         axes.set(xlabel=labelled[across], ylabel=labelled[up])
     drawn = figure.axes[-1].get_legend_handles_labels()
     if drawn[0]:
@@ -278,7 +278,7 @@ def _scatter(axes: Any, frame: pd.DataFrame, across: str, up: str, best: Collect
     for state, look in LOOKS.items():
         chosen = frame[is_best if state == "best" else (frame["state"] == state) & ~is_best]
         if len(chosen):
-            label = look.get("label", "best" if len(best) == 1 else "front")
+            label = look.get("label", "best" if len(best) == 1 else "Pareto front")
             axes.scatter(chosen[across], chosen[up], s=18, linewidths=0, **{**look, "label": label})
     axes.grid(alpha=0.2)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable, TypeVar, cast
 
 import tensorflow as tf
 
@@ -15,8 +15,12 @@ from ._scope import Scope, within
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: AutoGraph would take apart all that hooks are made of, whose branches are Python's own.
-as_written = tf.autograph.experimental.do_not_convert
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def as_written(function: Function) -> Function:
+    """Keep AutoGraph from converting a function, and all that hooks call, whose branches are Python's."""
+    return cast("Function", tf.autograph.experimental.do_not_convert(function))
 
 
 class Run:
@@ -37,6 +41,8 @@ class Run:
         `tf.random.set_seed` repeats a program.
     tape : tf.GradientTape, optional
         For penalties of derivatives: the persistent tape that records the network, and watches its inputs.
+    seed : tensor of two integers, optional
+        The seed of the draws instead of the global generator's, another for each computation.
 
     Raises
     ------
@@ -63,6 +69,7 @@ class Run:
         *,
         train: bool = True,
         tape: Any = None,
+        seed: Any = None,
     ) -> None:
         members = hosts.members(regs, "Run")
         if layers is not None and not isinstance(layers, Iterable):
@@ -75,8 +82,11 @@ class Run:
         self._members = members
         self._train = train
         self._tape = tape
+        self._seed = seed
         self._outputs: dict[str, Any] = {}
         self._times: dict[str, int] = {}
+        # members that change outputs and have found none yet
+        self._unchanged = [member for member in members if member.changes_graph and train]
 
     def __repr__(self) -> str:
         return f"Run({self._regs!r}, outputs={list(self._outputs)})"
@@ -123,9 +133,15 @@ class Run:
             chosen = self._regs if self._train else hosts.subset(self._regs, [member.name for member in changing])
             with within(self._scope()):
                 chosen.modify_graph(outputs, self._layers)
+            still = {member.name for member in hosts.unchanged(self._regs, outputs)}
+            self._unchanged = [member for member in self._unchanged if member.name in still]
         for each, output in outputs.items():
             self._outputs[f"{each}@{times}" if times else each] = output
         return outputs[name]
+
+    def skip(self, name: str) -> None:
+        """Name an output that is not tapped, such as tokens, so that patterns can take it out: ``["*", "!tokens"]``."""
+        self._times.setdefault(name, 1)
 
     @as_written
     def loss(self) -> Any:
@@ -134,7 +150,7 @@ class Run:
         Raises
         ------
         regkit.NoMatchError
-            If the pattern of a regularizer matches nothing of it.
+            If the pattern of a regularizer matches nothing of it, or nothing that it changes was tapped.
         regkit.GraphError
             If a penalty cannot be computed.
         """
@@ -147,15 +163,21 @@ class Run:
         Errors are those of `loss`.
         """
         chosen = self._that_count()
-        if not self._outputs:
-            for member in self._members:
-                if member.changes_graph and self._train and not member.penalizes:
-                    raise regkit.NoMatchError(
-                        f"{member.name}: pattern {getattr(member.regularizer, 'pattern', None)!r} matches none of the "
-                        "outputs, since nothing was tapped: run.tap(name, value)"
-                    )
+        for member in self._unchanged:
+            if member.globs is not None:
+                raise hosts.no_match(member, member.globs, outputs=self._times)
+            raise regkit.NoMatchError(
+                f"{member.name}: {type(member.regularizer).__name__} changes none of the outputs that were tapped: "
+                f"{hosts.listed(self._times)}"
+            )
+        names = [*dict.fromkeys([*self._times, *self._outputs])]
+        params = [name for layer in self._layers for name, _ in hosts.named_params(layer)]
+        for member, glob in hosts.unmatched(self._members, outputs=names, params=params):
+            if self._train or member.penalizes:
+                there = {"outputs": names} if member.selects == "outputs" else {"parameters": params}
+                raise hosts.no_match(member, [glob], **there)
         with within(self._scope()):
-            return chosen.terms(self._layers, self._outputs)
+            return hosts.terms(chosen, self._layers, self._outputs)
 
     @as_written
     def metrics(self) -> dict[str, Any]:
@@ -171,8 +193,8 @@ class Run:
 
     def _scope(self) -> Scope:
         """Return the scope for hooks: with a new seed where they draw."""
-        seed = None
-        if self._train and self._regs.changes_graph:
+        seed = self._seed
+        if seed is None and self._train and self._regs.changes_graph:
             seed = tf.random.get_global_generator().uniform_full_int((2,), tf.int32)
         return Scope(seed, self._tape)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 
 import regkit
+from regkit import hosts
 
-from . import traces
-from .derivatives import Derivatives
-from .live import with_live
-from .scope import A_KEY, Scope, within
+from . import _internals
+from ._scope import A_KEY, Derivatives, Scope, within
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
-#: What ends the name of an output that was tapped before: ``act``, ``act@1``, ``act@2``.
+#: The end of the name of an output that was tapped before: ``act``, ``act@1``, ``act@2``.
 NUMBERED = re.compile(r"@\d+$")
 
 #: An output as it was given, and as the regularizers left it.
@@ -32,7 +31,7 @@ GIVEN, LEFT = "given", "left"
 class Run:
     r"""One computation of a network with regularizers: outputs are tapped in it, and then it has the loss.
 
-    Make it inside of the function that JAX transforms, tap what patterns are to find, and add its loss:
+    Make it inside of the function that JAX transforms, tap the outputs that patterns are for, and add its loss:
     :math:`\sum_r w_r \, p_r`, weight times penalty.
 
     Parameters
@@ -43,11 +42,11 @@ class Run:
         The layers of the network: their parameters for penalties of weights, their order or roles for regularizers
         without a pattern.
     key : JAX key, optional
-        What noise and dropout draw from; another for each step. Without one nothing changes the outputs, as is right
-        for predictions.
+        The source of the draws of noise and dropout; another for each step. Without one nothing changes the outputs,
+        as is right for predictions.
     live : mapping of str to number or scalar array, optional
-        The present values of live weights by the names of their members: what ``regs.live()`` gives, as the transformed
-        function got it for an argument.
+        The present values of live weights by the names of their members: ``regs.live()``, passed to the transformed
+        function as an argument.
     again : callable, optional
         For penalties of derivatives: ``again(run)`` computes the network and taps its outputs in the run that it gets.
         It is called once more for each derivative.
@@ -57,7 +56,7 @@ class Run:
     regkit.OptionError
         If an argument is none of those.
     regkit.GraphError
-        If a number for `live` would be a constant of a compiled function.
+        If a number in `live` would be a constant of a compiled function.
 
     Examples
     --------
@@ -80,22 +79,30 @@ class Run:
         live: Mapping[str, Any] | None = None,
         again: Callable[[Run], Any] | None = None,
     ) -> None:
-        if not isinstance(regs, regkit.RegularizerSet):
-            raise regkit.OptionError(f"Run got regs={regs!r}; accepted: what regkit.build returns")
+        members = hosts.members(regs, "Run")
         if again is not None and not callable(again):
             raise regkit.OptionError(f"Run got again={again!r}; accepted: a function of a run, or None")
         if layers is not None and not isinstance(layers, Iterable):
             raise regkit.OptionError(f"Run got layers={layers!r}; accepted: a sequence of regkit.Layer, or None")
         self.key = _checked_key(key)
-        # another set of the same regularizers: one that begins anew draws the same from the same key
-        self._regs = regs[:] if live is None else with_live(regs, live)
-        self._layers = [_with_arrays(layer) for layer in layers or ()]
+        if live is not None:
+            regs = hosts.with_weights(regs, _checked_live(regs, live))
+        # another set of the same regularizers, since one that begins anew draws the same from the same key; without a
+        # key those with a penalty, since the others change nothing
+        self._members = [member for member in members if self.key is not None or member.penalizes]
+        self._regs = hosts.subset(regs, [member.name for member in self._members])
+        layers = list(layers or ())
+        hosts.check_layers(layers)
+        self._layers = list(map(_with_arrays, layers))
         self._again = again
         self._tracing: bool | None = None  # of a computation for derivatives: whether the run that it is of was traced
         self._derivatives: Any = None if again is None else Derivatives(self._once_more, self._places, self.key)
         self._replaced: dict[Any, Any] = {}
         self._given: dict[str, Any] = {}
         self._outputs: dict[str, Any] = {}
+        self._skipped: dict[str, None] = {}
+        # members that change outputs and have found none yet
+        self._unchanged = [member for member in self._members if member.changes_graph and self.key is not None]
 
     def __repr__(self) -> str:
         return f"Run({self._regs!r}, outputs={list(self._outputs)})"
@@ -111,7 +118,7 @@ class Run:
         Parameters
         ----------
         name : str
-            What patterns know it by. Tapped again, ``act`` is ``act@1`` and then ``act@2``, and a pattern that matches
+            Its name for patterns. Tapped again, ``act`` is ``act@1`` and then ``act@2``, and a pattern that matches
             ``act`` matches these too.
         value : JAX array of floats
             NumPy's become JAX's.
@@ -126,6 +133,8 @@ class Run:
         regkit.GraphError
             If it is not an array of floats, the name not a string, or the function that the run was made for has
             ended.
+        regkit.OptionError
+            If a regularizer that changes outputs has no pattern, and there are no layers.
         """
         self._check_name(name)
         self._check_open(list(self._outputs)[:1])
@@ -137,6 +146,8 @@ class Run:
         if self.key is not None and self._regs.changes_graph:
             with within(self._scope(self._derivatives)):
                 self._regs.modify_graph(outputs, self._layers)
+            still = {member.name for member in hosts.unchanged(self._regs, outputs)}
+            self._unchanged = [member for member in self._unchanged if member.name in still]
         left = outputs[name] = self._replaced.get((LEFT, full), outputs[name])
         for each, output in outputs.items():
             kept = _numbered(each, times)
@@ -147,48 +158,64 @@ class Run:
             self._outputs[kept] = output
         return left
 
+    def skip(self, name: str) -> None:
+        """Name an output that is not tapped, such as tokens, so that patterns can take it out: ``["*", "!tokens"]``."""
+        self._skipped[name] = None
+
     def loss(self) -> Any:
         """Return what the regularizers add to the loss, for all that was tapped: a scalar array, or the number 0.
 
         Raises
         ------
         regkit.NoMatchError
-            If the pattern of a regularizer matches nothing of it.
+            If the pattern of a regularizer matches nothing of it, or, with a key, nothing that it changes was tapped.
+        regkit.OptionError
+            If a regularizer of outputs has no pattern, and there are no layers.
         regkit.GraphError
             If a penalty cannot be computed, or the run is used after the function it was made for ended.
         """
-        with within(self._scope(self._derivatives and self._derivatives.more())):
-            return self._that_count().loss(self._layers, self._tapped())
+        return hosts.total(self.terms())
 
     def terms(self) -> list[Any]:
         """Return each regularizer's part of the loss, as `regkit.RegularizerSet.terms` does.
 
         Errors are those of `loss`.
         """
-        with within(self._scope(self._derivatives and self._derivatives.more())):
-            return self._that_count().terms(self._layers, self._tapped())
-
-    def _tapped(self) -> dict[str, Any]:
         self._check_open(self._outputs)
-        return dict(self._outputs)
+        self._check_globs()
+        self._check_changes()
+        with within(self._scope(self._derivatives and self._derivatives.more())):
+            return hosts.terms(self._regs, self._layers, self._outputs)
 
-    def _that_count(self) -> regkit.RegularizerSet:
-        """The regularizers; without a key those that have a penalty, since the others have not changed anything."""
-        if self.key is not None or not self._regs.changes_graph:
-            return self._regs
-        members = (self._regs[i : i + 1] for i, member in enumerate(self._regs) if _has_penalty(member))
-        return sum(members, start=self._regs[:0])
+    def _check_globs(self) -> None:
+        """Raise for a glob that matches nothing, or takes nothing out."""
+        outputs = [*self._outputs, *self._skipped]
+        params = [name for layer in self._layers for name, _ in hosts.named_params(layer)]
+        for member, glob in hosts.unmatched(self._members, outputs=outputs, params=params):
+            there = {"outputs": outputs} if member.selects == "outputs" else {"parameters": params}
+            raise hosts.no_match(member, [glob], **there)
+
+    def _check_changes(self) -> None:
+        """Raise for a regularizer that changes outputs and found none to change."""
+        for member in self._unchanged:
+            tapped = list(dict.fromkeys(NUMBERED.sub("", name) for name in self._given))
+            if member.globs is not None:
+                raise hosts.no_match(member, member.globs, outputs=tapped)
+            raise regkit.NoMatchError(
+                f"{member.name}: {type(member.regularizer).__name__} changes none of the outputs that were tapped: "
+                f"{hosts.listed(tapped)}"
+            )
 
     def _scope(self, derivatives: Any) -> Scope:
         self._context = copy_context()
         if self._tracing is not None:
             return Scope(self.key, derivatives, self._tracing)
-        if self.key is not None and traces.staged() and not isinstance(self.key, jax.core.Tracer):
+        if self.key is not None and _internals.staged() and not isinstance(self.key, jax.core.Tracer):
             raise regkit.GraphError(
                 "the key is a constant of a function that JAX compiles, which would draw the same at every call. Pass "
                 "it to the function as an argument"
             )
-        return Scope(self.key, derivatives, traces.tracing())
+        return Scope(self.key, derivatives, _internals.tracing())
 
     def _check_name(self, name: Any) -> None:
         if not isinstance(name, str) or not name or NUMBERED.search(name):
@@ -199,7 +226,7 @@ class Run:
 
     def _check_open(self, names: Any) -> None:
         for name in names:
-            if traces.ended(self._outputs[name]):
+            if _internals.ended(self._outputs[name]):
                 raise regkit.GraphError(
                     f"output {name!r} was tapped in a function that JAX has transformed (jit, grad, vmap, checkpoint, "
                     "scan) and that has ended, so nothing can be computed from it. Make the Run inside of that "
@@ -209,7 +236,7 @@ class Run:
     # Once more, for derivatives
 
     def _places(self, expression: Any) -> tuple[tuple[str, str], ...]:
-        """Where an expression stands in the computation: which outputs are it, as they were given or were left."""
+        """Return the places of an expression in the computation: the outputs that are it, as given or as left."""
         places = (((GIVEN, name), value) for name, value in self._given.items())
         left = (((LEFT, name), value) for name, value in self._outputs.items() if name in self._given)
         return tuple(place for place, value in (*places, *left) if value is expression)
@@ -218,10 +245,10 @@ class Run:
         """Compute everything again with other values in some places."""
         run = copy.copy(self)
         run.key, run._derivatives = key, derivatives
-        run._regs = self._regs[:]
+        run._regs = hosts.subset(self._regs, self._regs.keys())
         run._given, run._outputs = {}, {}
         run._replaced = {place: value for places, value in values for place in places}
-        run._tracing = traces.tracing() if self._tracing is None else self._tracing
+        run._tracing = _internals.tracing() if self._tracing is None else self._tracing
         # a hook is running here, whose name would be mixed into the seeds of draws; it was not when they were drawn
         self._context.copy().run(self._all_of, run)
 
@@ -257,18 +284,22 @@ def as_output(name: str, value: Any) -> jax.Array:
         raise regkit.GraphError(f"output {name!r} is {shown}; accepted: a JAX array of floats")
     if not is_floats(array):
         raise regkit.GraphError(
-            f"output {name!r} is of {array.dtype}; accepted: a JAX array of floats, such as what is computed from it"
+            f"output {name!r} is of {array.dtype}; accepted: a JAX array of floats. Tap one that is computed from it, "
+            f"or leave it out of a pattern with the glob '!{name}'"
         )
     return array
 
 
 def is_floats(value: Any) -> bool:
-    """Tell whether a value is a JAX array of floats."""
+    """Return whether a value is a JAX array of floats."""
     return isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jnp.floating)
 
 
 def as_array(value: Any) -> jax.Array | None:
-    """Return the JAX array that a value is, holds (as a parameter of Flax does) or, from NumPy, becomes; or None."""
+    """Return a value, an array of NumPy, or an object that holds an array (a parameter of Flax), as a JAX array.
+
+    None if it is nothing of these.
+    """
     if isinstance(value, jax.Array):
         return value
     if hasattr(value, "__jax_array__") or isinstance(value, (np.ndarray, np.generic)):
@@ -277,22 +308,30 @@ def as_array(value: Any) -> jax.Array | None:
 
 
 def _with_arrays(layer: Any) -> Any:
-    """A layer whose parameters are arrays: itself, unless some are objects that hold them."""
-    held = [hasattr(param, "__jax_array__") and not isinstance(param, jax.Array) for param in _params(layer)]
-    if not any(held):
+    """Return a layer whose parameters are arrays: itself, unless some are objects that hold them."""
+    params = hosts.named_params(layer)
+    if all(isinstance(param, jax.Array) or not hasattr(param, "__jax_array__") for _, param in params):
         return layer
-    names = layer.params if isinstance(layer.params, dict) else layer.param_names
-    params = [param if (array := as_array(param)) is None else array for param in _params(layer)]
-    return regkit.Layer(layer.output_name, dict(zip(names, params)), role=getattr(layer, "role", None))
+    arrays = {name: param if (array := as_array(param)) is None else array for name, param in params}
+    return regkit.Layer(layer.output_name, arrays, role=getattr(layer, "role", None))
 
 
-def _params(layer: Any) -> list[Any]:
-    params = getattr(layer, "params", ())
-    return list(params.values() if isinstance(params, dict) else params)
-
-
-def _has_penalty(regularizer: Any) -> bool:
-    return getattr(type(regularizer), "loss", None) not in (None, regkit.Regularizer.loss)
+def _checked_live(regs: regkit.RegularizerSet, live: Any) -> Mapping[str, Any]:
+    """Return the values for live weights, if they are some; their members check them where they are used."""
+    if not isinstance(live, Mapping):
+        raise regkit.OptionError(f"Run got live={live!r}; accepted: a mapping, such as regs.live() returns")
+    names = regs.live()
+    for name, value in live.items():
+        if name not in names:
+            raise regkit.OptionError(
+                f"Run got a live weight for {name!r}; members with a live weight: {', '.join(names) or 'none'}"
+            )
+        if _internals.staged() and not isinstance(value, jax.core.Tracer):
+            raise regkit.GraphError(
+                f"live[{name!r}] is {value!r}, a constant of a function that JAX compiles. Call regs.live() outside of "
+                "the function, and pass its result as an argument"
+            )
+    return live
 
 
 def _checked_key(key: Any) -> Any:

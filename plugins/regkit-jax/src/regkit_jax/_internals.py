@@ -1,19 +1,49 @@
-"""Which of JAX's transformations are running here, and whether a value belongs to one that has ended.
+"""The parts of JAX that are not public and used here. Each is checked, and an error names one that has changed.
 
-JAX has no public way to ask. What is used of it stands here alone, and is looked at once, before it is relied on.
+Which of JAX's transformations run here, and whether a value belongs to one that has ended: JAX has no public way to
+ask.
 """
 
 from __future__ import annotations
 
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 import jax
 from jax.core import Tracer
 
-from .versions import changed, part
+import regkit
+
+#: The versions of JAX that all of this was tested with.
+TESTED = "0.10.0, 0.10.2 and 0.12.0.1"
+
+
+def part(path: str) -> Any:
+    """Return a part of JAX, such as ``jax.extend.core.find_top_trace``.
+
+    Raises
+    ------
+    regkit.PluginLoadError
+        If JAX does not have it.
+    """
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError):
+        raise changed(f"{path} is not there") from None
+
+
+def changed(problem: str) -> regkit.PluginLoadError:
+    """Return the error for a JAX that differs from the tested ones."""
+    return regkit.PluginLoadError(
+        f"regkit_jax does not work with JAX {jax.__version__}: {problem}. It was tested with JAX {TESTED}. Install one "
+        "of them, or a later regkit-jax"
+    )
+
 
 find_top_trace = part("jax.extend.core.find_top_trace")
+dce_jaxpr = part("jax.interpreters.partial_eval.dce_jaxpr")
 
 OUTSIDE = "EvalTrace"
 STAGED = "DynamicJaxprTrace"
@@ -25,7 +55,7 @@ def running() -> list[Any]:
     Raises
     ------
     regkit.PluginLoadError
-        If JAX's traces are not such as are known here.
+        If the traces of JAX differ from the tested ones.
     """
     _check()
     return _running()
@@ -39,17 +69,17 @@ def _running() -> list[Any]:
 
 
 def tracing() -> bool:
-    """Tell whether any transformation runs here."""
+    """Return whether any transformation runs here."""
     return _kind(running()[0]) != OUTSIDE
 
 
 def staged() -> bool:
-    """Tell whether what is computed here is only written down, to be run later and often, as within ``jit``."""
+    """Return whether operations are only recorded here, to run later and often, as within ``jit``."""
     return any(_kind(trace) == STAGED for trace in running())
 
 
 def ended(value: Any) -> bool:
-    """Tell whether a value belongs to a transformation that is over, so that nothing can be computed from it."""
+    """Return whether a value belongs to a transformation that is over, so that nothing can be computed from it."""
     trace = getattr(value, "_trace", None)
     if not isinstance(value, Tracer) or trace is None:
         return False
@@ -63,7 +93,7 @@ def _kind(trace: Any) -> str:
 
 @cache
 def _check() -> None:
-    """Raise if a function that JAX only writes down is not seen to be that, or not which values are of it."""
+    """Raise unless a function that JAX only records is recognized, and so are the values of it."""
     seen: list[tuple[list[str], bool]] = []
 
     def look(x: Any) -> Any:
@@ -79,4 +109,4 @@ def _check() -> None:
             f"end with {OUTSIDE}"
         )
     if not has_trace:
-        raise changed("a tracer does not tell in _trace which trace it is of")
+        raise changed("a tracer does not have its trace in _trace")

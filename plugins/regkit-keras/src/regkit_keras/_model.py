@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 import regkit
+from regkit import hosts
 
-from .backends import backend
-from .layers import declared_tensors
-from .patterns import with_penalties
-from .training import Training
-from .versions import check_parts
+from ._backends import backend
+from ._layers import check_parts, declared_tensors
+from ._training import Training
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: What a subclass may have that training it from outside would pass by.
+#: Methods of a subclass that would not be called where another model trains it.
 OWN = ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics")
 
 
@@ -36,7 +35,7 @@ class Model(keras.Model):
     regularizers : regkit.RegularizerSet
         What `regkit.build` returns.
     seed : int, optional
-        What noise and dropout draw from, as in `keras.random.SeedGenerator`.
+        Of the draws of noise and dropout, as in `keras.random.SeedGenerator`.
     name : str, optional
 
     Attributes
@@ -85,7 +84,8 @@ class Model(keras.Model):
         self._allow_non_tensor_positional_args = True
         self.model = model
         self.seed_generator = keras.random.SeedGenerator(seed)
-        self._shares = {name: keras.metrics.Mean(name) for name in with_penalties(regularizers)}
+        members = hosts.members(regularizers, "Model")
+        self._shares = {member.name: keras.metrics.Mean(member.name) for member in members if member.penalizes}
         self._training = Training(backend(), regularizers)
         self.built = model.built
 
@@ -188,8 +188,7 @@ def check(model: Any, regularizers: Any) -> None:
     """Raise if the arguments of a `Model` are not what it takes."""
     if not isinstance(model, keras.Model):
         raise regkit.OptionError(f"Model got model={model!r}; accepted: a keras.Model")
-    if not isinstance(regularizers, regkit.RegularizerSet):
-        raise regkit.OptionError(f"Model got regularizers={regularizers!r}; accepted: what regkit.build returns")
+    hosts.members(regularizers, "Model")
     if isinstance(model, Model):
         raise regkit.GraphError(
             "the model has regularizers already. Put all into one set: Model(model.model, model.regularizers + more)"

@@ -1,14 +1,17 @@
-"""The layers of a Keras model as regularizers see them: their paths, their roles, the names of their weights."""
+"""The layers of a Keras model as regularizers see them, and the parts of Keras that are used here and not public."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 
 import regkit
 
-#: What the data are called where a model does not say.
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+#: The name of the data of a model that does not name them.
 INPUT = "input"
 
 
@@ -19,10 +22,10 @@ def sublayers(layer: Any) -> list[Any]:
 
 
 def is_open(layer: Any) -> bool:
-    """Tell whether the layers within a layer have outputs of their own: within a model, or a layer of the user's.
+    """Return whether the layers within a layer have outputs by themselves: within a model, or a layer of the user's.
 
-    Layers of Keras count as one. Some run what is within them in a loop or a vectorized function of the backend,
-    whose values cannot be used outside; and what is rematerialized is computed a second time in the backward pass.
+    Layers of Keras count as one. Some run the layers within them in a loop or a vectorized function of the backend,
+    whose values cannot be used outside; rematerialized layers are computed a second time in the backward pass.
     """
     if getattr(layer, "_remat_mode", None) is not None or not sublayers(layer):
         return False
@@ -30,7 +33,7 @@ def is_open(layer: Any) -> bool:
 
 
 def find_paths(model: Any) -> dict[str, Any]:
-    """Return the layers that have outputs of their own by their paths, such as ``block/dense``; each once.
+    """Return the layers that have outputs by themselves, by their paths, such as ``block/dense``; each once.
 
     Raises
     ------
@@ -76,7 +79,7 @@ def declared_tensors(model: Any, which: str) -> list[Any]:
 
 
 def has_order(model: Any) -> bool:
-    """Tell whether a model says which of its layers comes last, as functional and Sequential ones do."""
+    """Return whether a model defines which of its layers comes last, as functional and Sequential ones do."""
     return bool(declared_tensors(model, "outputs"))
 
 
@@ -91,7 +94,7 @@ def describe(model: Any, inputs: list[str]) -> list[regkit.Layer]:
     seen: set[int] = set()
 
     def visit(layer: Any, path: str, counts: bool) -> None:
-        """Go through a layer and what is within; `counts` says whether it may be a layer to regularizers."""
+        """Go through a layer and those within; `counts` is whether it may be a layer to regularizers."""
         if id(layer) in seen:
             return
         seen.add(id(layer))
@@ -150,3 +153,43 @@ def _last_layers(model: Any) -> set[int]:
             waiting += [tensor for tensor in before if id(tensor) not in seen]
             seen |= {id(tensor) for tensor in before}
     return found
+
+
+# Parts of Keras that are not public
+
+#: The versions of Keras that all of this was tested with.
+TESTED = "3.14.0 and 3.15.1"
+
+#: Of a layer: its place in models, the layers within it, its rematerialization, and how it takes its arguments.
+OF_LAYERS = (
+    "_inbound_nodes",
+    "_flatten_layers",
+    "_remat_mode",
+    "rematerialized_call",
+    "_get_call_context",
+    "_maybe_reset_call_context",
+    "_convert_input_args",
+    "_allow_non_tensor_positional_args",
+)
+#: Of a symbolic tensor: the operation that made it.
+OF_TENSORS = ("_keras_history",)
+
+
+def check_parts(layer: keras.Layer, tensors: Iterable[Any]) -> None:
+    """Raise if a part of Keras that is used later is not there, which could go unnoticed.
+
+    Raises
+    ------
+    regkit.PluginLoadError
+        If a layer, or a symbolic tensor of a model, lacks one of these.
+    """
+    missing = [f"keras.Layer.{name}" for name in OF_LAYERS if not hasattr(layer, name)]
+    missing += [
+        f"keras.KerasTensor.{name}" for name in OF_TENSORS if not all(hasattr(tensor, name) for tensor in tensors)
+    ]
+    if missing:
+        are = "is" if len(missing) == 1 else "are"
+        raise regkit.PluginLoadError(
+            f"regkit_keras does not work with Keras {keras.__version__}: {', '.join(missing)} {are} not there. It was "
+            f"tested with Keras {TESTED}. Install one of them, or a later regkit-keras"
+        )

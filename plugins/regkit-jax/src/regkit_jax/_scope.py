@@ -1,28 +1,68 @@
-"""Derivatives of what hooks are given, by computing the network and the hook once more as a function.
+"""The surroundings of hooks in a run: the key of their draws, and derivatives of what they are given.
 
-JAX differentiates functions, and a hook gets values. So what made the values runs again, with another value in the
-place of the one that is differentiated by, and the hook after it up to where it asks for the same derivative: what it
-gives there is the function's result.
+JAX differentiates functions, and a hook gets values. So the network is computed again as a function, with another value
+in the place of the one that is differentiated by, and the hook after it up to where it asks for the same derivative:
+what it has there is the result of the function.
 """
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import jax
 
 import regkit
 
-from .versions import part
+from ._internals import dce_jaxpr
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     #: Called with places and the values to be there, the key, and what takes the place of `Derivatives` meanwhile.
     Again = Callable[[list[tuple[Any, Any]], Any, Any], None]
 
+#: A key, in words.
+A_KEY = "a key, such as jax.random.key(0)"
 
-dce_jaxpr = part("jax.interpreters.partial_eval.dce_jaxpr")
+
+@dataclass(frozen=True)
+class Scope:
+    """What the hooks of one run have beside their arguments.
+
+    Attributes
+    ----------
+    key : JAX array, or None
+        The source of draws.
+    derivatives : Derivatives, or None
+        Computes derivatives by what hooks are given.
+    tracing : bool
+        Whether the run is within a transformation of the user's. Computing derivatives is one of ours.
+    """
+
+    key: Any = None
+    derivatives: Derivatives | None = None
+    tracing: bool = False
+
+
+_current: ContextVar[Scope | None] = ContextVar("regkit_jax_scope", default=None)
+
+
+def current() -> Scope | None:
+    """Return the scope of the hook that is running here; None outside of runs."""
+    return _current.get()
+
+
+@contextmanager
+def within(scope: Scope) -> Iterator[None]:
+    """Let hooks run within a scope."""
+    token = _current.set(scope)
+    try:
+        yield
+    finally:
+        _current.reset(token)
 
 
 class Derivatives:
@@ -35,7 +75,7 @@ class Derivatives:
     places_of : callable
         Returns where `again` takes another value for an expression; nothing if it is not taken anywhere.
     key : JAX array, or None
-        What everything draws from.
+        The source of all draws.
     """
 
     def __init__(self, again: Again, places_of: Callable[[Any], Any], key: Any) -> None:
@@ -125,7 +165,7 @@ class _Upto:
 
 
 class _Reached(BaseException):  # no Exception, which hooks may catch
-    """Raised where a computation has come to what is differentiated."""
+    """Raised where a computation has come to the expression that is differentiated."""
 
     def __init__(self, expression: Any) -> None:
         super().__init__()

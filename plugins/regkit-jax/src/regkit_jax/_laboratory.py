@@ -12,8 +12,7 @@ import numpy as np
 
 import regkit.testing
 
-from .derivatives import Derivatives
-from .scope import Scope, current, within
+from ._scope import Derivatives, Scope, current, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
