@@ -166,6 +166,17 @@ def recurrent_state(network: Network, reduction: str = "sum") -> Any:
     return mean(terms)
 
 
+def hidden_topk(example: np.ndarray, k: int) -> np.ndarray:
+    """Return an example in which the k largest stay, of equal ones the first."""
+    places = sorted(range(len(example)), key=lambda place: -example[place])[:k]
+    return np.array([x if place in places else 0.0 for place, x in enumerate(example)])
+
+
+def hidden_threshold(example: np.ndarray, threshold: float) -> np.ndarray:
+    """Return an example in which those above a threshold stay."""
+    return np.array([x if x > threshold else 0.0 for x in example])
+
+
 # Of parameters
 
 
@@ -273,3 +284,15 @@ PENALTIES = {
 EVERYTHING, FIRST, HIDDEN, LAST = tuple(UNITS), ("in",), ("hid1", "hid2"), ("out",)
 NOISES = {"noise": EVERYTHING, "input_noise": FIRST, "hidden_noise": HIDDEN, "output_noise": LAST}
 DROPOUTS = {"dropout": EVERYTHING, "input_dropout": FIRST, "hidden_dropout": HIDDEN, "output_dropout": LAST}
+DROP_PATHS = {"drop_path": HIDDEN}
+
+#: What changes hidden outputs and draws nothing: values of the alias, what it makes of an example of 60 units, and the
+#: end of the name of what was there before.
+SPARSE = {
+    "hidden_topk": (({"k": 7}, 0.25), (lambda z: hidden_topk(z, 7), lambda z: hidden_topk(z, 15)), "-pretopk"),
+    "hidden_threshold": (
+        ({"threshold": -0.5}, 0.25),
+        (lambda z: hidden_threshold(z, -0.5), lambda z: hidden_threshold(z, 0.25)),
+        "-prethreshold",
+    ),
+}

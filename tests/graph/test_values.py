@@ -130,7 +130,7 @@ def test_every_alias_of_ours_has_a_formula_here():
         for alias, claims in regkit.available().items()
         if any((claim.distribution or "").startswith("regkit-") for claim in claims)
     }
-    assert ours == {*values.PENALTIES, *values.NOISES, *values.DROPOUTS}
+    assert ours == {*values.PENALTIES, *values.NOISES, *values.DROPOUTS, *values.DROP_PATHS, *values.SPARSE}
 
 
 @pytest.mark.parametrize("alias", values.PENALTIES)
@@ -147,9 +147,9 @@ def test_the_penalty_and_its_gradients_are_those_of_the_formula(alias, place):
         close(gradient, WEIGHT * sum(penalty.gradient(name, **options) for options in differentiated))
 
 
-def changes_of(alias, units, kept, place):
+def changes_of(alias, units, kept, place, z=Z, weight=WEIGHT):
     """What outputs of the units are before an alias and after it, which leaves the others as they are."""
-    found = place.changes(alias, WEIGHT, Z, kept)
+    found = place.changes(alias, weight, z, kept)
     for unit in set(values.UNITS) - set(units):
         np.testing.assert_array_equal(*found[unit])
     return [found[unit] for unit in units]
@@ -170,6 +170,29 @@ def test_dropout_keeps_elements_over_the_probability_of_keeping_them_or_sets_the
         before, total, gradient = place.total_and_gradient(alias, WEIGHT, Z, units[-1])
         close(gradient, (gradient != 0) / KEPT)
         np.testing.assert_allclose(total, (gradient * before).sum(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("alias", values.DROP_PATHS)
+def test_drop_path_keeps_examples_over_the_probability_of_keeping_them_or_sets_them_to_zero(alias, place):
+    z = Z.reshape(2000, 3)
+    masks = []
+    for before, after in changes_of(alias, values.DROP_PATHS[alias], "-predrop", place, z=z):
+        mask = after[:, :1] != 0
+        close(after, mask * before / KEPT)
+        near(mask.mean(), KEPT, np.sqrt(KEPT * WEIGHT / len(z)))
+        masks.append(mask.ravel())
+    near(np.corrcoef(*masks)[0, 1], 0, len(z) ** -0.5)
+
+
+@pytest.mark.parametrize("alias", values.SPARSE)
+def test_sparse_changes_keep_those_elements_that_the_formula_keeps(alias, place):
+    z = values.numbers((100, 60), 5)
+    for (
+        value,
+        formula,
+    ) in zip(*values.SPARSE[alias][:2]):
+        for before, after in changes_of(alias, values.HIDDEN, values.SPARSE[alias][2], place, z=z, weight=value):
+            np.testing.assert_array_equal(after, [formula(example) for example in before])
 
 
 @pytest.mark.parametrize("alias", values.NOISES)

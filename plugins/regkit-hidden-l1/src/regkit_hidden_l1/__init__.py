@@ -102,3 +102,8 @@ class HiddenL1(regkit.Regularizer):
             for name, z in selected
         ]
         return regkit.graph.mean(norms)
+
+    def metrics(self, layers: Sequence[Any], outputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return ``zeros``, ``l0`` and ``dead`` of the matching outputs, as `regkit.graph.sparsity` defines them."""
+        selected = regkit.select_outputs(outputs, self.pattern, layers)
+        return regkit.graph.sparsity([z for _, z in selected])
