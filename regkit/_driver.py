@@ -91,7 +91,7 @@ class Driver:
         check_layers(layers)
         self._check_globs(self.members, outputs, layers)
         terms, expressions = self._terms(layers, outputs, engine)
-        self._count_loss(engine)
+        self._count_loss(_engine_of_all(engine, layers))
         loss = weighted_total(terms)
         return loss if expressions is None else expressions.array(loss)
 
@@ -336,6 +336,14 @@ class _Strong:
         return self._expression
 
 
+def _engine_of_all(engine: Engine | None, layers: Sequence[Any]) -> Engine | None:
+    """Return the engine of outputs; without outputs, that of the layers' parameters."""
+    if engine is not None:
+        return engine
+    params = (param for layer in layers for _, param in named_params(layer))
+    return next((own for own in map(engine_of, params) if own is not None), None)
+
+
 class Expressions:
     """Wrappers of a host's arrays that behave as NumPy's do: one for each array, reused within a call.
 
@@ -353,9 +361,7 @@ class Expressions:
 
         `engine` is that of the outputs; without outputs, that of the parameters counts.
         """
-        if engine is None:
-            params = (param for layer in layers for _, param in named_params(layer))
-            engine = next((own for own in map(engine_of, params) if own is not None), None)
+        engine = _engine_of_all(engine, layers)
         return cls(engine) if engine is not None and engine.wraps else None
 
     def of(self, array: Any) -> Any:

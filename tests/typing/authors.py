@@ -58,6 +58,14 @@ class OfParameters(regkit.Regularizer):
         """Return the penalty."""
         return regkit.graph.total([(w * w).sum() for _, w in regkit.select_params(layers, self.pattern)])
 
+    def after_step(self, params: MutableMapping[str, Any], amount: Any) -> None:
+        """Shrink."""
+        params.update((name, w - w * regkit.graph.cast(amount, str(w.dtype))) for name, w in params.items())
+
+    def metrics(self, layers: Sequence[Any]) -> dict[str, Any]:
+        """Return the share of zeros."""
+        return {"zeros": regkit.graph.sparsity([w for _, w in regkit.select_params(layers)])["zeros"]}
+
 
 class Noisy(regkit.Regularizer):
     """A change to the graph, whose weight is a probability."""

@@ -72,6 +72,9 @@ def while_it_is_built() -> Any:
         outputs.update(of_layer)
     assert_type(regkit.hosts.unchanged(regs, outputs), "list[regkit.hosts.Member]")
     assert_type(regs.terms(layers, outputs), "list[regkit.Term]")
+    assert_type(regs.metrics(layers, outputs), "dict[str, Any]")
+    assert_type(regs.changes_params, "bool")
+    regs.after_step({"hid.w": np.eye(2)}, 0.1, layers)
     regs.log()
     return regs.loss(layers, outputs)
 

@@ -125,7 +125,11 @@ def while_on(regularizer: regkit.Regularizer, w: Any, projected: Any) -> Any:
     """Return a projected parameter, or the parameter where a live weight is 0."""
     if isinstance(regularizer.weight, (int, float)):
         return projected
+    import numpy as np
+
     on = regkit.graph.weight(regularizer, w) > 0
+    if isinstance(on, np.bool_):
+        return projected if on else w
     return regkit.graph.functions(w).where(on, projected, w)
 
 

@@ -213,14 +213,11 @@ class WeightDistance(WeightPenalty):
         self,
         pattern: str | Sequence[str] | None = None,
         weight: Any = 0.0,
-        reference: Mapping[str, Any] | None = None,
+        *,
+        reference: Mapping[str, Any],
         importance: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(pattern, weight)
-        if reference is None:
-            raise regkit.OptionError(
-                f"{type(self).__name__} needs reference=, a mapping of parameters' names to arrays"
-            )
         self.reference = self._checked_arrays("reference", reference)
         self.importance = None if importance is None else self._checked_arrays("importance", importance)
 
