@@ -371,6 +371,13 @@ class RegularizerSet:
         """Return the names of the members, in order: ``regs["noise[1]"]`` is the second under ``noise``."""
         return list(self._names)
 
+    if TYPE_CHECKING:
+
+        @overload
+        def __getitem__(self, key: slice) -> RegularizerSet: ...
+        @overload
+        def __getitem__(self, key: int | str) -> Any: ...
+
     def __getitem__(self, key: int | slice | str) -> Any:
         if isinstance(key, slice):
             return RegularizerSet(self._members[key])

@@ -1,7 +1,7 @@
 """The pages for people and the code on them: which blocks there are, and which of them this run has run.
 
-Whatever runs a block says so with `ran`, into the file that ``REGKIT_RAN`` names. After all lanes, `make test` fails if
-a block is left that none has run.
+Whatever runs a block says so with `ran`, into the file that ``REGKIT_RAN`` names. After all lanes, `make test-all` fails
+if a block is left that none has run.
 """
 
 from __future__ import annotations

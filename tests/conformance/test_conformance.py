@@ -57,6 +57,7 @@ def test_each_wrong_regularizer_is_caught_first_by_the_check_meant_for_it_in_arr
     assert_each_is_caught_first_by_its_check(classes, wrong.WRONG, [])
 
 
+@pytest.mark.slow
 def test_each_wrong_regularizer_is_caught_first_by_the_check_meant_for_it_in_graphs(
     wrong, lib, assert_each_is_caught_first_by_its_check
 ):
@@ -167,6 +168,7 @@ def check_fails(wrong):
     return run
 
 
+@pytest.mark.subprocess
 def test_python_without_docstrings_is_told_and_not_failed(wrong):
     program = [sys.executable, "-OO", "-m", "regkit", "check", "hidden_l1", "--library", "numpy"]
     done = subprocess.run(program, capture_output=True, text=True, check=False)
@@ -315,6 +317,7 @@ def test_a_network_that_there_is_not_is_refused(wrong_arguments):
         Network(**wrong_arguments)
 
 
+@pytest.mark.subprocess
 def test_pytest_runs_one_test_for_each_check(pytester_file):
     result = pytester_file(
         """

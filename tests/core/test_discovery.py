@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.machinery
 import importlib.metadata
+import importlib.util
 import os
 import random
 import shutil
@@ -16,7 +17,7 @@ import pytest
 
 import regkit
 from regkit import _discovery as discovery
-from regkit._discovery.distributions import Claim
+from regkit._discovery.claims import Claim
 
 INSTALLED = Path(__file__).parents[1] / "installed"
 
@@ -26,22 +27,51 @@ def site(installed, monkeypatch, tmp_path):
     """A folder on the path, before all others, into which `distribute` installs."""
     folder = tmp_path / "site"
     folder.mkdir()
-    monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
     installed()
+    monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
     return folder
 
 
-def distribute(site, name, entry_points, *, version="1.0", source=None):
-    """Install a distribution with entry points of our group, and its module where there is a source."""
+def distribute(site, name, entry_points, *, version="1.0", source=None, refresh=True):
+    """Install a distribution with entry points of our group, and its module if there is a source."""
     info = site / f"{name}-1.0.dist-info"
-    info.mkdir()
+    info.mkdir(parents=True)
     header = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
     (info / "METADATA").write_bytes(header.encode("utf-8", "surrogateescape"))
     (info / "entry_points.txt").write_text(f"[regkit.regularizers]\n{entry_points}\n", encoding="utf-8")
     if source is not None:
         (site / f"{name}.py").write_text(source)
-    regkit.refresh()
+    if refresh:
+        regkit.refresh()
     return info
+
+
+SOURCE = "import regkit\n\n\nclass Mine(regkit.Regularizer):\n    def loss(self):\n        return 1.0\n"
+
+
+class Counting:
+    """A finder without distributions that counts the readings."""
+
+    def __init__(self):
+        self.readings = 0
+
+    def find_spec(self, *_):
+        return None
+
+    def find_distributions(self, _context):
+        self.readings += 1
+        return []
+
+
+@pytest.fixture
+def counting(site, monkeypatch):
+    """A finder that counts the readings from now on."""
+    finder = Counting()
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, finder])
+    regkit.refresh()
+    regkit.available()
+    finder.readings = 0
+    return finder
 
 
 def test_the_plugins_of_the_environment_are_those_that_importlib_metadata_reports():
@@ -95,6 +125,49 @@ def test_two_distributions_with_the_same_target_are_no_conflict(installed):
         "acme-rename 3.0 (acme_healthy:Healthy)",
     ]
     assert type(regkit.build(acme_healthy=0.1)[0]).__name__ == "Healthy"
+
+
+def test_metadata_that_pip_left_of_an_upgrade_is_ignored(site):
+    distribute(site, "acme_kept", "acme_kept = acme_kept:Mine", source=SOURCE)
+    left = distribute(site, "acme_left", "acme_kept = acme_left:Other\nacme_ghost = acme_left:Ghost")
+    left.rename(site / "~cme_kept-0.9.dist-info")
+    regkit.refresh()
+    assert [str(claim) for claim in regkit.available()["acme_kept"]] == ["acme_kept 1.0 (acme_kept:Mine)"]
+    assert type(regkit.build(acme_kept=0.1)[0]).__name__ == "Mine"
+    with pytest.raises(regkit.UnknownAliasError):
+        regkit.build(acme_ghost=0.1)
+
+
+def test_metadata_that_pip_left_is_ignored_also_if_another_finder_has_it(installed, monkeypatch, tmp_path):
+    distribute(tmp_path, "acme_left", "acme_ghost = acme_left:Ghost").rename(tmp_path / "~cme_left-1.0.dist-info")
+    context = importlib.metadata.DistributionFinder.Context(path=[str(tmp_path)])
+
+    class Elsewhere(Counting):
+        def find_distributions(self, _context):
+            return importlib.metadata.MetadataPathFinder.find_distributions(context)
+
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Elsewhere()])
+    installed()
+    assert "acme_ghost" not in regkit.available()
+
+
+def test_an_alias_of_a_hidden_copy_is_unknown_and_the_error_names_both_folders(site, monkeypatch, tmp_path):
+    early = tmp_path / "early"
+    bare = distribute(early, "Acme.L1", "", version="0.9")
+    (bare / "entry_points.txt").unlink()
+    late = distribute(site, "acme_l1", "acme_hidden = acme_l1:L1")
+    monkeypatch.setattr(sys, "path", [str(early), *sys.path])
+    regkit.refresh()
+    assert "acme_hidden" not in regkit.available()
+    with pytest.raises(regkit.UnknownAliasError) as error:
+        regkit.build(acme_hidden=0.1)
+    assert str(error.value).startswith(
+        f"no installed plugin provides 'acme_hidden'. acme_l1 1.0 (acme_l1:L1) claims it in {late}, and is hidden by "
+        f"{bare}, earlier on the path. Uninstall the copy that is not meant. Installed aliases: "
+    )
+    monkeypatch.setattr(sys, "path", [*sys.path[1:], str(early)])
+    regkit.refresh()
+    assert "acme_hidden" in regkit.available()
 
 
 def test_two_versions_in_one_folder_conflict_only_where_they_differ(installed):
@@ -312,6 +385,7 @@ def test_an_interrupted_import_is_interrupted(site):
         regkit.build(slow=0.1)
 
 
+@pytest.mark.subprocess
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
 def test_pipes_and_links_to_themselves_keep_nobody_waiting(site, tmp_path):
     os.mkfifo(tmp_path / "pipe")
@@ -346,6 +420,156 @@ def test_an_entry_points_txt_that_cannot_be_read_is_told_to_who_misses_an_alias(
         regkit.build(mine=0.1)
     assert f"{site}/acme_folder-1.0.dist-info: entry_points.txt cannot be read: it is not a file" in str(error.value)
     assert "acme_nowhere-1.0.dist-info: entry_points.txt cannot be read: No such file" in str(error.value)
+
+
+# Installing while the process runs
+
+
+@pytest.mark.parametrize(
+    "ask", [lambda: regkit.build(mine=0.1)[0], lambda: regkit.load("mine")()], ids=["build", "load"]
+)
+def test_a_plugin_that_is_installed_in_a_running_process_is_found(site, ask):
+    assert "mine" not in regkit.available()
+    with pytest.raises(ModuleNotFoundError):  # now Python's finder has listed the folder
+        __import__("acme_mine")
+    before = site.stat()
+    distribute(site, "acme_mine", "mine = acme_mine:Mine", source=SOURCE, refresh=False)
+    os.utime(site, ns=(before.st_atime_ns, before.st_mtime_ns))  # as if all of this were within one tick of its clock
+    assert type(ask()).__module__ == "acme_mine"
+
+
+def test_an_alias_that_is_not_used_may_be_installed_in_a_running_process(site):
+    assert "mine" not in regkit.available()
+    distribute(site, "acme_mine", "mine = acme_mine:Mine", source=SOURCE, refresh=False)
+    assert len(regkit.build(mine=None)) == 0
+
+
+@pytest.mark.parametrize("value", [0.1, None])
+def test_an_unknown_alias_costs_one_more_reading_and_a_known_one_none(counting, value):
+    regkit.build(hidden_l1=value)
+    assert counting.readings == 0
+    with pytest.raises(regkit.UnknownAliasError):
+        regkit.build(no_such_alias=value)
+    assert counting.readings == 1
+
+
+def test_split_reads_again_only_if_a_folder_of_the_path_has_changed(site, counting):
+    os.utime(site, ns=(0, 0))
+    assert regkit.split({"mine": 1, "rate": 2}) == ({}, {"mine": 1, "rate": 2})
+    assert counting.readings == 1
+    regkit.split({"mine": 1, "rate": 2})
+    assert counting.readings == 1
+    distribute(site, "acme_mine", "mine = acme_mine:Mine", source=SOURCE, refresh=False)
+    assert regkit.split({"mine": 1, "rate": 2}) == ({"mine": 1}, {"rate": 2})
+    assert counting.readings == 2
+
+
+def test_split_reads_again_if_the_path_has_another_folder(site, monkeypatch, tmp_path):
+    distribute(tmp_path / "other", "acme_mine", "mine = acme_mine:Mine", source=SOURCE)
+    assert regkit.split({"mine": 1})[0] == {}
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "other"), *sys.path])
+    assert regkit.split({"mine": 1})[0] == {"mine": 1}
+
+
+# Files that shadow a plugin
+
+
+@pytest.mark.parametrize("kind", ["a file", "a package"])
+@pytest.mark.parametrize(
+    ("source", "error_class", "message"),
+    [
+        ("", regkit.PluginLoadError, "AttributeError: module 'acme_mine' has no attribute 'Mine'"),
+        ("Mine = 3", regkit.PluginLoadError, "ImportError: Mine is of type int, not a class"),
+        ("raise OSError('no data')", regkit.PluginLoadError, "OSError: no data"),
+        ("class Mine: ...", regkit.HookSignatureError, "acme_mine.Mine has no hook"),
+    ],
+)
+def test_a_file_that_shadows_a_plugin_is_named_with_the_file_of_the_plugin(
+    site, monkeypatch, tmp_path, kind, source, error_class, message
+):
+    distribute(site, "acme_mine", "mine = acme_mine:Mine", source=SOURCE)
+    shadow = tmp_path / "project" / ("acme_mine.py" if kind == "a file" else "acme_mine/__init__.py")
+    shadow.parent.mkdir(parents=True)
+    shadow.write_text(source)
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "project"), *sys.path])
+    with pytest.raises(error_class) as error:
+        regkit.build(mine=0.1)
+    assert message in str(error.value)
+    assert (
+        f"acme_mine is imported from {shadow}, which shadows {site}/acme_mine.py. Rename or remove one of them"
+        in str(error.value)
+    )
+    assert "Fix or uninstall it" not in str(error.value)
+
+
+def test_a_file_that_shadows_an_editable_plugin_is_named_with_the_file_of_the_plugin(site, monkeypatch, tmp_path):
+    """Some build back ends install a finder, which comes after that of the path."""
+    distribute(site, "acme_mine", "mine = acme_mine:Mine")
+    sources, shadow = tmp_path / "sources" / "acme_mine.py", tmp_path / "project" / "acme_mine.py"
+    for file, text in ((sources, SOURCE), (shadow, "")):
+        file.parent.mkdir()
+        file.write_text(text)
+
+    class Editable:
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            return importlib.util.spec_from_file_location(name, sources) if name == "acme_mine" else None
+
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Editable])
+    monkeypatch.setattr(sys, "path", [str(shadow.parent), *sys.path])
+    with pytest.raises(regkit.PluginLoadError) as error:
+        regkit.build(mine=0.1)
+    assert f"acme_mine is imported from {shadow}, which shadows {sources}. " in str(error.value)
+
+
+# Normal forms of Unicode
+
+COMPOSED, DECOMPOSED = "d\u00e9cor", "de\u0301cor"
+
+
+@pytest.mark.parametrize("written", [COMPOSED, DECOMPOSED])
+@pytest.mark.parametrize("asked", [COMPOSED, DECOMPOSED])
+def test_an_alias_is_found_in_either_normal_form_of_unicode(site, written, asked):
+    distribute(site, "acme_mine", f"{written} = acme_mine:Mine", source=SOURCE)
+    assert type(regkit.build({asked: 0.1})[0]).__name__ == "Mine"
+    assert regkit.load(asked).__name__ == "Mine"
+    assert len(regkit.build({asked: None})) == 0
+    assert regkit.split({asked: 1, "rate": 2}) == ({asked: 1}, {"rate": 2})
+    assert {COMPOSED, DECOMPOSED} & regkit.available().keys() == {COMPOSED}
+    (claim,) = regkit.available()[COMPOSED]
+    assert claim.target == "acme_mine:Mine"
+
+
+@pytest.mark.parametrize("written", [COMPOSED, DECOMPOSED])
+@pytest.mark.parametrize("asked", [COMPOSED, DECOMPOSED])
+def test_a_registered_alias_is_found_and_taken_in_either_normal_form_of_unicode(written, asked):
+    class Mine(regkit.Regularizer):
+        def loss(self):
+            return 1.0
+
+    class Other(Mine):
+        pass
+
+    regkit.register(Mine, written)
+    assert regkit.load(asked) is Mine
+    assert regkit.split({asked: 1})[0] == {asked: 1}
+    assert list(regkit.available()).count(COMPOSED) == 1
+    with pytest.raises(regkit.AliasConflictError, match="belongs to .*Mine .registered in this process"):
+        regkit.register(Other, asked)
+
+
+@pytest.mark.parametrize("asked", [COMPOSED, DECOMPOSED])
+def test_an_installed_alias_is_taken_in_either_normal_form_of_unicode(site, asked):
+    distribute(site, "acme_mine", f"{DECOMPOSED} = acme_mine:Mine", source=SOURCE)
+
+    class Other(regkit.Regularizer):
+        def loss(self):
+            return 1.0
+
+    with pytest.raises(regkit.AliasConflictError, match="belongs to acme_mine 1.0"):
+        regkit.register(Other, asked)
+    with pytest.warns(UserWarning, match="stays the host's, and is claimed as an alias by acme_mine 1.0"):
+        assert regkit.split({asked: 1}, own=[COMPOSED]) == ({}, {asked: 1})
 
 
 HOSTILE = "\x1b[2J\x1b]0;owned\x07\u202e\x00"

@@ -118,9 +118,9 @@ def near(found, expected, deviation):
 
 
 @pytest.mark.graph
-@pytest.mark.parametrize("package", ["theano", "aesara", "pytensor", "jax", "torch"])
+@pytest.mark.parametrize("package", ["theano", "aesara", "pytensor", "jax", "tensorflow", "torch"])
 def test_each_library_that_is_installed_with_an_engine_is_tried(package):
-    brought = package not in ("jax", "torch") or find_spec(f"regkit_{package}") is not None
+    brought = package not in ("jax", "tensorflow", "torch") or find_spec(f"regkit_{package}") is not None
     assert (package in LIBRARIES) == (find_spec(package) is not None and brought)
 
 

@@ -15,7 +15,7 @@ from blocks import Block, blocks, programs, ran
 
 
 @pytest.fixture
-def run(lib):
+def run(lib, monkeypatch):
     def run(*code) -> dict:
         scope: dict = {"__name__": "page"}
         for block in code:
@@ -23,11 +23,11 @@ def run(lib):
         ran(code)
         return scope
 
+    # theano-pymc and Aesara keep the mode that they first compiled in
+    monkeypatch.setattr(lib.module.compile.mode, "instantiated_default_mode", None, raising=False)
+    monkeypatch.setattr(lib.module.config, "mode", "FAST_COMPILE")
     with lib.float_type("float64"):
-        mode = lib.module.config.mode
-        lib.module.config.mode = "FAST_COMPILE"
         yield run
-        lib.module.config.mode = mode
 
 
 def test_the_first_program_of_the_readme_trains_and_predicts_without_dropout(run):

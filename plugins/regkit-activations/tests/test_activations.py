@@ -198,7 +198,7 @@ def test_float16_gives_what_float64_gives(lib, cls):
     half = np.random.default_rng(6).uniform(0.01, 0.99, size=(30, 8)).astype("float16")
     expected = cls("z").loss([], {"z": half.astype("float64")})
     for found in (cls("z").loss([], {"z": half}), with_gradient(lib, cls("z"), half)[0]):
-        assert found.dtype == "float32"  # until it has its weight
+        assert found.dtype == "float32"
         assert found == pytest.approx(expected, rel=2e-3)
 
 

@@ -129,13 +129,13 @@ def test_the_lowest_integer_has_a_norm(lib):
     assert lib.evaluate(HiddenL1("hid").loss([], {"hid": lib.tensor("z", "int8", 1)}), z=lowest) == 256
 
 
-def test_the_loss_of_float16_is_float16_also_where_the_penalty_is_beyond_its_largest_number(lib):
+def test_the_loss_of_float16_is_float32_as_it_may_be_beyond_the_largest_float16(lib):
     ones = np.ones(100_000, "float16")
-    regs = regkit.build(hidden_l1=dict(weight=0.01, pattern="hid"))
+    regs = regkit.build(hidden_l1=dict(weight=1, pattern="hid"))
     loss = regs.loss([], {"hid": lib.tensor("z", "float16", 1)})
     for value in (regs.loss([], {"hid": ones}), lib.evaluate(loss, z=ones)):
-        assert value == 1000
-        assert value.dtype == "float16"
+        assert value == 100_000
+        assert value.dtype == "float32"
 
 
 @pytest.mark.parametrize("reduction", ["mean", "batch"])
@@ -198,3 +198,15 @@ def test_a_reduction_that_is_none_of_the_three_is_refused(reduction):
 def test_the_repr_is_the_call_that_makes_it():
     assert repr(HiddenL1()) == "HiddenL1()"
     assert repr(HiddenL1(["a", "b"], 2, "mean")) == "HiddenL1(weight=2, pattern=('a', 'b'), reduction='mean')"
+
+
+def test_metrics_are_shares_of_zeros_and_dead_units_and_the_number_of_active_ones(lib):
+    array = np.array([[1.0, 0.0, 0.0, 2.0], [-3.0, 0.0, 0.0, 0.0]])
+    other = np.array([[0.0, 1.0]])
+    expected = [(5 / 8 + 1 / 2) / 2, (1.5 + 1) / 2, (1 / 2 + 1 / 2) / 2]
+    regs = regkit.build(hidden_l1=dict(weight=0.1, pattern="hid*"))
+    z, y = lib.tensor("z"), lib.tensor("y")
+    found = regs.metrics({"hid1": z, "hid2": y})
+    assert list(found) == ["hidden_l1.zeros", "hidden_l1.l0", "hidden_l1.dead"]
+    np.testing.assert_allclose(lib.function([z, y], list(found.values()))(array, other), expected)
+    np.testing.assert_allclose(list(regs.metrics({"hid1": array, "hid2": other}).values()), expected)

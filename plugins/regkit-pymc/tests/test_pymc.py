@@ -319,6 +319,7 @@ def test_a_penalty_that_fails_leaves_the_model_as_it_was():
     assert list(model.named_vars) == before
 
 
+@pytest.mark.subprocess
 @pytest.mark.parametrize("version", ["5.28.5", "6.3.9", "7.0.0rc1"])
 def test_a_pymc_that_was_not_tried_is_refused_when_the_plugin_is_imported(version, tmp_path):
     installed = tmp_path / f"pymc-{version}.dist-info"

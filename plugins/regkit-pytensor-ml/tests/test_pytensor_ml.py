@@ -350,6 +350,7 @@ def test_what_is_not_a_loss_is_refused():
     )
 
 
+@pytest.mark.subprocess
 @pytest.mark.parametrize("version", ["0.4.0", "1.3", "0.30.1", "0.2.9"])
 def test_a_version_outside_the_pin_is_refused_at_import(tmp_path: Path, version):
     metadata = tmp_path / f"pytensor_ml-{version}.dist-info" / "METADATA"

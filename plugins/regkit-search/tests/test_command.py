@@ -33,6 +33,8 @@ from pathlib import Path
 import numpy as np
 from helping import distance
 
+pytestmark = pytest.mark.subprocess
+
 def prepare(regs):
     print("preparing")
     def evaluate(trial):

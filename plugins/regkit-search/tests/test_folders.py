@@ -141,6 +141,8 @@ if sys.argv[1] == "worker":
     from regkit_search.folders import take_own_folders
     take_own_folders()
 import importlib
+
+pytestmark = pytest.mark.subprocess
 library = importlib.import_module(sys.argv[2])
 x = importlib.import_module(sys.argv[2] + ".tensor").vector()
 function = library.function([x], x + x, mode=library.compile.mode.Mode("c|py", None))

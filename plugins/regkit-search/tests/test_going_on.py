@@ -16,6 +16,8 @@ from optuna.distributions import FloatDistribution
 
 import regkit
 
+pytestmark = pytest.mark.subprocess
+
 SCRIPT = Path(__file__).with_name("interrupted.py")
 
 

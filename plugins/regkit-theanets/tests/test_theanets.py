@@ -457,6 +457,7 @@ def test_after_uninstalling_theanets_is_as_it_was():
     assert hasattr(collections, "Callable") == (sys.version_info < (3, 10))
 
 
+@pytest.mark.subprocess
 @pytest.mark.parametrize(
     ("missing", "said"),
     [

@@ -45,7 +45,7 @@ class HiddenL1(regkit.Regularizer):
     Notes
     -----
     The gradient is :math:`\operatorname{sign}(Z_i) / (|\Omega| \, n_i)`. The penalty has the dtype of the outputs;
-    integer outputs give floatX, and float16 gives float32, which a set narrows when it has its weight.
+    integer outputs give floatX, and float16 gives float32.
 
     References
     ----------
