@@ -20,7 +20,8 @@ import numpy as np
 import pytest
 
 import regkit
-from regkit.testing import GraphLibrary, installed_libraries
+from regkit.testing import installed_libraries
+from regkit.testing._laboratory import GraphLibrary
 
 HERE = Path(__file__).parent
 LANE = os.environ.get("REGKIT_LANE", "")

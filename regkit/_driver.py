@@ -236,6 +236,8 @@ class Driver:
         self, outputs: Mapping[str, Any], layers: Sequence[Any], also: Sequence[Any]
     ) -> tuple[dict[str, Any], tuple[Any, ...]]:
         """Return outputs and further expressions of a graph that is rebuilt with the changes of the members."""
+        if not outputs and self._changing:
+            raise _matches_none(self._changing[0], outputs)
         seen_of: list[tuple[list[str], list[tuple[Member, Seen]]]] = []
 
         def modify(current: dict[str, Any]) -> None:
@@ -286,8 +288,12 @@ class Driver:
             words = next((its.words for _, its in seen if its.words), "")
             if words and any(map(member.changes, names)):
                 raise NoMatchError(words)  # it looks for something else than its pattern
-            pattern = getattr(member.regularizer, "pattern", None)
-            raise NoMatchError(f"{name}: pattern {pattern!r} matches none of the outputs: {listed(names)}")
+            raise _matches_none(member, names)
+
+
+def _matches_none(member: Member, names: Iterable[str]) -> NoMatchError:
+    pattern = getattr(member.regularizer, "pattern", None)
+    return NoMatchError(f"{member.name}: pattern {pattern!r} matches none of the outputs: {listed(names)}")
 
 
 # The outputs that a member has seen, by name and expression, as long as the expression lives. So any number of graphs

@@ -417,6 +417,20 @@ class RegularizerSet:
         chosen = [(name, one) for name, one in zip(self._names, self._members) if name in names]
         return RegularizerSet([one for _, one in chosen], [name for name, _ in chosen])
 
+    def _with_weights(self, weights: Mapping[str, Any]) -> RegularizerSet:
+        from copy import copy
+
+        def changed(name: str, member: Entry) -> Entry:
+            if name not in weights:
+                return member
+            regularizer = copy(member.regularizer)
+            regularizer.weight = weights[name]  # of a copy, which is in no set yet
+            entry = Entry(member.label, regularizer, member.from_alias)
+            entry.memory = member.memory
+            return entry
+
+        return RegularizerSet(map(changed, self._names, self._members), self._names)
+
     def _named(self) -> tuple[Member, ...]:
         return tuple(Member(name, one.regularizer, one.memory) for name, one in zip(self._names, self._members))
 

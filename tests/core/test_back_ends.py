@@ -14,6 +14,8 @@ import pytest
 
 import regkit
 
+pytestmark = pytest.mark.subprocess
+
 PROJECT = """
 [project]
 name = "acme-made"
@@ -46,8 +48,6 @@ site.addsitedir({site!r})
 import regkit
 print(json.dumps([regkit.available()["acme_made"], regkit.build(acme_made=0.1).loss([], {{}})]))
 from importlib.metadata import distributions
-
-pytestmark = pytest.mark.subprocess
 found = [(d, e) for d in distributions() for e in d.entry_points if e.name == "acme_made"]
 print(json.dumps(sorted({{(d.metadata["Name"], d.version, e.value) for d, e in found}})))
 """

@@ -75,11 +75,11 @@ def test_the_extra_plugins_brings_every_plugin_of_ours_that_has_regularizers():
     assert names(CORE["optional-dependencies"]["plugins"]) == with_regularizers
 
 
-@pytest.mark.parametrize("page", ["docs/reference/regularizers.rst", "README.md"])
-def test_every_plugin_of_the_extra_plugins_is_in_the_reference_and_in_the_readmes_table(page):
+@pytest.mark.parametrize("page", ["docs/reference/regularizers.rst", "docs/distributions.md"])
+def test_every_plugin_of_the_extra_plugins_is_in_the_reference_and_in_the_table_of_distributions(page):
     told = {
         "docs/reference/regularizers.rst": r"^\.\. currentmodule:: (regkit_\w+)$",
-        "README.md": r"^\| \[(regkit-[\w-]+)\]",
+        "docs/distributions.md": r"^\| \[(regkit-[\w-]+)\]",
     }
     found = re.findall(told[page], (HERE / page).read_text(encoding="utf-8"), re.MULTILINE)
     assert sorted(name.replace("_", "-") for name in found) == names(CORE["optional-dependencies"]["plugins"])

@@ -175,6 +175,11 @@ def test_a_pattern_of_outputs_leaves_data_out():
     assert potential(network(hidden_l1=dict(weight=1, pattern="*"))) == pytest.approx(-both / 2, rel=1e-12)
 
 
+def test_a_glob_that_begins_with_an_exclamation_mark_takes_a_deterministic_out():
+    model = network(hidden_l1=dict(weight=1, pattern=["*", "!mu"]))
+    assert potential(model) == pytest.approx(-np.abs(sigmoid(X @ W1)).sum(), rel=1e-12)
+
+
 def test_a_live_weight_changes_the_logp_without_compiling_again():
     weight = regkit.Live(0.5)
     logp = network(weight_l1=weight).compile_logp()
@@ -233,11 +238,11 @@ def test_an_empty_call_adds_nothing():
 
 @pytest.mark.parametrize("alias", ["hidden_l1", "contractive"])
 def test_a_regularizer_of_outputs_without_a_pattern_is_asked_for_one(alias):
-    with pytest.raises(regkit.NoMatchError) as error:
+    with pytest.raises(regkit.OptionError) as error:
         network(**{alias: 0.1})
     assert str(error.value) == (
-        f"{alias}: the network has no hidden layers; its layers: (model). Pass a pattern to select among the outputs: "
-        "hid1, mu. Which deterministics are layers, a PyMC model does not say"
+        f"{alias}: {regkit.load(alias).__name__} needs a pattern. A PyMC model does not define which deterministics "
+        f"are layers. Name some: {alias}=dict(weight=..., pattern='hid1'). There is: hid1, mu"
     )
 
 
@@ -245,8 +250,7 @@ def test_contractive_without_wrt_is_asked_for_it():
     with pytest.raises(regkit.NoMatchError) as error:
         network(contractive=dict(weight=0.1, pattern="hid1"))
     assert str(error.value) == (
-        "contractive: the output of the first layer, '(model)', is not among the outputs: hid1, mu, x. Pass wrt. "
-        "Which deterministics are layers, a PyMC model does not say"
+        "contractive: the output of the first layer, '(model)', is not among the outputs: hid1. Pass wrt"
     )
 
 
@@ -254,8 +258,8 @@ def test_a_pattern_that_names_data_is_told_that_they_are_left_out():
     with pytest.raises(regkit.NoMatchError) as error:
         network(hidden_l1=dict(weight=0.1, pattern="x"))
     assert str(error.value) == (
-        "hidden_l1: pattern 'x' matches none of the outputs: hid1, mu. "
-        "A pattern selects no data; what it would is left out: x"
+        "hidden_l1: pattern 'x' matches none of the outputs: hid1, mu. Patterns select no data, so these are left "
+        "out: x"
     )
 
 
@@ -265,6 +269,15 @@ def test_members_that_change_graphs_are_refused_by_name_with_the_reason():
     assert str(error.value) == (
         "hidden_noise, dropout, dropout[1]: a PyMC model has one graph, for fitting and for predictions, and its logp "
         "has no draws in it, so no outputs can be changed. Leave these out"
+    )
+
+
+def test_members_that_act_after_a_step_are_refused_by_name():
+    with pytest.raises(regkit.GraphError) as error:
+        network(weight_nonnegative=1, weight_l1=dict(weight=0.1, by="proximal"))
+    assert str(error.value) == (
+        "weight_nonnegative, weight_l1 act on parameters after an optimizer's step, and a PyMC model is not trained in "
+        "steps. Leave them out"
     )
 
 

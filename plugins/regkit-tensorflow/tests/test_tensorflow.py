@@ -8,6 +8,7 @@ import regkit_tensorflow
 import tensorflow as tf
 
 import regkit
+from blocks import programs, ran
 
 Z = np.array([[1.0, -2.0], [0.0, 3.0]])
 W = np.array([[1.0, -2.0], [0.5, 3.0]])
@@ -175,7 +176,7 @@ def test_mistakes_have_the_errors_that_they_have_on_every_host():
             run.loss()
         with pytest.raises(regkit.GraphError, match="watched already"):
             regkit_tensorflow.watch(net, l1).__enter__()
-    with pytest.raises(regkit.NoMatchError, match="nothing was tapped"):
+    with pytest.raises(regkit.NoMatchError, match="dropout: pattern 'hid' matches none of the outputs"):
         regkit_tensorflow.Run(regkit.build(dropout=dict(weight=0.5, pattern="hid"))).loss()
     for wrong in (Z, tf.constant([1, 2]), None):
         with pytest.raises(regkit.GraphError, match="output 'hid' is of .*; accepted: a tf.Tensor of floats"):
@@ -208,3 +209,11 @@ def test_metrics_are_those_of_numpy():
     ])  # fmt: skip
     run.tap("hid", tf.constant(Z))
     assert float(run.metrics()["weight_l1.zeros"]) == 0.5
+
+
+def test_the_program_of_the_readme_trains():
+    (program,) = programs("plugins/regkit-tensorflow/README.md")
+    scope = {}
+    exec(program.text, scope)
+    assert scope["losses"][-1] < 0.5 * scope["losses"][0]
+    ran([program])

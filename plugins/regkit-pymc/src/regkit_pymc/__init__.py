@@ -1,26 +1,26 @@
-"""regkit's regularizers in a PyMC model: `regularize` adds what they add to a loss, with the other sign, to the logp.
+"""regkit's regularizers in a PyMC model: `regularize` subtracts their weighted penalties from the logp.
 
 Outputs are the model's deterministics, parameters its free variables, by the names that PyMC gives them.
 """
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import regkit
+from regkit import hosts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["regularize"]
 __version__ = "0.3.0"
 
-#: What works: this PyMC and later ones, below that. pyproject.toml has the same.
+#: The versions of PyMC that work: from the first to below the second. pyproject.toml has the same.
 OLDEST, BELOW = "6.4", "7"
 
-#: Name of the one layer, without outputs, in which regularizers get the free variables.
+#: Name of the one layer, without outputs, that has the free variables.
 LAYER = "(model)"
 
 
@@ -37,7 +37,7 @@ def regularize(
     options : mapping of str to value, optional
         Aliases and values as read from JSON or TOML.
     name : str, default "regkit"
-        Name of the potential, and what the names of the terms begin with. A second call for one model needs another.
+        Name of the potential, and the beginning of the names of the terms. A second call for one model needs another.
     model : pm.Model, optional
         By default that of the ``with`` block.
     **aliases : value
@@ -53,11 +53,12 @@ def regularize(
     Raises
     ------
     regkit.GraphError
-        If there is no model, or a regularizer changes graphs.
+        If there is no model, or a regularizer changes graphs, or parameters after a step.
     regkit.NoMatchError
-        If a regularizer of outputs has no pattern, or a pattern matches nothing.
+        If a pattern matches nothing.
     regkit.OptionError
-        If the model has variables of these names, or a name or a value is not accepted.
+        If a regularizer of outputs has no pattern, the model has variables of these names, or a name or a value is not
+        accepted.
     regkit.UnknownAliasError
         If a keyword is not an alias.
 
@@ -84,28 +85,31 @@ def regularize(
             "or pass model="
         )
     regs = regkit.build(options, **aliases)
-    members = {label: regs[i : i + 1] for i, label in enumerate(regs.keys())}
-    _check(members, name, model)
-    terms = [term._replace(name=label) for label, one in members.items() for term in _terms(one, model)]
+    members = hosts.members(regs, "regularize")
+    outputs = {z.name: z for z in model.deterministics if not hasattr(z.tag, "regkit_term")}
+    _check(members, name, model, outputs)
+    terms = [term for member in members for term in _terms(hosts.subset(regs, [member.name]), member, outputs, model)]
     regs.log()
     for term in terms:
         pm.Deterministic(f"{name}::{term.name}", term.weighted, model=model).tag.regkit_term = True
     if terms:
-        pm.Potential(name, -regkit.graph.total([term.weighted for term in terms]), model=model)
+        pm.Potential(name, -hosts.total(terms), model=model)
     return terms
 
 
-def _check(members: Mapping[str, regkit.RegularizerSet], name: str, model: Any) -> None:
+def _check(members: Sequence[hosts.Member], name: str, model: Any, outputs: Mapping[str, Any]) -> None:
     """Raise before the model has been touched."""
     if not isinstance(name, str) or not name:
         raise regkit.OptionError(f"regularize got name={name!r}; accepted: a string that is not empty")
-    changing = [label for label, one in members.items() if one.changes_graph]
+    changing = [member.name for member in members if member.changes_graph]
     if changing:
         raise regkit.GraphError(
             f"{', '.join(changing)}: a PyMC model has one graph, for fitting and for predictions, and its logp has no "
             "draws in it, so no outputs can be changed. Leave these out"
         )
-    for wanted in (name, *(f"{name}::{label}" for label in members)):
+    hosts.check_no_steps(members, "a PyMC model is not trained in steps")
+    hosts.check_patterns(members, outputs, "A PyMC model does not define which deterministics are layers. Name some")
+    for wanted in (name, *(f"{name}::{member.name}" for member in members)):
         full = model.name_for(wanted)
         if model.named_vars.tree_contains(full) or full in model.coords:
             raise regkit.OptionError(
@@ -114,22 +118,20 @@ def _check(members: Mapping[str, regkit.RegularizerSet], name: str, model: Any) 
             )
 
 
-def _terms(one: regkit.RegularizerSet, model: Any) -> list[regkit.Term]:
-    """The terms of a set of one regularizer. Data are among its outputs as far as its pattern does not take them."""
-    outputs = {z.name: z for z in model.deterministics if not hasattr(z.tag, "regkit_term")}
-    pattern = getattr(one[0], "pattern", None)
-    globs = ("*",) if pattern is None else (pattern,) if isinstance(pattern, str) else pattern
-    taken = [x.name for x in model.data_vars if any(fnmatchcase(x.name, glob) for glob in globs)]
-    outputs.update((x.name, x) for x in model.data_vars if x.name not in taken)
+def _terms(
+    regs: regkit.RegularizerSet, member: hosts.Member, outputs: Mapping[str, Any], model: Any
+) -> list[regkit.Term]:
+    """Return the terms of a set of one member. Data that its pattern does not select are among its outputs."""
+    selected = member.globs or ("*",) if member.selects != "params" else ()
+    taken = [x.name for x in model.data_vars if selected and hosts.matches(x.name, selected)]
+    data = {x.name: x for x in model.data_vars if x.name not in taken}
     layer = regkit.Layer(LAYER, {w.name: w for w in model.free_RVs})
     try:
-        return one.terms([layer], outputs)
+        return regs.terms([layer], {**outputs, **data})
     except regkit.NoMatchError as error:
-        if LAYER in str(error):
-            raise regkit.NoMatchError(f"{error}. Which deterministics are layers, a PyMC model does not say") from None
-        if taken and pattern is not None:
+        if taken and member.globs is not None:
             raise regkit.NoMatchError(
-                f"{error}. A pattern selects no data; what it would is left out: {', '.join(taken)}"
+                f"{error}. Patterns select no data, so these are left out: {', '.join(taken)}"
             ) from None
         raise
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable, TypeVar, cast
 
 import tensorflow as tf
 
@@ -15,8 +15,12 @@ from ._scope import Scope, within
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: AutoGraph would take apart all that hooks are made of, whose branches are Python's own.
-as_written = tf.autograph.experimental.do_not_convert
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def as_written(function: Function) -> Function:
+    """Keep AutoGraph from converting a function, and all that hooks call, whose branches are Python's."""
+    return cast("Function", tf.autograph.experimental.do_not_convert(function))
 
 
 class Run:
@@ -77,6 +81,8 @@ class Run:
         self._tape = tape
         self._outputs: dict[str, Any] = {}
         self._times: dict[str, int] = {}
+        # members that change outputs and have found none yet
+        self._unchanged = [member for member in members if member.changes_graph and train]
 
     def __repr__(self) -> str:
         return f"Run({self._regs!r}, outputs={list(self._outputs)})"
@@ -123,6 +129,8 @@ class Run:
             chosen = self._regs if self._train else hosts.subset(self._regs, [member.name for member in changing])
             with within(self._scope()):
                 chosen.modify_graph(outputs, self._layers)
+            still = {member.name for member in hosts.unchanged(self._regs, outputs)}
+            self._unchanged = [member for member in self._unchanged if member.name in still]
         for each, output in outputs.items():
             self._outputs[f"{each}@{times}" if times else each] = output
         return outputs[name]
@@ -134,7 +142,7 @@ class Run:
         Raises
         ------
         regkit.NoMatchError
-            If the pattern of a regularizer matches nothing of it.
+            If the pattern of a regularizer matches nothing of it, or nothing that it changes was tapped.
         regkit.GraphError
             If a penalty cannot be computed.
         """
@@ -147,13 +155,13 @@ class Run:
         Errors are those of `loss`.
         """
         chosen = self._that_count()
-        if not self._outputs:
-            for member in self._members:
-                if member.changes_graph and self._train and not member.penalizes:
-                    raise regkit.NoMatchError(
-                        f"{member.name}: pattern {getattr(member.regularizer, 'pattern', None)!r} matches none of the "
-                        "outputs, since nothing was tapped: run.tap(name, value)"
-                    )
+        for member in self._unchanged:
+            if member.globs is not None:
+                raise hosts.no_match(member, member.globs, outputs=self._times)
+            raise regkit.NoMatchError(
+                f"{member.name}: {type(member.regularizer).__name__} changes none of the outputs that were tapped: "
+                f"{hosts.listed(self._times)}"
+            )
         with within(self._scope()):
             return chosen.terms(self._layers, self._outputs)
 

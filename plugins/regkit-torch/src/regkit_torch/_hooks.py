@@ -253,7 +253,7 @@ class Hooks:
             try:
                 terms = self._routing.penalizing.terms(layers, expressions)
             except regkit.NoMatchError as error:
-                raise regkit.NoMatchError(f"{error}. {self._network.hint}") from None
+                raise regkit.NoMatchError(f"{self._of_all(names) or error}. {self._network.hint}") from None
             total = hosts.total(terms) if terms else created(torch.zeros, ((),), {})  # hooks may return None
             results = [total, *(term.penalty for term in terms)]
         weighted = [term.weighted for term in terms]
@@ -261,6 +261,14 @@ class Hooks:
         self._plans.put(_key_of(outputs), plan)
         self._plans.last = plan
         return Computed(plan, [one.value for one in results], [one.value for one in weighted])
+
+    def _of_all(self, names: Iterable[str]) -> regkit.NoMatchError | None:
+        """Return the error for a pattern that matches none of all names; outputs that none matches are not kept."""
+        for member in self._routing.every.values():
+            globs = None if member.needs_pattern or member.selects != "outputs" else member.globs
+            if globs is not None and not any(hosts.matches(name, globs) for name in names):
+                return hosts.no_match(member, globs, outputs=names)
+        return None
 
     def terms(self, computed: Computed) -> list[regkit.Term]:
         """Return each member's part of a loss."""

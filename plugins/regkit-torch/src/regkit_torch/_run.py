@@ -183,6 +183,11 @@ class Run:
         self._keep(name, value, route)
         return value
 
+    def skip(self, name: str) -> None:
+        """Name an output that is not tapped, such as tokens, so that patterns can take it out: ``["*", "!tokens"]``."""
+        self._tapped[name] = True
+        self._shown.times.setdefault(name, 1)
+
     def _keep(self, name: str, tensor: torch.Tensor, route: Route) -> None:
         """Keep an output that regularizers do not change."""
         if torch.is_grad_enabled() and _current_backward() == -1:
