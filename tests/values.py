@@ -352,3 +352,11 @@ SPARSE = {
         "-prethreshold",
     ),
 }
+
+#: Schedules as configs have them, each with its formula of the step.
+SCHEDULES = {
+    "warmup": ({"to": 0.1, "steps": 8}, lambda n: 0.1 * min(n / 8, 1)),
+    "linear": ({"start": 0.4, "to": 0.1, "steps": 8}, lambda n: 0.4 - 0.3 * min(n / 8, 1)),
+    "cosine": ({"start": 0.4, "to": 0.1, "steps": 8}, lambda n: 0.25 + 0.15 * math.cos(math.pi * min(n / 8, 1))),
+    "steps": ({"weights": {"2": 0.5, "6": 0.25}}, lambda n: 0 if n < 2 else 0.5 if n < 6 else 0.25),
+}

@@ -168,6 +168,23 @@ def test_the_step_after_the_optimizers_is_that_of_the_formula_with_its_zeros(ali
             np.testing.assert_array_equal(np.asarray(found) == 0, expected == 0)
 
 
+@pytest.mark.parametrize("name", values.SCHEDULES)
+def test_a_schedule_has_the_value_of_its_formula_at_a_step_that_is_an_expression(name, place):
+    if not hasattr(place, "lab"):
+        pytest.skip("a framework passes live weights to its step by itself")
+    options, formula = values.SCHEDULES[name]
+    regs = regkit.build(hidden_l1={"weight": {"schedule": name, **options}})
+
+    def build(given):
+        engine = engine_of(given["step"])
+        return engine.wrap(regs.live(engine.unwrap(given["step"]))["hidden_l1"])
+
+    function = place.lab.compiled(build, {"step": np.asarray(0)})
+    for step in (0, 1, 2, 5, 6, 8, 20):
+        (found,) = function({"step": np.asarray(step)})
+        np.testing.assert_allclose(np.asarray(found), formula(step), rtol=1e-6, atol=1e-7)  # in the library's float
+
+
 def changes_of(alias, units, kept, place, z=Z, weight=WEIGHT):
     """What outputs of the units are before an alias and after it, which leaves the others as they are."""
     found = place.changes(alias, weight, z, kept)
