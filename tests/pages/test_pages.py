@@ -54,7 +54,8 @@ def test_the_readmes_program_for_a_graph_library_prints_the_penalty_that_stands_
 
 
 def test_the_readmes_lines_to_install_are_those_of_pages_that_lanes_follow():
-    followed = ("docs/lanes.md", "docs/jax.md", "docs/torch.md", "plugins/regkit-keras/README.md")
+    plugins = ("plugins/regkit-keras/README.md", "plugins/regkit-tensorflow/README.md")
+    followed = ("docs/lanes.md", "docs/jax.md", "docs/torch.md", *plugins)
     lines = {line.partition("#")[0].strip() for page in followed for line in commands(page)}
     assert lines >= {line.partition("#")[0].strip() for line in commands("README.md") if line.startswith("pip ")}
     ran(block for block in blocks("README.md", "sh") if "pip install" in block.text)

@@ -14,6 +14,7 @@ import pytensor.tensor as pt
 import pytest
 import regkit_pymc
 import tomllib
+from pymc.model.fgraph import clone_model
 
 import regkit
 
@@ -324,6 +325,27 @@ def test_a_second_call_of_another_name_does_not_see_the_terms_of_the_first():
     assert term.weight == 1
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda model: pm.do(model, {"b2": B2}),
+        lambda model: pm.observe(model, {"b2": B2}),
+        clone_model,
+        lambda model: clone_model(clone_model(model)),
+    ],
+    ids=["do", "observe", "clone", "clone of a clone"],
+)
+def test_terms_are_not_outputs_of_models_that_pymc_makes_of_this_one(changed):
+    model = changed(network(hidden_l1=dict(weight=0.1, pattern="hid1"), weight_l2=0.2))
+    assert {"regkit::hidden_l1", "regkit::weight_l2"} < {variable.name for variable in model.deterministics}
+    regkit_pymc.regularize({"hidden_l1": dict(weight=1, pattern="*")}, name="more", model=model)
+    point = {name: value for name, value in POINT.items() if name in {rv.name for rv in model.free_RVs}}
+    hidden = sigmoid(X @ W1)
+    expected = (np.abs(hidden).sum() + np.abs(hidden @ W2 + B2).sum()) / 2
+    found = model.compile_logp(vars=[model["more"]])(point)
+    assert float(found) == pytest.approx(-expected, rel=1e-12)
+
+
 def test_a_penalty_that_fails_leaves_the_model_as_it_was():
     model = network()
     before = list(model.named_vars)
@@ -357,4 +379,5 @@ def test_the_versions_that_are_checked_are_those_that_pip_is_told():
 
 
 def test_the_examples_of_docstrings_are_true():
-    assert doctest.testmod(regkit_pymc) == (0, 5)
+    modules = [sys.modules[f"regkit_pymc.{name}"] for name in ("_regularize", "_prior")]
+    assert [tuple(doctest.testmod(module)) for module in modules] == [(0, 5), (0, 6)]
