@@ -604,3 +604,7 @@ class Recording:
         self.graph.output(tuple(self.node_of(result) for result in results))
         self.graph.erase_node(self._start)
         return self.graph
+
+    def forget(self) -> None:
+        """Forget all tensors: what hooks were given refers to this recording, and it to that."""
+        self.outputs, self.seen, self._params, self._arguments = {}, {}, {}, {}

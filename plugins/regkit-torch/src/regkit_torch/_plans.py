@@ -11,8 +11,10 @@ import torch
 from torch.fx import Graph, GraphModule, Node
 from torch.utils.weak import WeakIdKeyDictionary
 
+from ._forwards import version_of
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
     import regkit
 
@@ -34,6 +36,8 @@ class Plan:
         Names for the results.
     later : sequence of Expression, default ()
         More results, which `later` computes when they are asked for.
+    conditions : hashable
+        What it depends on besides outputs and parameters.
 
     Attributes
     ----------
@@ -53,6 +57,7 @@ class Plan:
         results: Sequence[Expression],
         names: Sequence[str] = (),
         later: Sequence[Expression] = (),
+        conditions: Hashable = (),
     ) -> None:
         graph = recording.finished([*results, *later])
         _simplify(graph)
@@ -62,6 +67,7 @@ class Plan:
         self._later = _split(graph, nodes[: len(results)], nodes[len(results) :])
         taken = _in_order(graph, ("output", "param", "live", "constant"))
         self.names = list(names)
+        self.conditions = conditions
         self.outputs, self.params = ([node.meta["name"] for node in taken[kind]] for kind in ("output", "param"))
         self._lives: list[regkit.Live] = [node.meta["value"] for node in taken["live"]]
         self._constants: list[torch.Tensor] = [node.meta["value"] for node in taken["constant"]]
@@ -73,8 +79,9 @@ class Plan:
         self._seen = [(name, kind_of(param)) for name, param in recording.seen.items() if name not in self.params]
         self._ties = recording.ties
         self.device = "cpu" if recording.device is None else recording.device.type
-        for node in graph.nodes:  # tensors of this step, which nothing needs any more
+        for node in (*graph.nodes, *self._later.nodes):  # tensors of this step, which nothing needs any more
             node.meta.clear()
+        recording.forget()
         self._function, self.code = _compiled(graph)
         self.call: Callable[..., tuple[Any, ...]] = (
             self._call_with_more if self._lives or self._constants else self._function
@@ -107,7 +114,7 @@ class Plan:
                 or tensor.shape != shape
                 or tensor.dtype is not dtype
                 or tensor.device != device
-                or tensor._version != version
+                or version_of(tensor) != version
             ):
                 return None
             if taken:
