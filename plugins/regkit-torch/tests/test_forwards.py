@@ -315,6 +315,12 @@ def test_a_loss_after_the_backward_is_an_error_in_words(model):
         np.testing.assert_allclose(run.loss().item(), of_both(model), rtol=1e-12)
 
 
+def test_a_loss_of_weights_alone_may_come_after_the_backward(model):
+    with regkit_torch.watch(model, regkit.build(weight_l2=dict(weight=1, pattern="enc.0.weight"))) as run:
+        model(X).sum().backward()
+        np.testing.assert_allclose(run.loss().item(), (model.enc[0].weight ** 2).sum().item(), rtol=1e-12)
+
+
 def test_a_loss_of_a_frozen_trunk_after_the_backward_of_the_head_is_an_error(model):
     model.enc.requires_grad_(False)
     with regkit_torch.watch(model, l1("enc.1")) as run:

@@ -63,11 +63,13 @@ class Forward:
         The paths of modules whose outputs were not seen, and why.
     used : bool
         Whether a backward that keeps no graph has passed through its outputs, and nothing came since.
+    lost : bool
+        Whether outputs went by that.
     """
 
     __slots__ = (
-        "__weakref__", "_last", "_mark", "_marks", "changed", "final", "frame", "grad", "missed", "module", "outputs",
-        "params", "times", "used", "weights",
+        "__weakref__", "_last", "_mark", "_marks", "changed", "final", "frame", "grad", "lost", "missed", "module",
+        "outputs", "params", "times", "used", "weights",
     )  # fmt: skip
 
     def __init__(self, module: torch.nn.Module | None, grad: bool, frame: Any = None, marks: int = 0) -> None:
@@ -81,7 +83,7 @@ class Forward:
         self.changed: dict[str, torch.Tensor] = {}
         self.final: tuple[str, ...] = ()
         self.missed: dict[str, str] = {}
-        self.used = False
+        self.used = self.lost = False
         self._mark = _Mark(self)
         self._marks = marks
         self._last: torch.Tensor | None = None
@@ -119,11 +121,10 @@ class Forward:
 
     def use_up(self) -> None:
         """Forget what was kept, which a backward has passed through."""
-        self.used = True
+        self.used, self.lost = True, self.lost or bool(self.outputs)
         self.outputs.clear()
         self.times.clear()
         self.weights.clear()
-        self.params = None
         self._last = None
 
 
@@ -156,11 +157,11 @@ class State:
         The names of outputs that were seen, for errors.
     dropped : int
         How many forwards were dropped, because there were too many that conflict.
-    used : bool
-        Whether a forward was used up and is gone.
+    lost : bool
+        Whether a forward whose outputs were used up is gone.
     """
 
-    __slots__ = ("__weakref__", "changed_by", "done", "dropped", "open", "shown", "used")
+    __slots__ = ("__weakref__", "changed_by", "done", "dropped", "lost", "open", "shown")
 
     def __init__(self) -> None:
         self.open: Forward | None = None
@@ -172,7 +173,7 @@ class State:
         self.changed_by: set[str] = set()
         self.shown: dict[str, None] = {}
         self.dropped = 0
-        self.used = False
+        self.lost = False
 
 
 class _Here(threading.local):
@@ -252,7 +253,7 @@ class Forwards:
         """Return a new forward; what cannot be in a loss any more goes."""
         forward = Forward(module, torch.is_grad_enabled(), frame, self._marks)
         if state.done:
-            state.used = state.used or any(one.used for one in state.done)
+            state.lost = state.lost or any(one.lost for one in state.done)
             # Of forwards without gradients the last of each module counts, until the next one with gradients. Of
             # weights alone, the last one.
             state.done = [
@@ -290,14 +291,14 @@ class Forwards:
         if state.open is not None and state.open.frame is not None and not _is_running(state.open.frame):
             state.open = None
         mine = [one for one in (*state.done, state.open) if one is not None and one.grad == grad]
-        used, dropped = grad and (state.used or any(one.used for one in mine)), state.dropped if grad else 0
+        lost, dropped = grad and (state.lost or any(one.lost for one in mine)), state.dropped if grad else 0
         if take:
             state.done = [one for one in state.done if one.grad != grad]
             if state.open is not None and state.open.grad == grad:  # it goes on, for the next loss
                 state.open = Forward(state.open.module, grad, state.open.frame)
             state.clear()
-        live = [one for one in mine if not one.used and (one.outputs or one.missed or one.weights)]
-        if used and not any(one.outputs for one in live):
+        live = [one for one in mine if one.outputs or one.missed or one.weights or one.params is not None]
+        if lost and not any(one.outputs for one in live):
             raise regkit.GraphError(
                 "a backward has passed through the outputs of the forward already, and has freed what a loss of them "
                 "would need. Call run.loss() before the backward, or backward(retain_graph=True)"

@@ -43,6 +43,8 @@ class Network:
         Names of outputs that need no tap.
     hidden : dict of str to None, or None
         Names of outputs that are the default; None where the layers have roles or an order.
+    final : container of str
+        Those that are the model's output in this loss, and so are no hidden ones.
     plans : Plans
         Those of the set beside this network.
     routes : dict of str to Route
@@ -59,6 +61,7 @@ class Network:
     layers: list[tuple[str, str | None, list[str]]]
     paths: list[str]
     hidden: Mapping[str, None] | None = None
+    final: Container[str] = ()
     plans: Plans
     routes: dict[str, Route]
     routing: Routing
@@ -133,7 +136,7 @@ class Network:
         }
         rows = self.layers
         if self.hidden is not None:
-            hidden = {name: "hidden" for name in self.hidden if name in outputs}
+            hidden = {name: "hidden" for name in self.hidden if name in outputs and name not in self.final}
             rows = [(name, hidden.pop(name, role), names) for name, role, names in rows]
             rows += [(name, role, []) for name, role in hidden.items()]
         return [
@@ -202,7 +205,9 @@ def looks_at(member: hosts.Member, name: str, hidden: Container[str] | None) -> 
     """Return whether a member is given an output, where some are the default."""
     if hidden is None or not member.needs_pattern:
         return member.looks_at(name)
-    return by_default(member, name, hidden) or any(hosts.matches(name, globs) for globs in member.named)
+    # the set checks that what a glob takes out of the default is there, so that is kept too
+    taken = name.partition("@")[0] in hidden or by_default(member, name, hidden)
+    return taken or any(hosts.matches(name, globs) for globs in member.named)
 
 
 def by_default(member: hosts.Member, name: str, hidden: Container[str]) -> bool:
@@ -323,7 +328,9 @@ class Hooks:
                 try:
                     every = hosts.terms(hosts.subset(self._routing.penalizing, members), layers, expressions)
                 except regkit.NoMatchError as error:
-                    raise regkit.NoMatchError(f"{error}. {self._network.hint}") from None
+                    raise regkit.NoMatchError(
+                        f"{self._of_all(outputs, names) or error}. {self._network.hint}"
+                    ) from None
                 found.update({term.name: term for term in every})
             terms = [found[name] for name in self._routing.penalizers if name in found]
             total = hosts.total(terms) if terms else created(torch.zeros, ((),), {})  # hooks may return None
@@ -333,6 +340,14 @@ class Hooks:
         self._plans.put(_key_of(outputs, conditions), plan)
         self._plans.last = plan
         return Computed(plan, [one.value for one in results], [one.value for one in weighted])
+
+    def _of_all(self, outputs: Outputs, names: Iterable[str]) -> regkit.NoMatchError | None:
+        """Return the error for a pattern that selects nothing, with the names of outputs that were not kept."""
+        for member in self._routing.penalizers.values():
+            globs = None if member.needs_pattern or member.selects != "outputs" else member.globs
+            if globs is not None and not any(hosts.matches(name, globs) for name in outputs):
+                return hosts.no_match(member, globs, outputs=names)
+        return None
 
     def terms(self, computed: Computed) -> list[regkit.Term]:
         """Return each member's part of a loss."""

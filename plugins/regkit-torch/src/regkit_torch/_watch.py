@@ -166,7 +166,7 @@ class Watch:
         forward = self._forwards.here.open
         if forward is not None and succeeded:
             if not path:
-                self._network.final(forward, output)
+                self._network.leave_out_final(forward, output)
             if forward.module is module:
                 self._network.note(forward)
         self._forwards.end(module, output, succeeded)
@@ -411,7 +411,7 @@ class Model(Network):
 
     # Outputs
 
-    def final(self, forward: Forward, output: Any) -> None:
+    def leave_out_final(self, forward: Forward, output: Any) -> None:
         """Take the outputs of a forward that are the model's out of the default.
 
         Raises
@@ -498,8 +498,8 @@ class Model(Network):
     def of_forwards(self, forwards: Sequence[Forward]) -> Hashable:
         """Have the weights of forwards from here on; return what a plan depends on besides outputs and parameters."""
         self.weights.use(forwards)
-        final = tuple(name for one in forwards for name in one.final)
-        return final, tuple(map(self.weights.is_trained, self._layout.by_default))
+        self.final = tuple(name for one in forwards for name in one.final)
+        return self.final, tuple(map(self.weights.is_trained, self._layout.by_default))
 
     def note(self, forward: Forward) -> None:
         """Take down what the loss of a forward needs to know when it has ended."""
@@ -756,7 +756,7 @@ def _may_be_shown(path: str, member: hosts.Member, hidden: Mapping[str, None]) -
     """Return whether a member may look at an output of a module: the output, one of several, or one kept beside it."""
     name = path if path in hidden else f"{path}:0"
     if member.needs_pattern:
-        if name in hidden and by_default(member, name, hidden):
+        if name in hidden or by_default(member, path, hidden):
             return True
     elif member.looks_at(path):
         return True
