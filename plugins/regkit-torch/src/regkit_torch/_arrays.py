@@ -380,15 +380,53 @@ def _applied(function: Callable[..., Any], arguments: Any, keywords: Any) -> Exp
     _move_to_one_device(found)
     recording = next((one.recording for one in found if one.recording is not None), None)
     values = _mapped((arguments, keywords), lambda one: one.value)
+    sharded = [is_sharded(one.value) for one in found]
+    if any(sharded) and not (function in BY_PARTS and all(map(_fits_parts, found, sharded))):
+        return _applied(function, *_mapped((arguments, keywords), _whole))
     result = function(*values[0], **values[1])
     if recording is None:
-        return Expression(result)
+        return _whole(Expression(result)) if is_sharded(result) and not result.ndim else Expression(result)
     node = recording.call(function, *_mapped((arguments, keywords), recording.node_of))
+    if is_sharded(result) and not result.ndim:  # a scalar is whole: it meets those of outputs
+        return _whole(Expression(result, node, recording))
     if isinstance(result, float):
         node.meta["number"] = True
         return Expression(result, node, recording, next(one.dtype for one in found if isinstance(one.value, float)))
     node.meta["dtype"] = getattr(result, "dtype", None)
     return Expression(result, node, recording)
+
+
+def is_sharded(value: Any) -> bool:
+    """Return whether a tensor is in parts on several processes."""
+    return type(value) not in (torch.Tensor, torch.nn.Parameter) and hasattr(value, "full_tensor")
+
+
+#: What is computed of the parts of arrays that processes have; for other functions the whole is put together.
+BY_PARTS = {
+    *(operator.add, operator.sub, operator.mul, operator.truediv, operator.pow, torch.abs, torch.neg, torch.sqrt),
+    *(torch.square, torch.exp, torch.log, torch.sum, torch.Tensor.to, torch.Tensor.detach),
+}
+
+
+def _fits_parts(expression: Expression, sharded: bool) -> bool:
+    """Return whether an array can meet parts of others: it is in parts too, or a scalar."""
+    return sharded or isinstance(expression.value, float) or not expression.value.ndim
+
+
+def _full_tensor(sharded: Any) -> torch.Tensor:
+    return sharded.full_tensor()  # type: ignore[no-any-return]
+
+
+def _whole(expression: Expression) -> Expression:
+    """An expression of the whole array, of which each process has a part."""
+    if not is_sharded(expression.value):
+        return expression
+    value = _full_tensor(expression.value)
+    if expression.recording is None:
+        return Expression(value)
+    node = expression.recording.call(_full_tensor, (expression.recording.node_of(expression),), {})
+    node.meta["dtype"] = value.dtype
+    return Expression(value, node, expression.recording)
 
 
 class _Typed:

@@ -11,6 +11,7 @@ import torch
 from torch.fx import Graph, GraphModule, Node
 from torch.utils.weak import WeakIdKeyDictionary
 
+from ._arrays import is_sharded
 from ._forwards import version_of
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Plan:
         self._lives: list[regkit.Live] = [node.meta["value"] for node in taken["live"]]
         self._constants: list[torch.Tensor] = [node.meta["value"] for node in taken["constant"]]
         self._kinds_of_outputs = [
-            (name, *kind_of(tensor), name in self.outputs) for name, tensor in recording.outputs.items()
+            (name, *kind_of(tensor)[:3], name in self.outputs) for name, tensor in recording.outputs.items()
         ]
         self._kinds_of_params = [kind_of(node.meta["value"]) for node in taken["param"]]
         #: Parameters that hooks looked at and the plan does not take: their shapes may be numbers in the code.
@@ -150,14 +151,20 @@ def _compiled(graph: Graph) -> tuple[Any, str]:
 
 
 def kind_of(tensor: torch.Tensor) -> tuple[Any, ...]:
-    """Return what a plan is recorded for: shape, dtype and device."""
-    return tensor.shape, tensor.dtype, tensor.device
+    """Return what a plan is recorded for: shape, dtype, device, and which part of it each process has."""
+    return tensor.shape, tensor.dtype, tensor.device, tensor.placements if is_sharded(tensor) else None
 
 
 def _is_of(tensor: Any, kind: Sequence[Any]) -> bool:
     """Return whether something is a tensor of a kind."""
-    shape, dtype, device = kind
-    return tensor is not None and tensor.shape == shape and tensor.dtype is dtype and tensor.device == device
+    shape, dtype, device, placements = kind
+    return (
+        tensor is not None
+        and tensor.shape == shape
+        and tensor.dtype is dtype
+        and tensor.device == device
+        and (tensor.placements if is_sharded(tensor) else None) == placements
+    )
 
 
 # How a recorded graph is made shorter
