@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.compiler import is_compiling, is_exporting
 from torch.utils.hooks import RemovableHandle
+from torch.utils.weak import WeakIdKeyDictionary
 
 import regkit
 from regkit import hosts
@@ -83,8 +84,8 @@ def watch(model: torch.nn.Module, regs: regkit.RegularizerSet, *, forwards: str 
     return Watch(model, regs, forwards)
 
 
-#: Ids of modules that are watched, each of which a watch keeps alive until it ends.
-_watched: set[int] = set()
+#: By models that are watched, the ids of their modules.
+_watched: WeakIdKeyDictionary = WeakIdKeyDictionary()
 
 
 class Watch:
@@ -108,13 +109,13 @@ class Watch:
             raise regkit.OptionError(f"watch got a model of type {type(model).__name__}; accepted: a torch.nn.Module")
         routing = routing_of(self._regs, "watch")
         self._network = Model(model, routing, self._regs, self._forwards)
-        if not _watched.isdisjoint(self._network.modules.places):
+        if not all(self._network.modules.places.keys().isdisjoint(ids) for ids in list(_watched.values())):
             raise regkit.GraphError(
                 "the model, or a part of it, is watched already. Put all regularizers into one set, "
                 "watch(model, regs + more), or leave the first watch before"
             )
         self._run = Run.of(self._network, self._forwards)
-        _watched.update(self._network.modules.places)
+        _watched[model] = list(self._network.modules.places)
         self._events = self._network.events
         # A watch may open for each step, and register_forward_hook takes three times as long: it makes a handle with
         # three weak references. So there are two handles, and the hooks of all modules go by their numbers.
@@ -149,7 +150,7 @@ class Watch:
                     module._forward_pre_hooks.pop(number, None)
                     module._forward_hooks_always_called.pop(number, None)
                 module.__dict__.pop("__getstate__", None)
-            _watched.difference_update(self._network.modules.places)
+            _watched.pop(self._model, None)
             self._events.clear()
             self._run._end("this watch has ended, and nothing is kept of the model since. Use run.loss() within `with`")
 
