@@ -93,6 +93,10 @@ class Regularizer:
     #: Whether the change of the graph holds in predictions too, and not only in training.
     in_predictions = False
 
+    #: The name of the engine whose arrays hooks are written for, such as ``"torch"``; None if for all. Such hooks get
+    #: the engine's arrays instead of expressions, and may use any of its functions.
+    engine: str | None = None
+
     #: The meaning of None as a pattern, in words, for the log and the catalogue.
     default_selection = "default"
 

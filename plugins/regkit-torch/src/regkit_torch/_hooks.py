@@ -134,15 +134,18 @@ class Network:
             for name, param in self.params().items()
             if visible is None or name in visible
         }
-        rows = self.layers
-        if self.hidden is not None:
-            hidden = {name: "hidden" for name in self.hidden if name in outputs and name not in self.final}
-            rows = [(name, hidden.pop(name, role), names) for name, role, names in rows]
-            rows += [(name, role, []) for name, role in hidden.items()]
         return [
             regkit.Layer(output_name, {name: params[name] for name in names if name in params}, role=role)
-            for output_name, role, names in rows
+            for output_name, role, names in self.rows(outputs)
         ]
+
+    def rows(self, outputs: Container[str]) -> list[tuple[str, str | None, list[str]]]:
+        """Return the rows of `layers`, of which those of the default are hidden that are among some outputs."""
+        if self.hidden is None:
+            return self.layers
+        hidden = {name: "hidden" for name in self.hidden if name in outputs and name not in self.final}
+        rows = [(name, hidden.pop(name, role), names) for name, role, names in self.layers]
+        return rows + [(name, role, []) for name, role in hidden.items()]
 
 
 @lru_cache(maxsize=1 << 15)  # a watch for each step asks the same of each module and glob
@@ -340,6 +343,37 @@ class Hooks:
         self._plans.put(_key_of(outputs, conditions), plan)
         self._plans.last = plan
         return Computed(plan, [one.value for one in results], [one.value for one in weighted])
+
+    def each(self, outputs: Mapping[str, torch.Tensor]) -> list[regkit.Term]:
+        """Return a term for each output or weight that a member selects, as if it selected that alone."""
+        network, found = self._network, []
+        params = {name: param.detach() for name, param in network.params().items()}
+        visible = {name: seen for names, seen in network.groups() for name in names}
+        for member in self._routing.penalizers.values():
+            subset = hosts.subset(self._routing.penalizing, [member.name])
+            of_params = member.selects == "params"
+            seen = visible.get(member.name)
+            for one in params if of_params else outputs:
+                if not (seen is None or one in seen if of_params else self._selects(member, one)):
+                    continue
+                beside = {name for name in outputs if any(hosts.matches(name, globs) for globs in member.named)}
+                shown = {name: output for name, output in outputs.items() if name in beside or name == one}
+                layers = [
+                    regkit.Layer(name, {one: params[one]} if of_params and one in names else {}, role=role)
+                    for name, role, names in network.rows({one})
+                ]
+                try:
+                    terms = hosts.terms(subset, layers, shown)
+                except regkit.NoMatchError:  # a vector, or a weight that the pattern does not match
+                    continue
+                found += [term._replace(name=f"{member.name}/{one}") for term in terms]
+        return found
+
+    def _selects(self, member: hosts.Member, name: str) -> bool:
+        """Return whether a member selects an output, and is not given it for another option alone."""
+        if member.needs_pattern and self._network.hidden is not None:
+            return name not in self._network.final and by_default(member, name, self._network.hidden)
+        return member.globs is None or hosts.matches(name, member.globs)
 
     def _of_all(self, outputs: Outputs, names: Iterable[str]) -> regkit.NoMatchError | None:
         """Return the error for a pattern that selects nothing, with the names of outputs that were not kept."""

@@ -264,10 +264,17 @@ class Run:
         self._last = computed.detached()
         return computed.results[0]
 
-    def terms(self) -> list[regkit.Term]:
+    def terms(self, each: bool = False) -> list[regkit.Term]:
         """Return each regularizer's part of the loss: of the forward since the last loss, or else of the last loss.
 
         Those of the last loss have no gradients.
+
+        Parameters
+        ----------
+        each : bool, default False
+            Whether to return a term for each output or weight that a regularizer selects, as if it selected that alone:
+            named ``hidden_l1/enc.1``, without gradients. This is of the forward since the last loss, so it is asked for
+            before the loss.
 
         Returns
         -------
@@ -276,16 +283,24 @@ class Run:
         Raises
         ------
         regkit.NoMatchError, regkit.GraphError
-            As `loss`.
+            As `loss`; for `each` also if the outputs are those of the last loss, which are gone.
         """
         if self._ended:
             raise regkit.GraphError(self._ended)
         self._network.settle()
         forwards = self._forwards.of_loss(take=False)
         computed = self._last
-        if computed is None or forwards:
+        if each and self._last is not None and not merged(forwards):
+            raise regkit.GraphError(
+                "there was no forward since the last loss, which took the outputs. Call run.terms(each=True) before "
+                "run.loss()"
+            )
+        if computed is None or forwards or each:
             self._network.check(self._tapped)
             self._network.check_seen(forwards)
+            if each:
+                self._network.of_forwards(forwards)
+                return self._hooks.each({name: tensor.detach() for name, (tensor, _) in merged(forwards).items()})
             computed = self._computed(forwards, self._forwards.here.shown)
         return self._hooks.terms(computed) if computed else []
 
