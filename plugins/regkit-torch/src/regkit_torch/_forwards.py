@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 import threading
 import weakref
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch._compile
+from torch.compiler import is_compiling
 
 import regkit
 
@@ -29,6 +32,27 @@ current_backward: Callable[[], int] = getattr(torch._C, "_current_graph_task_id"
 
 #: Whether the backward that runs here keeps the graph that it goes through.
 _keeps_graph: Callable[[], bool] = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: False)
+
+
+def outside(function: Any) -> Any:
+    """Return a function for which compiled code is interrupted, and which is not compiled itself."""
+    disable = getattr(torch._compile, "_disable_dynamo", torch.compiler.disable)  # the first imports little
+    disabled: list[Any] = []
+
+    @wraps(function)
+    def either(*args: Any, **kwargs: Any) -> Any:
+        if not is_compiling() and not _compiles():
+            return function(*args, **kwargs)
+        if not disabled:
+            disabled.append(disable(function))
+        return disabled[0](*args, **kwargs)
+
+    return either
+
+
+#: Returns what compiles the functions that are called here, None for nothing; without it a wrapper takes 10 µs a call.
+_frames = getattr(getattr(torch._C, "_dynamo", None), "eval_frame", None)
+_compiles: Callable[[], Any] = getattr(_frames, "get_eval_frame_callback", lambda: "torch._dynamo" in sys.modules)
 
 
 def version_of(tensor: torch.Tensor) -> int:

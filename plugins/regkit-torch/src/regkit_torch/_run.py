@@ -10,7 +10,7 @@ import torch
 import regkit
 from regkit import hosts
 
-from ._forwards import Forwards, merged
+from ._forwards import Forwards, merged, outside
 from ._hooks import Computed, Hooks, Network, routing_of
 from ._plans import plans_of
 
@@ -227,6 +227,7 @@ class Run:
 
     # The loss
 
+    @outside
     def loss(self) -> Any:
         """Return the regularizers' part of the loss: weight times penalty, of the forward since the last loss.
 
@@ -264,6 +265,7 @@ class Run:
         self._last = computed.detached()
         return computed.results[0]
 
+    @outside
     def terms(self, each: bool = False) -> list[regkit.Term]:
         """Return each regularizer's part of the loss: of the forward since the last loss, or else of the last loss.
 
@@ -304,6 +306,7 @@ class Run:
             computed = self._computed(forwards, self._forwards.here.shown)
         return self._hooks.terms(computed) if computed else []
 
+    @outside
     def discard(self) -> None:
         """Forget the forwards since the last loss, so that the next loss is of later ones.
 

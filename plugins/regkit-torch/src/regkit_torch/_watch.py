@@ -17,7 +17,7 @@ import regkit
 from regkit import hosts
 
 from . import _weights
-from ._forwards import Forward, Forwards, current_backward
+from ._forwards import Forward, Forwards, current_backward, outside
 from ._hooks import Network, Routing, by_default, may_find, may_match, routing_of
 from ._names import COMPILED, module_paths, named_outputs, params_of, table_of_modules, with_outputs
 from ._plans import plans_of
@@ -227,13 +227,19 @@ class _NotScriptedError(regkit.GraphError, AttributeError):
 class _Seen(_Hook):
     """A forward hook that shows an output."""
 
-    __slots__ = ()
+    __slots__ = ("_changes",)
+
+    def __init__(self, watch: Watch, path: str, module: torch.nn.Module) -> None:
+        super().__init__(watch, path, module)
+        self._changes = watch._network.may_change(path)
 
     def __call__(self, module: torch.nn.Module, _: Any, output: Any) -> Any:
         """Show the output; return it with its changes, or None for the same."""
         if is_compiling():
             if is_exporting():
                 return None
+            if self._changes and module.training:
+                return _changed_outside(self, output)
             self._watch._events.append((self, output, torch.is_grad_enabled()))
             return None
         if module is self._module:
@@ -245,9 +251,13 @@ class _Seen(_Hook):
             )
         return None  # a shallow copy, which has the hooks of the module
 
-    def run(self, output: Any) -> None:
-        """Show an output that compiled code has left."""
-        self._watch._show(self._path, self._module, output)
+    def run(self, output: Any) -> Any:
+        """Show an output that compiled code has left, or that it is interrupted for."""
+        return self._watch._show(self._path, self._module, output)
+
+
+#: What compiled code calls for an output that is changed.
+_changed_outside = outside(_Seen.run)
 
 
 class _Weight(_Hook):
@@ -449,6 +459,11 @@ class Model(Network):
             for name, why in forward.missed.items():
                 if name not in forward.outputs:
                     raise regkit.GraphError(f"module {name!r} {why}")
+
+    def may_change(self, path: str) -> bool:
+        """Return whether a member may change an output of a module."""
+        changers = self.routing.changers.values()
+        return any(_may_be_shown(path, member, self.hidden or {}) for member in changers)
 
     def check_changed(self) -> None:
         """Raise if a member was to change the output of a module that ran unseen."""
