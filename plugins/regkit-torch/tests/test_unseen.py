@@ -63,25 +63,67 @@ def test_one_block_of_two_that_ran_without_gradients_is_an_error_that_names_it(w
 compiles = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 
 
+def wrapped(module):
+    return torch.compile(module, backend="eager")
+
+
+def in_place(module):
+    module.compile(backend="eager")
+    return module
+
+
 @compiles
-@pytest.mark.parametrize("regularizer", ["hidden_l1", "dropout"])
-def test_a_block_that_was_compiled_before_is_an_error_that_names_it(regularizer):
+@pytest.mark.parametrize("compiled", [wrapped, in_place])
+def test_a_block_that_was_compiled_and_called_before_is_seen(compiled):
     model = blocks()
-    model.b1 = torch.compile(model.b1, backend="eager")
+    model.b1 = compiled(model.b1)
     model(X)
+    with regkit_torch.watch(model, regkit.build(hidden_l1=dict(weight=1, pattern="b?.1"))) as run:
+        model(X)
+        first, second = run.outputs.values()
+        expected = torch.tanh(model.b0[0](X))
+        torch.testing.assert_close(first, expected, rtol=0, atol=0)
+        last = dict(model.b1.named_modules())
+        lin = last.get("_orig_mod.0", last.get("0"))
+        torch.testing.assert_close(second, torch.tanh(expected @ lin.weight.T + lin.bias), rtol=1e-12, atol=0)
+        np.testing.assert_allclose(run.loss().item(), (first.abs().sum() + second.abs().sum()).item() / 2, rtol=1e-12)
 
-    def train():
-        with regkit_torch.watch(model, regkit.build(**{regularizer: dict(weight=0.5, pattern="b?.1")})) as run:
+
+def test_a_module_that_is_called_by_its_forward_is_seen_and_changed_too():
+    model = blocks(lambda module, x: module[1].forward(module[0](x)))
+    regs = regkit.build(hidden_l1=dict(weight=1, pattern="b?.1"), dropout=dict(weight=0.5, pattern="b1.1"))
+    with regkit_torch.watch(model, regs) as run:
+        out = model(X)
+        first = torch.tanh(model.b0[0](X))
+        second, clean = run.outputs["b1.1"], torch.tanh(model.b1[0](first))
+        assert (torch.isclose(second, 2 * clean) | (second == 0)).all()
+        torch.testing.assert_close(out, model.out(second), rtol=0, atol=0)
+        np.testing.assert_allclose(run.loss().item(), (first.abs().sum() + second.abs().sum()).item() / 2, rtol=1e-12)
+
+
+def test_a_compiled_block_that_shows_nothing_is_an_error_that_names_it():
+    model = blocks()
+
+    class Deaf(nn.Module):  # as a compiled module whose code ignores what is new
+        def __init__(self, inner):
+            super().__init__()
+            self._orig_mod = inner
+
+        def forward(self, x):
+            return torch.tanh(torch.nn.functional.linear(x, self._orig_mod[0].weight, self._orig_mod[0].bias))
+
+    model.b1 = Deaf(model.b1)
+    for regularizer in ("hidden_l1", "dropout"):
+        regs = regkit.build(**{regularizer: dict(weight=0.5, pattern="b?.1")})
+        with regkit_torch.watch(model, regs) as run:
             model(X)
-            run.loss()
-
-    with pytest.raises(regkit.GraphError) as caught:
-        train()
-    assert str(caught.value) == (
-        "module 'b1.1' ran in code that torch.compile had compiled before the watch opened, which does not run hooks "
-        "that are new. Open the watch before the compiled model is called for the first time, and once around the "
-        "training loop; or call torch.compiler.reset() after the watch opened, so that it is compiled again"
-    )
+            with pytest.raises(regkit.GraphError) as caught:
+                run.loss()
+            run._network._unchanged.clear()
+        assert str(caught.value) == (
+            "module 'b1.1' ran in code that torch.compile had compiled before the watch opened, which does not show "
+            "its outputs. Call torch.compiler.reset() after the watch opened, so that it is compiled again"
+        )
 
 
 def test_a_module_that_was_seen_in_the_same_forward_is_not_missing():

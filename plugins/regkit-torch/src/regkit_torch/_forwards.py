@@ -69,10 +69,10 @@ class Forward:
         None where something was tapped before any module was called.
     grad : bool
         Whether it began with gradients enabled.
-    frame : frame or None
-        Where the module runs, while it does.
     outputs : dict of str to (tensor, int)
         Those that a penalty is of, with the count of changes in place that each had.
+    seen : list of (str, tensor, int)
+        Those that are not among `outputs` yet: while modules run, little is to be done.
     times : dict of str to int
         How often each name was shown.
     weights : dict of str to tensor
@@ -92,15 +92,15 @@ class Forward:
     """
 
     __slots__ = (
-        "__weakref__", "_last", "_mark", "_marks", "changed", "final", "frame", "grad", "lost", "missed", "module",
-        "outputs", "params", "times", "used", "weights",
+        "__weakref__", "_last", "_mark", "_marks", "changed", "final", "grad", "lost", "missed", "module",
+        "outputs", "params", "seen", "times", "used", "weights",
     )  # fmt: skip
 
-    def __init__(self, module: torch.nn.Module | None, grad: bool, frame: Any = None, marks: int = 0) -> None:
+    def __init__(self, module: torch.nn.Module | None, grad: bool, marks: int = 0) -> None:
         self.module = module
         self.grad = grad
-        self.frame = frame
         self.outputs: dict[str, tuple[torch.Tensor, int]] = {}
+        self.seen: list[tuple[str, torch.Tensor, int]] = []
         self.times: dict[str, int] = {}
         self.weights: dict[str, torch.Tensor] = {}
         self.params: list[Any] | None = None
@@ -114,12 +114,32 @@ class Forward:
 
     def keep(self, name: str, tensor: torch.Tensor) -> None:
         """Keep an output under a name, which has not been given before."""
+        if self.seen:
+            self.settle()
         self.outputs[name] = tensor, version_of(tensor)
         self.used = False
         if self._marks < MARKS:
             self.mark(tensor)
         else:
             self._last = tensor
+
+    def settle(self) -> None:
+        """Put what was seen among the outputs."""
+        seen, self.seen = self.seen, []
+        outputs = {name: (tensor, version) for name, tensor, version in seen}
+        if len(outputs) < len(seen) or not outputs.keys().isdisjoint(self.times):
+            for name, tensor, version in seen:
+                times = self.times.get(name, 0)
+                self.times[name] = times + 1
+                self.outputs[f"{name}@{times}" if times else name] = tensor, version
+        else:
+            self.outputs.update(outputs)
+            self.times.update(dict.fromkeys(outputs, 1))
+        if seen:
+            self.used = False
+            for _, tensor, _ in seen[: MARKS - self._marks]:
+                self.mark(tensor)
+            self._last = seen[-1][1]
 
     def keep_weight(self, name: str, tensor: torch.Tensor) -> None:
         """Keep a weight that a module computes with."""
@@ -135,8 +155,8 @@ class Forward:
 
     def end(self, output: Any) -> None:
         """Finish it, with what its module returned."""
-        self.frame = None
         self.changed = {}
+        self.settle()
         last, self._last = self._last, None
         if last is not None:
             self.mark(last)
@@ -234,30 +254,25 @@ class Forwards:
 
     # While modules run
 
-    def begin(self, module: torch.nn.Module, frame: Any) -> bool:
-        """Open a forward if none is open here; return whether one was opened."""
+    def begin(self, module: torch.nn.Module) -> Forward | None:
+        """Open a forward if none is open here; return it."""
         state = self._here.state
-        if state.open is not None:
-            if state.open.frame is None or _is_running(state.open.frame):
-                return False
-            state.open = None  # it raised what hooks do not see, such as KeyboardInterrupt
-        if current_backward() != -1:
-            return False
-        state.open = self._new(state, module, frame)
-        return True
+        if state.open is not None or current_backward() != -1:
+            return None
+        state.open = self._new(state, module)
+        return state.open
 
-    def end(self, module: torch.nn.Module, output: Any, succeeded: bool) -> Forward | None:
-        """Close the forward that began with a module, and return it; None if there is none."""
+    def end(self, forward: Forward, output: Any) -> None:
+        """Close a forward."""
         state = self._here.state
-        forward = state.open
-        if forward is None or forward.module is not module:
-            return None
+        forward = state.open if state.open is not None else forward  # a loss within it has made it another one
         state.open = None
-        if not succeeded:
-            return None
         forward.end(output)
         state.done.append(forward)
-        return forward
+
+    def drop(self, forward: Forward) -> None:
+        """Forget the forward that is open, which raised."""
+        self._here.state.open = None
 
     def of_output(self, module: torch.nn.Module | None, grad: bool) -> Forward | None:
         """Return the forward that an output belongs to: of a module, or tapped. None if it is of a backward."""
@@ -273,9 +288,9 @@ class Forwards:
         state.done.append(forward)
         return forward
 
-    def _new(self, state: State, module: torch.nn.Module | None, frame: Any = None) -> Forward:
+    def _new(self, state: State, module: torch.nn.Module | None) -> Forward:
         """Return a new forward; what cannot be in a loss any more goes."""
-        forward = Forward(module, torch.is_grad_enabled(), frame, self._marks)
+        forward = Forward(module, torch.is_grad_enabled(), self._marks)
         if state.done:
             state.lost = state.lost or any(one.lost for one in state.done)
             # Of forwards without gradients the last of each module counts, until the next one with gradients. Of
@@ -312,14 +327,14 @@ class Forwards:
         """
         state = self._here.state
         grad = torch.is_grad_enabled()
-        if state.open is not None and state.open.frame is not None and not _is_running(state.open.frame):
-            state.open = None
+        if state.open is not None:
+            state.open.settle()
         mine = [one for one in (*state.done, state.open) if one is not None and one.grad == grad]
         lost, dropped = grad and (state.lost or any(one.lost for one in mine)), state.dropped if grad else 0
         if take:
             state.done = [one for one in state.done if one.grad != grad]
             if state.open is not None and state.open.grad == grad:  # it goes on, for the next loss
-                state.open = Forward(state.open.module, grad, state.open.frame)
+                state.open = Forward(state.open.module, grad, self._marks)
             state.clear()
         live = [one for one in mine if one.outputs or one.missed or one.weights or one.params is not None]
         if lost and not any(one.outputs for one in live):
@@ -337,6 +352,8 @@ class Forwards:
     def kept(self) -> list[Forward]:
         """Return the forwards that a loss could be of here."""
         state, grad = self._here.state, torch.is_grad_enabled()
+        if state.open is not None:
+            state.open.settle()
         return [one for one in (*state.done, state.open) if one is not None and one.grad == grad and not one.used]
 
     def discard(self) -> None:
@@ -345,7 +362,7 @@ class Forwards:
         state.done = []
         state.clear()
         if state.open is not None:
-            state.open = Forward(state.open.module, state.open.grad, state.open.frame)
+            state.open = Forward(state.open.module, state.open.grad, self._marks)
 
     def clear(self) -> None:
         """Forget the forwards of all threads."""
@@ -381,16 +398,6 @@ def _conflict(one: Forward, other: Forward) -> bool:
 
 def _contains(outer: torch.nn.Module, inner: torch.nn.Module) -> bool:
     return outer is inner or any(module is inner for module in outer.modules())
-
-
-def _is_running(frame: Any) -> bool:
-    """Return whether a frame is among those that run here."""
-    running = sys._getframe()
-    while running is not None:
-        if running is frame:
-            return True
-        running = running.f_back  # type: ignore[assignment]  # None at the end
-    return False
 
 
 def merged(forwards: Iterable[Forward]) -> dict[str, tuple[torch.Tensor, int]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import OrderedDict
 from collections.abc import Mapping
 from functools import partial
@@ -24,7 +23,7 @@ from ._plans import plans_of
 from ._run import Run, not_floats
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Hashable, Iterable, Sequence
+    from collections.abc import Callable, Container, Hashable, Iterable, Sequence
 
     from ._hooks import Route
 
@@ -92,6 +91,7 @@ class Watch:
     """Hooks on the modules of a model, which show their outputs to a run."""
 
     _run: Run
+    _ended = False
 
     def __init__(self, model: torch.nn.Module, regs: regkit.RegularizerSet, forwards: str = "one") -> None:
         self._model = model
@@ -117,24 +117,32 @@ class Watch:
         self._run = Run.of(self._network, self._forwards)
         _watched[model] = list(self._network.modules.places)
         self._events = self._network.events
-        # A watch may open for each step, and register_forward_hook takes three times as long: it makes a handle with
-        # three weak references. So there are two handles, and the hooks of all modules go by their numbers.
-        self._numbers = RemovableHandle(OrderedDict()).id, RemovableHandle(OrderedDict()).id
-        self._hooked: list[torch.nn.Module] = []
-        first, second = self._numbers
+        # A module that has hooks takes longer to call than what the hooks do. So it is its forward that shows the
+        # output, but where hooks of others are to come first. Hooks go by one number, since register_forward_hook makes
+        # a handle with three weak references.
+        self._number = RemovableHandle(OrderedDict()).id
+        self._before: list[tuple[torch.nn.Module, Any]] = []
+        self._hooked: list[torch.nn.Module] = [model]
+        model._forward_hooks[self._number] = _Hook(self, "", model)
+        containers = {id(module): path for path, module in self._network.containers}
+        shown = {id(module): path for path, module in self._network.watched}
         for path, module in self._network.watched:
-            module._forward_hooks[first] = _Seen(self, path, module)
-            self._hooked.append(module)
+            if module._forward_hooks or module._forward_pre_hooks:
+                del shown[id(module)]
+                module._forward_hooks[self._number] = _Seen(self, path, module, self._network.may_change(path))
+                self._hooked.append(module)
         for name, module in self._network.computed:
-            module._forward_hooks[first] = _Weight(self, name, module)
+            module._forward_hooks[self._number] = _Weight(self, name, module)
             self._hooked.append(module)
-        for path, module in self._network.containers:
-            module._forward_pre_hooks[second] = _Begin(self, path, module)
-            module._forward_hooks[second] = _End(self, path, module)
-            module._forward_hooks_always_called[second] = True
-            self._hooked.append(module)
+        for module in self._network.modules.every:
+            shows, contains = shown.get(id(module)), containers.get(id(module))
+            if shows is not None or contains is not None:
+                self._before.append((module, module.__dict__.get("forward")))
+                module.__dict__["forward"] = _forward_of(self, module, shows, contains)
+                self._hooked.append(module)
         for module in self._hooked:
             module.__dict__["__getstate__"] = partial(_state_of, module)
+            module.__dict__["_replicate_for_data_parallel"] = _replicas
         return self._run
 
     def __exit__(self, error: type[BaseException] | None, *more: object) -> None:
@@ -144,33 +152,39 @@ class Watch:
                 self._network.check_taps(self._run._tapped)
                 self._network.check_changed()
         finally:
+            self._ended = True
             for module in self._hooked:
-                for number in self._numbers:
-                    module._forward_hooks.pop(number, None)
-                    module._forward_pre_hooks.pop(number, None)
-                    module._forward_hooks_always_called.pop(number, None)
+                module._forward_hooks.pop(self._number, None)
                 module.__dict__.pop("__getstate__", None)
+                module.__dict__.pop("_replicate_for_data_parallel", None)
+            for module, before in self._before:
+                if not hasattr(module.__dict__.get("forward"), "regkit_forward"):
+                    continue  # somebody has put another one around it, in which it does nothing from here on
+                if before is None:
+                    del module.__dict__["forward"]
+                else:
+                    module.__dict__["forward"] = before
             _watched.pop(self._model, None)
             self._events.clear()
             self._run._end("this watch has ended, and nothing is kept of the model since. Use run.loss() within `with`")
 
-    # What hooks do
+    # What forwards and hooks do
 
-    def _begin(self, module: torch.nn.Module, frame: Any) -> None:
+    def _begin(self, module: torch.nn.Module) -> Forward | None:
+        """Open a forward, unless one is open or a backward computes a checkpoint again; return it."""
         if self._events:
             self._network.settle()
-        self._forwards.begin(module, frame)
+        return self._forwards.begin(module)
 
-    def _end(self, path: str, module: torch.nn.Module, output: Any, succeeded: bool) -> None:
+    def _end(self, path: str, forward: Forward | None, output: Any) -> None:
+        """Close a forward, if one began here."""
         if self._events:
             self._network.settle()
-        forward = self._forwards.here.open
-        if forward is not None and succeeded:
-            if not path:
-                self._network.leave_out_final(forward, output)
-            if forward.module is module:
-                self._network.note(forward)
-        self._forwards.end(module, output, succeeded)
+        if not path:
+            self._network.leave_out_final(self._forwards.here.open, output)
+        if forward is not None:
+            self._forwards.end(forward, output)
+            self._network.note(forward)
 
     def _show(self, path: str, module: torch.nn.Module, output: Any) -> Any:
         """Show the run the output of a module; return the output with its changes, or None for the same."""
@@ -205,7 +219,7 @@ class Watch:
 
 
 class _Hook:
-    """A hook on a module. Copies of the module do not have it."""
+    """A forward hook on a module, which copies of the module do not have. This one does nothing."""
 
     __slots__ = ("_module", "_path", "_watch")
 
@@ -219,40 +233,44 @@ class _Hook:
             "has ended"
         )
 
+    def __call__(self, module: torch.nn.Module, _: Any, output: Any) -> Any:
+        """Do nothing."""
+
+    def leave(self, output: Any) -> None:
+        """Leave an output of compiled code for `run`."""
+        if not is_exporting():
+            self._watch._events.append((self, output, torch.is_grad_enabled()))
+
+    def run(self, output: Any) -> Any:
+        """Do what could not be done in compiled code."""
+
 
 class _NotScriptedError(regkit.GraphError, AttributeError):
     """An attribute that a hook does not have, with words on what asks for it."""
 
 
 class _Seen(_Hook):
-    """A forward hook that shows an output."""
+    """A hook that shows an output."""
 
     __slots__ = ("_changes",)
 
-    def __init__(self, watch: Watch, path: str, module: torch.nn.Module) -> None:
+    def __init__(self, watch: Watch, path: str, module: torch.nn.Module, changes: bool = False) -> None:
         super().__init__(watch, path, module)
-        self._changes = watch._network.may_change(path)
+        self._changes = changes
 
     def __call__(self, module: torch.nn.Module, _: Any, output: Any) -> Any:
         """Show the output; return it with its changes, or None for the same."""
         if is_compiling():
-            if is_exporting():
-                return None
-            if self._changes and module.training:
+            if self._changes and module.training and not is_exporting():
                 return _changed_outside(self, output)
-            self._watch._events.append((self, output, torch.is_grad_enabled()))
+            self.leave(output)
             return None
-        if module is self._module:
-            return None if torch.jit.is_tracing() else self._watch._show(self._path, module, output)
-        if module.__dict__.get("_is_replica"):
-            raise regkit.GraphError(
-                f"module {self._path!r} runs as replicas on several devices at once (DataParallel), whose outputs are "
-                "not in one place. Use torch.nn.parallel.DistributedDataParallel"
-            )
-        return None  # a shallow copy, which has the hooks of the module
+        if module is not self._module or torch.jit.is_tracing():
+            return None  # a shallow copy has the hooks of the module
+        return self.run(output)
 
     def run(self, output: Any) -> Any:
-        """Show an output that compiled code has left, or that it is interrupted for."""
+        """Show the output."""
         return self._watch._show(self._path, self._module, output)
 
 
@@ -261,65 +279,121 @@ _changed_outside = outside(_Seen.run)
 
 
 class _Weight(_Hook):
-    """A forward hook on a parametrization, whose output is the weight that a module computes with."""
+    """A hook on a parametrization, whose output is the weight that a module computes with."""
 
     __slots__ = ()
 
     def __call__(self, module: torch.nn.Module, _: Any, output: Any) -> None:
         """Keep the weight."""
         if is_compiling():
-            if not is_exporting():
-                self._watch._events.append((self, output, torch.is_grad_enabled()))
+            self.leave(output)
         elif module is self._module and not self._watch._network.weights.computing:
             self.run(output)
 
     def run(self, output: Any) -> None:
-        """Keep a weight."""
+        """Keep the weight."""
         forward = self._watch._forwards.here.open
         if forward is not None and current_backward() == -1 and forward.grad == torch.is_grad_enabled():
             forward.keep_weight(self._path, output)
 
 
-class _Begin(_Hook):
-    """A forward hook before a module with others in it."""
+class _Begun(_Hook):
+    """What compiled code leaves where the forward of a module with others in it begins."""
 
     __slots__ = ()
-
-    def __call__(self, module: torch.nn.Module, _: Any) -> None:
-        """Open a forward where none is open."""
-        if is_compiling():
-            if not is_exporting():
-                self._watch._events.append((self, None, torch.is_grad_enabled()))
-        elif module is self._module and not torch.jit.is_tracing():
-            self._watch._begin(module, sys._getframe(1))
-
-    def run(self, _: Any) -> None:
-        """Open a forward that compiled code has run."""
-        self._watch._forwards.begin(self._module, None)
-
-
-class _End(_Hook):
-    """A forward hook after a module with others in it, also after an exception."""
-
-    __slots__ = ()
-
-    def __call__(self, module: torch.nn.Module, _: Any, output: Any) -> None:
-        """Close the forward that began with the module."""
-        if is_compiling():
-            if not is_exporting():
-                self._watch._events.append((self, output, torch.is_grad_enabled()))
-        elif module is self._module and not torch.jit.is_tracing():
-            self._watch._end(self._path, module, output, output is not None or not _raised_in(sys._getframe(1)))
 
     def run(self, output: Any) -> None:
-        """Close a forward that compiled code has run."""
-        self._watch._end(self._path, self._module, output, True)
+        """Open a forward where none is open."""
+        self._watch._forwards.begin(self._module)
 
 
-def _raised_in(frame: Any) -> bool:
-    """Return whether the exception that is handled here was raised by what a frame called."""
-    error = sys.exc_info()[1]
-    return error is not None and error.__traceback__ is not None and error.__traceback__.tb_frame is frame
+class _Ended(_Hook):
+    """What compiled code leaves where it ends."""
+
+    __slots__ = ()
+
+    def run(self, output: Any) -> None:
+        """Close the forward that began with the module."""
+        forward = self._watch._forwards.here.open
+        began = forward is not None and forward.module is self._module
+        self._watch._end(self._path, forward if began else None, output)
+
+
+def _replicas() -> Any:
+    """Refuse to make a replica of a module."""
+    raise regkit.GraphError(
+        "a model that is watched runs as replicas on several devices at once (DataParallel), whose outputs are not in "
+        "one place. Use torch.nn.parallel.DistributedDataParallel"
+    )
+
+
+def _forward_of(watch: Watch, module: torch.nn.Module, shows: str | None, contains: str | None) -> Callable[..., Any]:
+    """Return the forward of a module while it is watched.
+
+    Parameters
+    ----------
+    watch : Watch
+    module : torch.nn.Module
+    shows : str or None
+        The name of its output, if that is shown.
+    contains : str or None
+        Its path, if calling it is a forward.
+    """
+    forward = module.forward
+    here, is_grad_enabled = watch._forwards._here, torch.is_grad_enabled
+    changes = shows is not None and watch._network.may_change(shows)
+    seen = _Seen(watch, shows or "", module, changes)
+    begun, ended = _Begun(watch, contains or "", module), _Ended(watch, contains or "", module)
+    kept = shows is not None and not changes and watch._network.route(shows).penalized
+
+    def show(output: Any) -> Any:
+        if not is_compiling():
+            opened = here.state.open
+            if (
+                kept
+                and opened is not None
+                and type(output) is torch.Tensor
+                and opened.grad
+                and is_grad_enabled()
+                and current_backward() == -1
+                and output.is_floating_point()
+            ):
+                opened.seen.append((shows, output, output._version))
+                return output
+            if watch._ended:
+                return output
+        changed = seen(module, None, output)
+        return output if changed is None else changed
+
+    def of_leaf(*args: Any, **kwargs: Any) -> Any:
+        return show(forward(*args, **kwargs))
+
+    def of_container(*args: Any, **kwargs: Any) -> Any:
+        if is_compiling():
+            begun.leave(None)
+            output = forward(*args, **kwargs)
+            output = output if shows is None else show(output)
+            ended.leave(output if contains == "" else None)
+            return output
+        if here.state.open is not None and contains:  # within another one
+            output = forward(*args, **kwargs)
+            return output if shows is None else show(output)
+        if watch._ended or torch.jit.is_tracing():
+            return forward(*args, **kwargs)
+        opened = watch._begin(module)
+        try:
+            output = forward(*args, **kwargs)
+            output = output if shows is None else show(output)
+        except BaseException:
+            if opened is not None:
+                watch._forwards.drop(opened)
+            raise
+        watch._end(contains or "", opened, output)
+        return output
+
+    replacement = of_leaf if contains is None else of_container
+    replacement.regkit_forward = replacement.__wrapped__ = forward  # type: ignore[attr-defined]
+    return replacement
 
 
 def _state_of(module: torch.nn.Module) -> Any:
@@ -328,16 +402,12 @@ def _state_of(module: torch.nn.Module) -> Any:
     state = module.__dict__ if get is None else get(module)
     if not isinstance(state, dict):
         return state
-    state = {name: value for name, value in state.items() if name != "__getstate__"}
-    for name in ("_forward_hooks", "_forward_pre_hooks"):
-        ours = {number for number, hook in state.get(name, {}).items() if isinstance(hook, _Hook)}
-        if ours:
-            state[name] = OrderedDict((number, hook) for number, hook in state[name].items() if number not in ours)
-            if name == "_forward_hooks":
-                always = state["_forward_hooks_always_called"].items()
-                state["_forward_hooks_always_called"] = OrderedDict(
-                    (number, value) for number, value in always if number not in ours
-                )
+    ours = ("__getstate__", "_replicate_for_data_parallel")
+    state = {name: value for name, value in state.items() if name not in ours}
+    if hasattr(state.get("forward"), "regkit_forward"):
+        del state["forward"]
+    hooks = state.get("_forward_hooks", {}).items()
+    state["_forward_hooks"] = OrderedDict((number, hook) for number, hook in hooks if not isinstance(hook, _Hook))
     return state
 
 
@@ -422,7 +492,7 @@ class Model(Network):
 
     # Outputs
 
-    def leave_out_final(self, forward: Forward, output: Any) -> None:
+    def leave_out_final(self, forward: Forward | None, output: Any) -> None:
         """Take the outputs of a forward that are the model's out of the default.
 
         Raises
@@ -430,8 +500,9 @@ class Model(Network):
         regkit.GraphError
             If a member changed one, which it selected by default.
         """
-        if not self.hidden:
+        if not self.hidden or forward is None:
             return
+        forward.settle()
         returned = {id(part) for _, part in named_outputs("", output)}
         forward.final = tuple(
             name for name, (tensor, _) in forward.outputs.items() if name in self.hidden and id(tensor) in returned
@@ -569,8 +640,7 @@ class Model(Network):
 
 #: Why an output in a compiled module was not seen.
 COMPILED_BEFORE = (
-    "ran in code that torch.compile had compiled before the watch opened, which does not run hooks that are new. Open "
-    "the watch before the compiled model is called for the first time, and once around the training loop; or call "
+    "ran in code that torch.compile had compiled before the watch opened, which does not show its outputs. Call "
     "torch.compiler.reset() after the watch opened, so that it is compiled again"
 )
 
