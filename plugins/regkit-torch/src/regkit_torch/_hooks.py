@@ -268,8 +268,8 @@ class Hooks:
 
     def modify_graph(self, outputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return the outputs of one layer after the hook, with the originals that regularizers keep."""
-        key = ("modify_graph", *((name, *kind_of(tensor)) for name, tensor in outputs.items()))
-        plan = self._plans.get(key)
+        key, kinds = ("modify_graph",), [(name, *kind_of(tensor)) for name, tensor in outputs.items()]
+        plan = self._plans.get(key, kinds)
         device = next(iter(outputs.values())).device
         with _full_precision(device.type):
             params = None if plan is None else plan.params_by(self._network.param)
@@ -279,7 +279,7 @@ class Hooks:
                 expressions = {name: recording.output(name, tensor) for name, tensor in outputs.items()}
                 layers = self._network.recorded_layers(recording, outputs)
                 self._routing.changing.modify_graph(expressions, layers)
-        self._plans.put(key, Plan(recording, list(expressions.values()), list(expressions)))
+        self._plans.put(key, kinds, Plan(recording, list(expressions.values()), list(expressions)))
         return {name: expression.value for name, expression in expressions.items()}
 
     def loss(self, outputs: Outputs, names: Iterable[str], conditions: Hashable = ()) -> Computed:
@@ -305,7 +305,7 @@ class Hooks:
         tensors = None if plan is None or plan.conditions != conditions else plan.outputs_in(outputs)
         if tensors is None:
             _check_unchanged(outputs)
-            plan = self._plans.get(_key_of(outputs, conditions))
+            plan = self._plans.get(("loss", conditions), _kinds_of(outputs))
             tensors = None if plan is None else plan.outputs_in(outputs)
         params = None if plan is None else plan.params_by(self._network.param)
         if plan is None or tensors is None or params is None:
@@ -340,7 +340,7 @@ class Hooks:
             results = [total, *(term.penalty for term in terms)]
         weighted = [term.weighted for term in terms]
         plan = Plan(recording, results, [term.name for term in terms], weighted, conditions)
-        self._plans.put(_key_of(outputs, conditions), plan)
+        self._plans.put(("loss", conditions), _kinds_of(outputs), plan)
         self._plans.last = plan
         return Computed(plan, [one.value for one in results], [one.value for one in weighted])
 
@@ -404,9 +404,9 @@ def _check_unchanged(outputs: Outputs) -> None:
             )
 
 
-def _key_of(outputs: Outputs, conditions: Hashable) -> tuple[Any, ...]:
-    """Return the key of the plan of a loss."""
-    return ("loss", conditions, *((name, *kind_of(tensor)) for name, (tensor, _) in outputs.items()))
+def _kinds_of(outputs: Outputs) -> list[tuple[Any, ...]]:
+    """Return the names and kinds of outputs, which a plan is kept by."""
+    return [(name, *kind_of(tensor)) for name, (tensor, _) in outputs.items()]
 
 
 def _full_precision(device: str) -> AbstractContextManager[Any]:

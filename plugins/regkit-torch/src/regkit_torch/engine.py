@@ -64,6 +64,9 @@ class Torch(Engine):
     def eager(self, expression: Any) -> bool:
         return getattr(expression, "recording", None) is None
 
+    def described(self, expression: Any) -> str:
+        return f"shape {self.wrap(expression).present_shape}"
+
     def unfit(self, expression: Any) -> str:
         tensor = self.unwrap(expression)
         if isinstance(tensor, torch.Tensor) and tensor.layout != torch.strided:
