@@ -1,6 +1,6 @@
 """Fixtures shared by the tests of the core and of the plugins.
 
-The test command runs these tests in each lane, with built wheels installed; ``REGKIT_LANE`` names the lane and
+`make test-all` runs these tests in each lane, with built wheels installed; ``REGKIT_LANE`` names the lane and
 ``REGKIT_LIBRARY`` its graph library. Lanes with one run only what is marked ``graph``; bare lanes run the rest.
 """
 
@@ -20,7 +20,8 @@ import numpy as np
 import pytest
 
 import regkit
-from regkit.testing import GraphLibrary, installed_libraries
+from regkit.testing import installed_libraries
+from regkit.testing._laboratory import GraphLibrary
 
 HERE = Path(__file__).parent
 LANE = os.environ.get("REGKIT_LANE", "")
@@ -104,6 +105,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         # tests that regkit.testing makes of a regularizer's promises are of each installed library, and take a check
         if {"lib", "check"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("graph")
+        if "in_the_default_mode" in item.name:  # in which libraries compile, to C or with numba
+            item.add_marker("slow")
     if _library() is None:
         symbolic = [item for item in items if "lib" in getattr(item, "fixturenames", ())]
         config.hook.pytest_deselected(items=symbolic)

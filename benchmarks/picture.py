@@ -16,8 +16,8 @@ import matplotlib.pyplot as plt
 from matplotlib.ticker import LogLocator, NullLocator
 
 TITLES = {
-    "discovery": "finding and building one regularizer in a fresh process,\nto a raw pass over the metadata",
-    "building": "building again, to a look-up and the constructor",
+    "discovery": "finding and building one regularizer in a fresh process,\nto regkit.build",
+    "building": "building again, to a look-up and the constructor (unless said)",
     "hooks": "driving a set's hooks, to pluggy's own call",
     "training": "a training step, to one without a regularizer (unless said)",
     "depth": "building a layer with noise, to one in a network of 50",

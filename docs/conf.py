@@ -53,7 +53,7 @@ python_use_unqualified_type_names = True
 numpydoc_show_class_members = False  # the pages of the reference say which
 numpydoc_class_members_toctree = False
 numpydoc_xref_param_type = True
-numpydoc_xref_ignore = {"NumPy", "Claim"}
+numpydoc_xref_ignore = {"NumPy", "Claim", "Outcome", "RandomStream"}
 numpydoc_xref_aliases = {name: f"regkit.{name}" for name in regkit.__all__ if name[0].isupper()}
 numpydoc_xref_aliases["scalar"] = "scalar"  # which numpydoc takes for NumPy's
 
@@ -111,7 +111,7 @@ def _initials(app: Any, what: str, name: str, thing: Any, options: Any, lines: l
 def _short_name(app: Any, env: Any, node: Any, text: Any) -> Any:
     """A class in backticks, such as `Live.set`, may stand without the module of ours that has it."""
     python = env.get_domain("py")
-    for module in ("regkit", "regkit.graph", "regkit.testing"):
+    for module in ("regkit", "regkit.graph", "regkit.hosts", "regkit.testing"):
         ours = node["refdomain"] == "py" and node["reftarget"][:1].isupper()
         if ours and f"{module}.{node['reftarget']}" in python.objects:
             place = (node["refdoc"], app.builder, "obj", f"{module}.{node['reftarget']}", node, text)
@@ -119,8 +119,14 @@ def _short_name(app: Any, env: Any, node: Any, text: Any) -> Any:
     return None
 
 
+def _source_of(app: Any, module: str, name: str) -> str | None:
+    """Link to the source of what `regkit.hosts` defines: viewcode takes all names of a file for those of one module."""
+    return module if module == "regkit.hosts" else None
+
+
 def setup(app: Any) -> None:
-    """What is to happen while pages are read, and links resolved."""
+    """Connect what happens while pages are read, and links resolved."""
     app.connect("source-read", _read)
     app.connect("autodoc-process-docstring", _initials, priority=600)  # after numpydoc
     app.connect("missing-reference", _short_name)
+    app.connect("viewcode-follow-imported", _source_of)

@@ -184,7 +184,8 @@ def _contractive() -> Any:
     """Return the penalty of one unit as a function of its weight and bias, compiled once."""
     import numpy as np
 
-    from regkit.testing import GraphLibrary, installed_libraries
+    from regkit.testing import installed_libraries
+    from regkit.testing._laboratory import GraphLibrary
 
     lib = GraphLibrary(installed_libraries()[0])
     x, w, b = lib.tensor("x"), lib.tensor("w"), lib.tensor("b")

@@ -29,7 +29,7 @@ from typing import Any, Callable, NamedTuple
 try:
     import numpy as np
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
     from rich.table import Table
     from scipy.optimize import minimize
     from sklearn.datasets import load_sample_images
@@ -199,7 +199,9 @@ def train_all(options: argparse.Namespace, console: Console) -> list[Result]:
     network = build_network(library, tt, patches, options.units, regs, rng)
     parameters = list(network.parameters.values())
     start = [parameter.get_value() for parameter in parameters]
-    with console.status("compiling, which takes most of a minute the first time"):
+    console.print("compiling: a minute the first time, seconds later")
+    with Progress(SpinnerColumn(), TimeElapsedColumn(), console=console, transient=True) as progress:
+        progress.add_task("")
         loss_and_gradients, activate = compiled(library, tt, network)
     seconds = time.perf_counter() - began
     console.print(f"compiled once, in {seconds:.0f} s, for all trainings: the weight is a shared variable")

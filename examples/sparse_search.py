@@ -88,7 +88,10 @@ def searched() -> search.Result:
     sampler = optuna.samplers.GridSampler({"hidden_sparsity.weight": WEIGHTS})
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     dask.config.set({"distributed.nanny.pre-spawn-environ": {**ONE_THREAD, **MEMORY}})
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
+        Client(cluster) as client,
+    ):
         return search.run(
             prepare,
             space,

@@ -1,14 +1,11 @@
-"""The lanes of lanes.toml, and what keeps one from running on this machine."""
+"""The lanes of lanes.toml, and which plugins have one of their own."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
 if sys.version_info >= (3, 11):
@@ -19,18 +16,6 @@ else:
 HERE = Path(__file__).parent.parent
 CACHE = HERE / ".cache"
 
-#: What a lane needs of its Python, with the Debian package that has it; the program prints what is missing.
-PARTS = {"venv": "python{}-venv", "headers": "python{}-dev"}
-PROBE = """
-import os, sysconfig
-try:
-    import venv, ensurepip
-except ImportError:
-    print("venv")
-if not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")):
-    print("headers")
-"""
-
 
 @dataclass(frozen=True)
 class Lane:
@@ -38,14 +23,12 @@ class Lane:
 
     name: str
     python: str
-    pins: tuple[str, ...]
-    minutes: float
+    minutes: float = 0
+    pins: tuple[str, ...] = ()
     library: str = ""
-    demo_pins: tuple[str, ...] = ()
     flags: str = ""
     test_flags: str = ""
     benchmarks: tuple[str, ...] = ()
-    stand_in: bool = False
     plugin: str = ""
     engines: tuple[str, ...] = ()
     tests: tuple[str, ...] = ()
@@ -73,45 +56,29 @@ class Lane:
         """The tests that run in the lane in place of all the others, if it has its own."""
         return (*([f"plugins/{self.plugin}/tests"] if self.plugin else []), *self.tests)
 
-    @property
-    def missing(self) -> str:
-        """What keeps the lane from running here, with the remedy; empty if nothing does."""
-        lacks = _lacks(self.python)
-        if lacks is None:
-            return f"no Python {self.python} that runs"
-        wanted = [part for part in lacks if part == "venv" or self.library]
-        if wanted:
-            package = PARTS[wanted[0]].format(self.python)
-            return f"Python {self.python} has no {wanted[0]} (Debian: apt-get install {package})"
-        if self.stand_in and any(
-            lane.library and not lane.stand_in and not lane.own_tests and not lane.missing for lane in LANES
-        ):
-            return "not needed beside the others"
-        return ""
-
-
-@cache
-def _lacks(version: str) -> list[str] | None:
-    """The parts that a Python lacks; None if it does not run, as a version manager's shim may not."""
-    program = shutil.which(f"python{version}")
-    done = program and subprocess.run([program, "-c", PROBE], capture_output=True, text=True, check=False)
-    return done.stdout.split() if done and done.returncode == 0 else None
-
-
-def let_shims_answer() -> None:
-    """Have pyenv's shims answer for every version it has, and first for those that are active."""
-    if "PYENV_VERSION" not in os.environ and shutil.which("pyenv"):
-        listed = subprocess.run(["pyenv", "versions"], capture_output=True, text=True, check=False).stdout.splitlines()
-        active_first = sorted(listed, key=lambda line: not line.startswith("*"))
-        os.environ["PYENV_VERSION"] = ":".join(line.lstrip("* ").split()[0] for line in active_first)
-
 
 ROWS = tomllib.loads((HERE / "lanes.toml").read_text(encoding="utf-8"))["lane"]
 WITH_LANES = {row["plugin"] for row in ROWS if "plugin" in row}  # plugins that are tested in a lane of their own
 PLUGINS = sorted(path.parent for path in HERE.glob("plugins/[!_]*/pyproject.toml"))
 STANDARD = [path for path in PLUGINS if path.name not in WITH_LANES]
 LANES = [
-    Lane(**{key: tuple(value) if isinstance(value, list) else value for key, value in row.items()})
-    for row in ROWS
-    if (HERE / "plugins" / row.get("plugin", "") / "pyproject.toml").exists() or "plugin" not in row
+    Lane(**{key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}) for row in ROWS
 ]
+
+#: The lane of `make test` and `make demo`: the Python at hand, and a graph library that it can run.
+AT_HAND = Lane(
+    name="here",
+    python=".".join(map(str, sys.version_info[:2])),
+    library="theano" if sys.version_info < (3, 12) else "pytensor",
+    flags="blas__ldflags=",  # without it, theano-pymc asks newer NumPys for settings that they do not have
+    test_flags="linker=py",
+)
+
+
+def tag(version: str, repository: Path = HERE) -> str:
+    """The tag of a released core, which is regkit-core-0.3.0 also for 0.3; empty if there is none."""
+    names = (f"regkit-core-{version}", f"regkit-core-{version}.0")
+    listed = subprocess.run(
+        ("git", "tag", "--list", *names), cwd=repository, capture_output=True, text=True, check=False
+    )
+    return listed.stdout.strip()

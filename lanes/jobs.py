@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import tempfile
@@ -11,75 +12,97 @@ from pathlib import Path
 import nox
 
 import blocks
-from distributions import lowest_core
 
-from . import HERE, PLUGINS, ROWS, STANDARD, Lane, reports
+from . import AT_HAND, CACHE, HERE, PLUGINS, ROWS, STANDARD, Lane, reports, tag, tomllib
 
-WHEELS = HERE / "dist"
+WHEELS = CACHE / "wheels"
+DIST = HERE / "dist"
 RESULTS = HERE / "benchmarks" / "output"
-THIRD_PARTY = HERE / "examples" / "third_party"
+BUILD = ("hatchling>=1.26", "hatch-fancy-pypi-readme>=25.1")
 STRANGERS = ("acme-sparsity", "acme-tv", "my-regularizer")  # distributions that come to a lane after our own tests
-#: The README's first program, as the index shows it.
+#: The README's first program for a graph library, as the index shows it.
 FIRST_PROGRAM = r"""
 import importlib.metadata, re
 page = importlib.metadata.metadata("regkit-core").get_payload()
 programs = re.findall(r"^```python\n((?!>>>).*?)^```$", page, re.MULTILINE | re.DOTALL)
-exec(compile(programs[0], "README.md", "exec"), {"__name__": "__main__"})
+program = next(program for program in programs if "import pytensor\n" in program)
+exec(compile(re.sub(r"\bpytensor\b", "LIBRARY", program), "README.md", "exec"), {"__name__": "__main__"})
 print("the first program of the README runs")
 """
 
 
-def _wheels() -> list[Path]:
-    return [*WHEELS.glob("*.whl"), *WHEELS.glob("hosts/*.whl")]
+def build(session: nox.Session) -> None:
+    """Build the wheels that lanes install: of the core, of each plugin and of a third party's example."""
+    session.install(*BUILD)
+    shutil.rmtree(WHEELS, ignore_errors=True)
+    folders = (HERE, *PLUGINS, HERE / "examples" / "third_party")
+    how = ("--quiet", "--no-deps", "--no-build-isolation", "--ignore-requires-python", "--wheel-dir", str(WHEELS))
+    session.run("pip", "wheel", *how, *map(str, folders))
 
 
 def _install(session: nox.Session, lane: Lane, *packages: str, tests: bool = False) -> None:
     """Install the core with its extras, the plugins and more, the lane's pins being constraints for all of it."""
-    built = {path.name.partition("-")[0].replace("_", "-"): str(path) for path in _wheels()}
-    if len(built) != len(PLUGINS) + 1:
-        session.error(f"expected a wheel of each distribution in {WHEELS}, found {len(built)}. Run: nox -s wheels")
-    core = built["regkit-core"]
+    wheels = {path.name.partition("-")[0].replace("_", "-"): str(path) for path in WHEELS.glob("*.whl")}
     ours = [
-        core,
-        *(built[path.name] for path in STANDARD),
-        *(built[name] for name in (lane.plugin, *lane.engines) if name),
+        wheels[name] for name in ("regkit-core", *(path.name for path in STANDARD), lane.plugin, *lane.engines) if name
     ]
     extras = ",".join(filter(None, (lane.library, "cli", "plugins", "test" if tests else "")))
     constraints = Path(session.create_tmp(), "constraints.txt")
-    constraints.write_text("\n".join((*lane.pins, *lane.demo_pins, "")))
-    held = ("-c", str(constraints))
-    session.install(*held, f"{core}[{extras}]", *ours[1:], *lane.pins, *lane.needs, *packages)
+    constraints.write_text("\n".join((*lane.pins, "")))
+    session.install("-c", str(constraints), f"{ours[0]}[{extras}]", *ours[1:], *lane.pins, *lane.needs, *packages)
     session.install("--no-deps", "--force-reinstall", *ours, *lane.alone)  # wheels of one version are not all the same
+
+
+def mutate(session: nox.Session, *files: str) -> None:
+    """Change files of the core in small ways, and ask whether a test fails on NumPy."""
+    _install(session, replace(AT_HAND, library=""), "cosmic-ray>=8.7", tests=True)
+    session.run("python", "lanes/mutation.py", *files, *session.posargs)
 
 
 def _pytest(session: nox.Session, lane: Lane, *arguments: str, flags: str = "") -> None:
     """Run pytest in a lane, with what it reports of each test in a file."""
     environment = {**lane.variables(flags or lane.test_flags), "REGKIT_RAN": str(reports.blocks_file(lane))}
-    session.run("pytest", *arguments, f"--junitxml={reports.next_file(lane)}", env=environment)
+    options = ("--durations=3", "--durations-min=1", f"--junitxml={reports.next_file(lane)}")
+    codes = [0, 5] if session.posargs else [0]  # 5: a selection has none of these tests
+    session.run("pytest", *arguments, *options, *session.posargs, env=environment, success_codes=codes)
 
 
 def test(session: nox.Session, lane: Lane) -> None:
     """Test a lane: the core and the standard plugins, or what has a lane of its own."""
+    _skip_without_headers(session, lane)
     reports.forget(lane)
-    _install(session, lane, *(["pytest>=8"] if lane.own_tests else []), tests=not lane.own_tests)
+    more = ["pytest>=8"] if lane.own_tests else ["pytest-xdist"] if lane is AT_HAND else []
+    _install(session, lane, *more, tests=not lane.own_tests)
     if lane.core:
-        _test_on_lowest_core(session, lane)
+        _test_on_lowest_core(session, lane, STANDARD)
     elif lane.own_tests:
         _test_own(session, lane)
     else:
         _test_all(session, lane)
-    for one in lane.follows:
-        _follow(session, lane, **one)
-    if not session.posargs:
+    if not session.posargs:  # such as -k pattern, for a test that is looked for
+        for one in lane.follows:
+            _follow(session, lane, **one)
+        if lane.plugin:
+            _test_on_lowest_core(session, lane, [HERE / "plugins" / lane.plugin])
         reports.keep(lane, session.run("pip", "list", "--format=json", silent=True, stderr=subprocess.DEVNULL))
+
+
+def _skip_without_headers(session: nox.Session, lane: Lane) -> None:
+    """Skip a lane of a graph library, which compiles, where its Python has no headers."""
+    where = ("python", "-c", "import sysconfig; print(sysconfig.get_path('include'))")
+    if lane.library and not Path(session.run(*where, silent=True).strip(), "Python.h").exists():
+        session.skip(f"no headers: apt-get install python{lane.python}-dev, on Debian")
 
 
 def _test_all(session: nox.Session, lane: Lane) -> None:
     """Test the core and the standard plugins, with their pages, and what strangers make."""
     session.run("pip", "uninstall", "-q", "-y", *STRANGERS, silent=True)
     plugins = [path.relative_to(HERE) for path in STANDARD]
-    needed = ("-m", "graph") if lane.library else ()
-    _pytest(session, lane, "tests", *(str(path / "tests") for path in plugins), *needed, *session.posargs)
+    # bare lanes run what needs no graph library, and the lane of the Python at hand runs both on all its processors
+    chosen = ("-q", "-n", "auto") if lane is AT_HAND else ("-m", "graph") if lane.library else ()
+    _pytest(session, lane, "tests", *(str(path / "tests") for path in plugins), *chosen)
+    if session.posargs:
+        return
     modules = ["regkit", *(path.name.replace("-", "_") for path in plugins)]
     _pytest(session, lane, "-q", "--doctest-modules", "--ignore-glob=*/_template/*", "--pyargs", *modules)
     documents = [Path("README.md"), *(path / "README.md" for path in plugins), Path("docs"), *map(Path, lane.pages)]
@@ -92,27 +115,34 @@ def _test_all(session: nox.Session, lane: Lane) -> None:
     _test_strangers(session, lane)
 
 
-def _test_on_lowest_core(session: nox.Session, lane: Lane) -> None:
-    """Test each standard plugin on the lowest core that it names, built from its tag; until there is one, on this."""
-    session.install("hatchling>=1.26", "packaging")
+def _test_on_lowest_core(session: nox.Session, lane: Lane, plugins: list[Path]) -> None:
+    """Test plugins on the lowest core that each names, built from its tag; where there is no tag yet, say so."""
     needing: dict[str, list[Path]] = {}
-    for path in STANDARD:
-        needing.setdefault(lowest_core(path), []).append(path.relative_to(HERE))
-    for version, plugins in needing.items():
-        into = session.create_tmp()
-        built = session.run("python", "distributions.py", "--core", version, into, silent=True).strip()
-        if built:
-            session.install("--no-deps", "--force-reinstall", built)
+    for path in plugins:
+        needed = tomllib.loads((path / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"][0]
+        needing.setdefault(re.fullmatch(r"regkit-core>=([\d.]+)", needed)[1], []).append(path)
+    for version, those in needing.items():
+        found = tag(version)
+        if found:
+            session.install("--no-deps", "--force-reinstall", f"git+file://{HERE}@{found}")
         else:
-            session.log(f"note: no tag of regkit-core {version} yet, so on the present core")
-        _pytest(session, lane, *(str(path / "tests") for path in plugins), *session.posargs)
+            session.log(f"regkit-core {version} has no tag yet: the present core is the lowest")
+        if found or lane.core:
+            _pass(session, lane, *(str(path.relative_to(HERE) / "tests") for path in those))
+
+
+def _pass(session: nox.Session, lane: Lane, *tests: str) -> None:
+    """Run tests of what has a lane of its own, once for each of its passes."""
+    for one in lane.passes:
+        select = ("-k", one["select"]) if "select" in one else ()
+        _pytest(session, lane, *tests, *select, flags=one.get("flags", ""))
 
 
 def _test_own(session: nox.Session, lane: Lane) -> None:
     """Test a plugin, or pages, beside the framework or the engine that it is for."""
-    for one in lane.passes:
-        select = ("-k", one["select"]) if "select" in one else ()
-        _pytest(session, lane, *lane.own_tests, *select, *session.posargs, flags=one.get("flags", ""))
+    _pass(session, lane, *lane.own_tests)
+    if session.posargs:
+        return
     flags = lane.passes[0].get("flags", "")
     pages = (*([f"plugins/{lane.plugin}/README.md"] if lane.plugin else []), *lane.pages)
     if pages:
@@ -126,8 +156,8 @@ def _follow(session: nox.Session, lane: Lane, page: str, section: str = "", fold
     commands = [block for block in blocks.blocks(page, "sh") if section in ("", block.section)]
     if not commands:
         session.error(f"lane {lane.name} follows {page} {section}, where there are no shell commands")
-    session.install("hatchling>=1.26", "pytest>=8")
-    offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": f"{WHEELS} {WHEELS / 'hosts'}", "PIP_NO_BUILD_ISOLATION": "0"}
+    session.install(*BUILD, "pytest>=8")
+    offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(WHEELS), "PIP_NO_BUILD_ISOLATION": "0"}
     environment = {**lane.variables(lane.test_flags), **offline, "REGKIT_LANE": "", "PIP_YES": "1"}
     with tempfile.TemporaryDirectory() as elsewhere:
         copy = Path(elsewhere, "checkout")
@@ -144,9 +174,8 @@ def _test_strangers(session: nox.Session, lane: Lane) -> None:
     new = Path(session.create_tmp(), "acme-tv")
     shutil.rmtree(new, ignore_errors=True)
     session.run("regkit", "new", new.name, "--into", str(new.parent))
-    session.install("--no-deps", "--no-build-isolation", str(new), *map(str, (WHEELS / "third_party").glob("*.whl")))
-    _pytest(session, lane, "-q", "--doctest-glob=*.md", str(THIRD_PARTY))
-    _pytest(session, lane, "-q", "--doctest-glob=*.md", str(new))
+    session.install("--no-deps", "--no-build-isolation", str(new), *map(str, WHEELS.glob("acme_sparsity-*.whl")))
+    _pytest(session, lane, "-q", "--doctest-glob=*.md", "examples/third_party", str(new))
     blocks.ran_sessions("plugins/_template/README.md", reports.blocks_file(lane))  # of which the new one is a copy
     session.run("regkit", "check", "acme_tv", env=environment)
     session.run("regkit", "check", "acme_kl", "--activation", "sigmoid", env=environment)
@@ -154,16 +183,16 @@ def _test_strangers(session: nox.Session, lane: Lane) -> None:
     session.run("pip", "uninstall", "-q", "-y", *STRANGERS, silent=True)
 
 
-def installed(session: nox.Session, lane: Lane) -> None:
+def installed(session: nox.Session) -> None:
     """What a user gets: installed from dist/ and used elsewhere; the README's first program, the command, a plugin."""
-    folder = ("--find-links", str(WHEELS))
+    folder = ("--find-links", str(DIST))
     ours = ["regkit-core", *(path.name for path in STANDARD)]
     session.install("--no-index", "--no-deps", "--force-reinstall", *folder, *ours)
-    session.install(*folder, f"regkit-core[{lane.library},cli,plugins]", "pytest>=8", *lane.pins)
+    session.install(*folder, f"regkit-core[{AT_HAND.library},cli,plugins]", "pytest>=8")
     session.run("pip", "check")
-    environment = lane.variables(lane.test_flags)
+    environment = AT_HAND.variables(AT_HAND.test_flags)
     with tempfile.TemporaryDirectory() as elsewhere, session.chdir(elsewhere):
-        session.run("python", "-c", FIRST_PROGRAM, env=environment)
+        session.run("python", "-c", FIRST_PROGRAM.replace("LIBRARY", AT_HAND.library), env=environment)
         session.run("regkit", "list", "--check", env=environment)
         session.run("regkit", "show", "hidden_sparsity", env=environment)
         session.run("regkit", "doctor", env=environment)
@@ -174,29 +203,26 @@ def installed(session: nox.Session, lane: Lane) -> None:
         session.run("pip", "uninstall", "-q", "-y", "acme-tv")
 
 
-def sdists(session: nox.Session, lane: Lane) -> None:
-    """Install the sdists, unpack them, and run the tests that are in each."""
-    sdists = sorted(WHEELS.glob("*.tar.gz"), key=lambda path: not path.name.startswith("regkit_core"))
-    session.install("hatchling>=1.26")
-    session.install("--no-build-isolation", "--no-deps", "--force-reinstall", *map(str, sdists))
-    session.install(*lane.pins, "--find-links", str(WHEELS), "regkit-core[cli,plugins,test]")
-    for sdist in sdists:
+def sdists(session: nox.Session) -> None:
+    """Install the sdists of what needs no framework, unpack them, and run the tests that are in each."""
+    found = [
+        next(DIST.glob(f"{name.replace('-', '_')}-*.tar.gz")) for name in ("regkit-core", *(p.name for p in STANDARD))
+    ]
+    session.install(*BUILD)
+    session.install("--no-build-isolation", "--no-deps", "--force-reinstall", *map(str, found))
+    session.install("--find-links", str(DIST), "regkit-core[cli,plugins,test]")
+    for sdist in found:
         with tempfile.TemporaryDirectory() as elsewhere:
             shutil.unpack_archive(sdist, elsewhere)
             with session.chdir(Path(elsewhere, sdist.name[: -len(".tar.gz")])):
                 session.run("pytest", "-q", "tests")
 
 
-def demo(session: nox.Session, lane: Lane) -> None:
-    """Ng's sparse autoencoder on natural images."""
-    _install(session, lane, "scikit-learn", "pillow", "matplotlib")
-    session.run("python", "examples/sparse_autoencoder.py", *session.posargs, env=lane.variables())
-
-
-def search(session: nox.Session, lane: Lane) -> None:
-    """The sparse autoencoder at thirty weights with one compilation, and three by hand."""
-    _install(session, replace(lane, engines=("regkit-search",)), "scikit-learn", "pillow", "matplotlib")
-    session.run("python", "examples/sparse_search.py", "--compare", *session.posargs, env=lane.variables())
+def example(session: nox.Session, program: str, *plugins: str, arguments: tuple[str, ...] = ()) -> None:
+    """Run one of the examples from the checkout, with a graph library that the Python at hand can run."""
+    folders = [str(HERE / "plugins" / name) for name in plugins]
+    session.install(f"{HERE}[{AT_HAND.library},demo]", *folders, silent=False)
+    session.run("python", f"examples/{program}", *arguments, *session.posargs, env=AT_HAND.variables())
 
 
 def bench(session: nox.Session, lane: Lane) -> None:

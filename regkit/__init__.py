@@ -10,7 +10,6 @@ Importing regkit imports neither NumPy nor pluggy nor a graph library: these com
 
 from __future__ import annotations
 
-from . import graph
 from ._build import available, build, load, refresh, register, split
 from ._layers import Layer, select_layers
 from ._regularizer import Regularizer
@@ -30,6 +29,7 @@ from .errors import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from . import graph as graph
     from . import hosts as hosts
     from . import testing as testing
     from ._driver import Regularized as Regularized
@@ -69,8 +69,8 @@ __all__ = [
     "testing",
 ]
 
-#: Names that need NumPy or pluggy, by the modules that have them.
-_LATER = {"Regularized": "_driver", "Term": "_terms", "hookimpl": "_hooks", "hosts": "", "testing": ""}
+#: Names that `build` does without, most of which need NumPy or pluggy, by the modules that have them.
+_LATER = {"Regularized": "_driver", "Term": "_terms", "graph": "", "hookimpl": "_hooks", "hosts": "", "testing": ""}
 
 
 if not TYPE_CHECKING:  # a type checker would take every name for one of ours

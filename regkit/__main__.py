@@ -10,14 +10,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import click
 
-#: Exit status of what cannot be done.
+#: The exit status if standard output cannot be written.
 FAILURE = 2
 
 
 def main() -> None:
-    """Run the command line, or say in one line what is missing."""
+    """Run the command line, or exit with the name of the package that it needs."""
     try:
-        import click  # noqa: F401 - its absence is what matters
+        import click  # noqa: F401 - imported to see that it is installed
+        import packaging  # noqa: F401
         import rich  # noqa: F401
     except ImportError as error:
         sys.exit(f"regkit: the command line needs {error.name}. Install it with: pip install 'regkit-core[cli]'")
@@ -26,8 +27,8 @@ def main() -> None:
         _fail("standard output is closed")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # docstrings have signs that not every terminal has
-    if hasattr(signal, "SIGPIPE"):  # who reads no further, such as `head`, ends us without a word
+            stream.reconfigure(errors="replace")  # docstrings have characters that not every terminal can show
+    if hasattr(signal, "SIGPIPE"):  # a reader that stops, such as `head`, ends the process without a traceback
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         try:
@@ -35,14 +36,14 @@ def main() -> None:
         finally:
             sys.stdout.flush()
     except OSError as error:
-        if error.filename is not None:  # not of our output
+        if error.filename is not None:  # of another file
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes what is left as it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes the rest when it ends
         _fail(f"standard output cannot be written: {error.strerror}")
 
 
 def _command() -> click.Command:
-    """The command line, unless another library that is imported as regkit was installed over this one."""
+    """Return the command line, unless another library imported as regkit was installed over this one."""
     import regkit
 
     try:

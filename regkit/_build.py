@@ -4,29 +4,46 @@ from __future__ import annotations
 
 from . import _discovery
 from ._constructor import constructor_arguments, instance, weight_of
-from ._discovery import check_known, claims_of, class_of, registered
+from ._discovery import check_alias, claims_of, class_of, is_alias, registered
 from ._discovery.reader import normal_form
 from ._messages import nearest, warn
 from ._regularizer import has_hooks, implemented
 from ._sets import Entry, RegularizerSet
 from ._values import accepted_weight, is_mapping, is_plain_number, is_zero
-from ._weights import checked_weight, weight_limit
-from .errors import AliasConflictError, OptionError, RegkitError, prefixed
+from ._weights import Live, checked_weight, weight_limit
+from .errors import AliasConflictError, HookSignatureError, OptionError, RegkitError, prefixed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
-    from typing import Any, Union
+    from typing import Any, Protocol, SupportsFloat, Union
 
-    from ._discovery.distributions import Claim
+    from ._discovery.claims import Claim
 
     Keywords = Union[Callable[..., Any], Collection[str]]
+
+    class _Penalizes(Protocol):
+        @property
+        def loss(self) -> Callable[..., Any]: ...
+
+    class _Changes(Protocol):
+        @property
+        def modify_graph(self) -> Callable[..., Any]: ...
+
+    class _Steps(Protocol):
+        @property
+        def after_step(self) -> Callable[..., Any]: ...
+
+    #: A value of an alias; scalars of graph libraries have no types.
+    Value = Union[
+        SupportsFloat, Live, Mapping[str, Any], _Penalizes, _Changes, _Steps, list[Any], tuple[Any, ...], None
+    ]
 
 #: The classes whose hooks are checked, by alias.
 _checked: dict[str, type] = {}
 
 
-def build(options: Mapping[str, Any] | None = None, /, **aliases: Any) -> RegularizerSet:
+def build(options: Mapping[str, Any] | None = None, /, **aliases: Value) -> RegularizerSet:
     """Build regularizers from their aliases.
 
     Parameters
@@ -81,8 +98,8 @@ def split(kwargs: Mapping[str, Any], own: Keywords = ()) -> tuple[dict[str, Any]
     ----------
     kwargs : mapping of str to anything
     own : callable, or collection of str, default ()
-        The host's keywords: the parameters of a function, or names. They stay in the rest, and a distribution that
-        claims one is warned of.
+        The host's keywords: the parameters of a function or class, or names. They stay in the rest. If a distribution
+        claims one of them, a warning names the distribution.
 
     Returns
     -------
@@ -103,41 +120,43 @@ def split(kwargs: Mapping[str, Any], own: Keywords = ()) -> tuple[dict[str, Any]
     """
     if not is_mapping(kwargs):
         raise OptionError(f"split got {kwargs!r}; accepted: a mapping of keywords to values")
-    installed = _discovery.current_reading()
     names = _own_keywords(own)
+    _discovery.refresh_if_outdated()
     options: dict[str, Any] = {}
     rest: dict[str, Any] = {}
     for key, value in kwargs.items():
-        known = isinstance(key, str) and (normal_form(key) in registered or bool(installed.targets_of(key)))
-        if known and key in names:
+        if not isinstance(key, str) or not is_alias(key):
+            rest[key] = value
+        elif normal_form(key) in names:
+            rest[key] = value
             warn(
                 f"keyword {key!r} stays the host's, and is claimed as an alias by "
                 f"{', '.join(map(str, claims_of(key)))}. Give the regularizer another alias, or uninstall it"
             )
-        (options if known and key not in names else rest)[key] = value
-    unknown = [key for key in rest if key not in names]
-    if unknown:
-        aliases = _aliases()
-        for key in unknown:
-            suggestion = nearest(key, aliases, cutoff=0.85)
-            if suggestion:
-                warn(f"keyword {key!r} is not a regularizer. Did you mean {suggestion!r}?")
+        else:
+            options[key] = value
+    unknown = [key for key in rest if isinstance(key, str) and normal_form(key) not in names]
+    installed = _discovery.aliases() if unknown else []
+    for key in unknown:
+        suggestion = nearest(key, installed, cutoff=0.85)
+        if suggestion:
+            warn(f"keyword {key!r} is not a regularizer. Did you mean {suggestion!r}?")
     return options, rest
 
 
-def _own_keywords(own: Any) -> Collection[str]:
-    """Return the names of a function's parameters, or names as they are."""
-    if callable(own):
-        from inspect import signature
+def _own_keywords(own: Any) -> set[str]:
+    """Return the keywords that a function or class takes by name, or names as they are."""
+    try:
+        if callable(own):
+            from inspect import signature
 
-        return set(signature(own).parameters)
-    if isinstance(own, (list, tuple, set, frozenset, dict)) and all(isinstance(name, str) for name in own):
-        return own
-    raise OptionError(f"split got own={own!r}; accepted: a function, whose parameters count, or names")
-
-
-def _aliases() -> list[str]:
-    return sorted({*_discovery.installed().aliases, *registered})
+            by_name = {"POSITIONAL_OR_KEYWORD", "KEYWORD_ONLY"}
+            return {name for name, parameter in signature(own).parameters.items() if parameter.kind.name in by_name}
+        if not isinstance(own, (str, bytes)):
+            return set(map(normal_form, own))
+    except (TypeError, ValueError, AttributeError):  # no signature; not iterable; not names
+        pass
+    raise OptionError(f"split got own={own!r}; accepted: a function or class with a signature, or names")
 
 
 def load(alias: str) -> type:
@@ -176,14 +195,14 @@ def available() -> dict[str, tuple[Claim, ...]]:
     >>> claim.distribution, claim.target
     ('regkit-hidden-l1', 'regkit_hidden_l1:HiddenL1')
     """
-    return {alias: claims_of(alias) for alias in _aliases()}
+    return {alias: claims for alias in _discovery.aliases() if (claims := claims_of(alias))}
 
 
 def refresh() -> None:
     """Forget what was read of the installed distributions; the next call reads again.
 
-    `build` and `load` do so themselves for an alias that they do not know, and `split` if a folder of the path has
-    changed. What was registered in this process stays.
+    `build` and `load` do so themselves for an alias that is unknown, and `split` if a folder of the path has changed.
+    Registered classes stay.
     """
     _discovery.refresh()
 
@@ -198,8 +217,8 @@ def register(cls: type, *aliases: str, replace: bool = False) -> None:
     *aliases : str
         One or more.
     replace : bool, default False
-        Whether to take an alias over from another class. A new definition of a class, of the same module and name,
-        always takes the place of the former.
+        Whether the alias of another class is taken over. A class always replaces an earlier definition, of the same
+        module and qualified name.
 
     Raises
     ------
@@ -268,11 +287,13 @@ def _regularizers_of(alias: str, value: Any) -> list[tuple[Any, bool]]:
                 raise OptionError(f"alias {alias!r} got a list within a list: {item!r}; accepted: {accepted}")
         found = [one for item in value for one in _regularizers_of(alias, item)]
         if not found:
-            check_known(alias)
+            check_alias(alias)
         return found
     if value is None:
-        check_known(alias)
+        check_alias(alias)
         return []
+    if isinstance(value, type) and has_hooks(value):
+        raise OptionError(f"alias {alias!r} got the class {value.__name__}. Pass an instance: {value.__name__}(...)")
     if type(value).__module__ not in ("builtins", "numpy") and not isinstance(value, type):
         if has_hooks(type(value)):
             implemented(type(value))
@@ -293,7 +314,13 @@ def _checked_class(alias: str) -> type:
     """Return the class of an alias; its hooks are checked at the first call."""
     cls = class_of(alias)
     if _checked.get(alias) is not cls:
-        implemented(cls)
+        try:
+            implemented(cls)
+        except HookSignatureError as error:
+            from ._discovery.wording import shadowing
+
+            wrong_file = shadowing(cls.__module__)
+            raise HookSignatureError(f"{error}. {wrong_file}" if wrong_file else str(error)) from None
         _checked[alias] = cls
     return cls
 

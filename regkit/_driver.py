@@ -12,7 +12,7 @@ from ._hooks import HookManager
 from ._layers import Layer, check_layers, named_params, outputs_of
 from ._members import Member
 from ._messages import listed, warn
-from ._selection import begins_with_not, nothing_matches, unmatched_globs
+from ._selection import NOT, begins_with_not, matches, nothing_matches, unmatched_globs
 from ._steps import stepped, warn_of_order, warn_without_step
 from ._terms import Term, check_outputs, weigh, weighted_total
 from ._values import is_zero
@@ -236,6 +236,8 @@ class Driver:
         self, outputs: Mapping[str, Any], layers: Sequence[Any], also: Sequence[Any]
     ) -> tuple[dict[str, Any], tuple[Any, ...]]:
         """Return outputs and further expressions of a graph that is rebuilt with the changes of the members."""
+        if not outputs and self._changing:
+            raise _matches_none(self._changing[0], outputs)
         seen_of: list[tuple[list[str], list[tuple[Member, Seen]]]] = []
 
         def modify(current: dict[str, Any]) -> None:
@@ -259,6 +261,10 @@ class Driver:
                     what, names = "parameters", [name for layer in layers for name, _ in named_params(layer)]
                 unmatched = unmatched_globs(globs, names)
                 if unmatched:
+                    first = globs.index(unmatched[0])
+                    if first and unmatched[0].startswith(NOT):  # which has only those before it to take out of
+                        unmatched, what = unmatched[:1], f"{what} that are selected before it"
+                        names = [name for name in names if matches(name, globs[:first])]
                     raise NoMatchError(f"{member.name}: {nothing_matches(unmatched, what, names)}")
 
     def _check_changes(self, outputs: Mapping[str, Any], layers: Sequence[Any], but: Collection[str] = ()) -> None:
@@ -286,8 +292,12 @@ class Driver:
             words = next((its.words for _, its in seen if its.words), "")
             if words and any(map(member.changes, names)):
                 raise NoMatchError(words)  # it looks for something else than its pattern
-            pattern = getattr(member.regularizer, "pattern", None)
-            raise NoMatchError(f"{name}: pattern {pattern!r} matches none of the outputs: {listed(names)}")
+            raise _matches_none(member, names)
+
+
+def _matches_none(member: Member, names: Iterable[str]) -> NoMatchError:
+    pattern = getattr(member.regularizer, "pattern", None)
+    return NoMatchError(f"{member.name}: pattern {pattern!r} matches none of the outputs: {listed(names)}")
 
 
 # The outputs that a member has seen, by name and expression, as long as the expression lives. So any number of graphs

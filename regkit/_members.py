@@ -88,6 +88,27 @@ class Member:
             return matches(name, self.globs) or self._names(name)
         return self._names(name) if self.selects == "params" else True
 
+    def wants(self, name: str, floats: bool = True) -> bool:
+        """Return whether a host that sees outputs one by one has to show it an output of a name.
+
+        Beside those of `looks_at`, these are outputs that come before one of the same name: ``act`` for the pattern
+        ``act@1``. An output that is not of floats is wanted only if an option names it, and is an error then.
+
+        Parameters
+        ----------
+        name : str
+            Without the number of an output that comes again.
+        floats : bool, default True
+            Whether the output is an array of floats.
+        """
+        named = list(self.named)
+        if self.selects == "outputs" and self.globs is not None and not begins_with_not(self.globs):
+            named.append(self.globs)
+        if not floats:
+            return any(matches(name, globs) for globs in named)
+        firsts = [glob.rpartition("@")[0] for globs in named for glob in globs if not begins_with_not([glob])]
+        return self.looks_at(name) or any(first and matches(name, [first]) for first in firsts)
+
     def changes(self, name: str) -> bool:
         """Return whether it may change an output of a name."""
         return self.changes_graph and (self.selects != "outputs" or self.globs is None or matches(name, self.globs))

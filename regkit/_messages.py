@@ -21,7 +21,14 @@ def nearest(name: object, names: Iterable[str], cutoff: float) -> str | None:
     `cutoff` is a ratio of `difflib`. Names without enough letters in common are sorted out before difflib is imported.
     """
     name = str(name)
-    close = [other for other in names if _most_in_common(name, other) >= cutoff]
+    letters, length = set(name), len(name)
+    close = [
+        other
+        for other in names
+        # `length - len(letters.difference(other))` letters at most are in both: a quick bound before a closer one
+        if 2 * (length - len(letters.difference(other))) >= cutoff * (length + len(other))
+        and _most_in_common(name, other) >= cutoff
+    ]
     if not close:
         return None
     from difflib import get_close_matches

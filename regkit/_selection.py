@@ -46,10 +46,11 @@ def select_outputs(
 
     Raises
     ------
+    OptionError
+        If there is no pattern and there are no layers.
     NoMatchError
-        If nothing matches, there are no hidden layers, a hidden layer has no output, or the first glob takes nothing
-        out of the outputs of hidden layers. Other globs that match nothing are found by the set, which has the whole
-        graph.
+        If nothing matches, no layer is hidden, a hidden layer has no output, or the first glob takes nothing out of the
+        outputs of hidden layers. Other globs that match nothing are found by the set, which has the whole graph.
     GraphError
         If a selected output is not a real array: complex, sparse, a list.
 
@@ -147,13 +148,15 @@ def select_params(layers: Iterable[Any], pattern: Globs | None = None) -> list[t
 
 
 def _hidden_outputs(layers: Sequence[Any], outputs: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    among = f"Pass a pattern to select among the outputs: {listed(every_name(outputs))}"
+    if not layers:
+        raise OptionError(
+            f"it needs a pattern, since no layers are given, of which it would take the hidden ones. {among}"
+        )
     names = list(dict.fromkeys(layer.output_name for layer in select_layers(layers, "hidden")))
     if not names:
-        there = ", ".join(layer.output_name for layer in layers) or "none"
-        raise NoMatchError(
-            f"the network has no hidden layers; its layers: {there}. Pass a pattern to select among the outputs: "
-            f"{', '.join(outputs) or 'none'}"
-        )
+        there = ", ".join(layer.output_name for layer in layers)
+        raise NoMatchError(f"the network has no hidden layers; its layers: {there}. {among}")
     missing = [name for name in names if name not in outputs]
     if missing:
         raise NoMatchError(f"hidden output {missing[0]!r} is not among the outputs: {', '.join(outputs) or 'none'}")

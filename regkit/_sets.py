@@ -317,6 +317,13 @@ class RegularizerSet:
         """Return the names of the members, in order: ``regs["noise[1]"]`` is the second under ``noise``."""
         return list(self._names)
 
+    if TYPE_CHECKING:
+
+        @overload
+        def __getitem__(self, key: slice) -> RegularizerSet: ...
+        @overload
+        def __getitem__(self, key: int | str) -> Any: ...
+
     def __getitem__(self, key: int | slice | str) -> Any:
         if isinstance(key, slice):
             return RegularizerSet(self._members[key])
@@ -355,6 +362,20 @@ class RegularizerSet:
     def _subset(self, names: Collection[str]) -> RegularizerSet:
         chosen = [(name, one) for name, one in zip(self._names, self._members) if name in names]
         return RegularizerSet([one for _, one in chosen], [name for name, _ in chosen])
+
+    def _with_weights(self, weights: Mapping[str, Any]) -> RegularizerSet:
+        from copy import copy
+
+        def changed(name: str, member: Entry) -> Entry:
+            if name not in weights:
+                return member
+            regularizer = copy(member.regularizer)
+            regularizer.weight = weights[name]  # of a copy, which is in no set yet
+            entry = Entry(member.label, regularizer, member.from_alias)
+            entry.memory = member.memory
+            return entry
+
+        return RegularizerSet(map(changed, self._names, self._members), self._names)
 
     def _named(self) -> tuple[Member, ...]:
         return tuple(Member(name, one.regularizer, one.memory) for name, one in zip(self._names, self._members))

@@ -24,11 +24,12 @@ from ._selection import matches, nothing_matches, unmatched_globs
 from ._sets import RegularizerSet
 from ._steps import warn_without_step
 from ._terms import Term, weighted_total
-from .errors import NoMatchError, OptionError
+from .errors import GraphError, NoMatchError, OptionError
 
 __all__ = [
     "Member",
     "check_layers",
+    "check_no_steps",
     "check_patterns",
     "listed",
     "matches",
@@ -42,6 +43,7 @@ __all__ = [
     "unmatched",
     "waiting",
     "warn_without_step",
+    "with_weights",
 ]
 
 
@@ -89,6 +91,25 @@ def subset(regs: RegularizerSet, names: Collection[str]) -> RegularizerSet:
     return regs._subset(names)
 
 
+def with_weights(regs: RegularizerSet, weights: Mapping[str, Any]) -> RegularizerSet:
+    """Return a set in which members have other weights: for compiled steps, which get live weights as arguments.
+
+    Parameters
+    ----------
+    regs : RegularizerSet
+    weights : mapping of str to weight
+        By the names of members. A weight that its class does not accept is an `OptionError` where it is used.
+
+    Examples
+    --------
+    >>> import regkit
+    >>> regs = regkit.build(hidden_l1=regkit.Live(0.5), weight_l2=0.1)
+    >>> regkit.hosts.with_weights(regs, {"hidden_l1": 0.25})
+    build(hidden_l1=0.25, weight_l2=0.1)
+    """
+    return regs._with_weights(weights)
+
+
 def check_patterns(members: Iterable[Member], there: Iterable[str], remedy: str) -> None:
     """Raise for a member that selects outputs and has no pattern: for hosts that do not know which are hidden.
 
@@ -122,6 +143,37 @@ hidden_l1=dict(weight=..., pattern='enc'). There is: enc, dec
                 f"{member.name}: {type(member.regularizer).__name__} needs a pattern. {remedy}: {example}. There is: "
                 f"{listed(there)}"
             )
+
+
+def check_no_steps(members: Iterable[Member], reason: str) -> None:
+    """Raise for members that change parameters after an optimizer's step: for hosts that have no place for that.
+
+    Parameters
+    ----------
+    members : iterable of Member
+    reason : str
+        Why there is none, for the error.
+
+    Raises
+    ------
+    GraphError
+
+    Examples
+    --------
+    >>> import regkit
+    >>> members = regkit.hosts.members(regkit.build(weight_nonnegative=1), "regularize")
+    >>> regkit.hosts.check_no_steps(members, "a PyMC model is not trained in steps")
+    Traceback (most recent call last):
+        ...
+    regkit.GraphError: weight_nonnegative acts on parameters after an optimizer's step, and a PyMC model is not \
+trained in steps. Leave it out
+    """
+    names = [member.name for member in members if member.changes_params]
+    if names:
+        acts, them = ("act", "them") if len(names) > 1 else ("acts", "it")
+        raise GraphError(
+            f"{', '.join(names)} {acts} on parameters after an optimizer's step, and {reason}. Leave {them} out"
+        )
 
 
 def unmatched(

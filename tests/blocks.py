@@ -1,14 +1,16 @@
 """The pages for people and the code on them: which blocks there are, and which of them this run has run.
 
-Whatever runs a block says so with `ran`, into the file that ``REGKIT_RAN`` names. After all lanes, `make test` fails if
-a block is left that none has run.
+Whatever runs a block records that with `ran`, in the file that ``REGKIT_RAN`` names. After all lanes, `make test-all`
+fails if a block is left that none has run.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from collections.abc import Iterable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,8 @@ FENCED = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+#: A comment of a program that states what is printed there; behind a loop, arrows stand between several lines.
+STATED = re.compile(r"#.*?→ (.*)$", re.MULTILINE)
 #: What doctest does not run.
 LEFT_OUT = "+SKIP"
 
@@ -53,6 +57,15 @@ class Block:
     def is_session(self) -> bool:
         """Whether it shows what is typed and what comes back; doctest runs those of a page together."""
         return self.text.startswith(">>> ")
+
+    def run(self, scope: dict) -> None:
+        """Run a program; an error if it prints anything else than its comments state."""
+        printed = io.StringIO()
+        with redirect_stdout(printed):
+            exec(compile(self.text, str(self), "exec"), scope)
+        stated = [line for found in STATED.findall(self.text) for line in found.split(" → ")]
+        lines = printed.getvalue().splitlines()
+        assert lines == stated, f"{self} prints {lines} and states {stated}"
 
     def __str__(self) -> str:
         return f"{self.page} block {self.number} ({self.kind or 'no kind'})"

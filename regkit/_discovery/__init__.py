@@ -1,4 +1,4 @@
-"""From alias to class: what this process has registered, what is installed, and the import of what was asked for."""
+"""From alias to class: what is registered in this process, what is installed, and the import of a plugin."""
 
 from __future__ import annotations
 
@@ -8,23 +8,21 @@ from .reader import Reading, imported, normal_form
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .distributions import Claim, Installed
+    from .claims import Claim, Installed
 
 GROUP = "regkit.regularizers"
 
-#: Classes that were registered in this process, by alias; they come before what is installed.
+#: Classes that were registered in this process, by alias; they come before installed ones.
 registered: dict[str, type] = {}
 
-_published: Reading | None = None
-_generation = 0  # counts calls of `refresh`
-_published_generation = 0
+_generation = 0  # the number of calls of `refresh`
+_published = -1, Reading(GROUP, places=())  # the last reading, and the generation in which it began
+_installed: tuple[Reading, Installed] | None = None
 _is_reading: ContextVar[bool] = ContextVar("_is_reading", default=False)
 
 
 def class_of(alias: str) -> type:
     """Return the class of an alias, importing its plugin at the first call.
-
-    An alias that is not there is looked for once more, since a distribution may have been installed meanwhile.
 
     Raises
     ------
@@ -33,93 +31,117 @@ def class_of(alias: str) -> type:
     cls = registered.get(normal_form(alias))
     if cls is not None:
         return cls
-    found = reading_with(alias)
+    found = _reading_with(alias)
     cls = found.loaded.get(alias)
     if cls is None:
         targets = found.targets_of(alias)
         if len(targets) != 1:
             from .wording import not_one_target
 
-            raise not_one_target(alias, found.installed(), registered)
+            raise not_one_target(alias, _installed_in(found), registered)
         (target,) = targets
-        cls = found.loaded[alias] = _class(alias, target, found)
+        cls = found.loaded[alias] = _imported_class(alias, target, found)
     return cls
 
 
-def check_known(alias: str) -> None:
-    """Raise UnknownAliasError if nothing provides an alias. Nothing is imported, and a conflict does not matter."""
+def check_alias(alias: str) -> None:
+    """Raise UnknownAliasError if nothing provides an alias. Nothing is imported, and a conflict is not an error."""
     if normal_form(alias) in registered:
         return
-    found = reading_with(alias)
+    found = _reading_with(alias)
     if not found.targets_of(alias):
         from .wording import not_one_target
 
-        raise not_one_target(alias, found.installed(), registered)
+        raise not_one_target(alias, _installed_in(found), registered)
+
+
+def is_alias(alias: str) -> bool:
+    """Return whether an alias is registered, or was claimed when the path was read last."""
+    alias = normal_form(alias)
+    return alias in registered or alias in reading().all_targets()
+
+
+def aliases() -> list[str]:
+    """Return every alias, sorted."""
+    return sorted({*reading().all_targets(), *registered})
 
 
 def reading() -> Reading:
-    """Return the reading of what is installed, made at the first call.
+    """Return a reading that began after the last `refresh`.
 
-    No lock is held while finders of third parties run: two threads may both read, and the first to end counts. A
-    finder that uses regkit itself gets the reading before.
+    Finders of third parties run while the path is read, so no lock is held: if two threads read at once, the first to
+    end publishes its reading. A finder that uses regkit itself gets the reading that was published last.
     """
-    global _published, _published_generation
-    while _published is None or _published_generation != _generation:
-        if _is_reading.get():
-            return _published or Reading(GROUP, empty=True)
-        token, generation = _is_reading.set(True), _generation
-        try:
-            found = Reading(GROUP)
-        finally:
-            _is_reading.reset(token)
-        if _published is None or _published_generation < generation:
-            _published, _published_generation = found, generation
-    return _published
-
-
-def reading_with(alias: str) -> Reading:
-    """Return a reading that has an alias, where there is one: it reads again if the present reading has none."""
-    found = reading()
-    if alias in found.loaded or found.targets_of(alias) or _is_reading.get():
+    global _published
+    generation, found = _published
+    if generation == _generation or _is_reading.get():
         return found
-    refresh()
-    return reading()
-
-
-def current_reading() -> Reading:
-    """Return the reading of what is installed, made anew if a folder of the path has changed since."""
-    found = reading()
-    if found.is_outdated() and not _is_reading.get():
-        refresh()
-        found = reading()
+    generation, token = _generation, _is_reading.set(True)
+    try:
+        found = Reading(GROUP)
+    finally:
+        _is_reading.reset(token)
+    published, newest = _published
+    if published >= generation:
+        return newest
+    _published = generation, found
     return found
 
 
-def installed() -> Installed:
-    """Return who claims which alias, as it was read."""
-    return reading().installed()
-
-
-def claims_of(alias: str) -> tuple[Claim, ...]:
-    """Return the claims of an alias: of this process first, then of installed distributions."""
-    from .distributions import Claim
-
-    cls = registered.get(alias)
-    here = () if cls is None else (Claim(None, None, f"{cls.__module__}:{cls.__qualname__}"),)
-    return (*here, *installed().claims(alias))
+def refresh_if_outdated() -> None:
+    """Forget what was read if the path, or a folder on it, has changed since."""
+    if reading().is_outdated():
+        refresh()
 
 
 def refresh() -> None:
-    """Forget what was read and loaded, here and in Python's finders; what was registered stays."""
+    """Forget what was read and loaded, and what Python's finders remember; registered classes stay.
+
+    Within a reading nothing is forgotten: a finder that asks for an unknown alias would have every call read again.
+    """
     global _generation
+    if _is_reading.get():
+        return
     from importlib import invalidate_caches
 
     _generation += 1
     invalidate_caches()
 
 
-def _class(alias: str, target: str, found: Reading) -> type:
-    """Import the class that a target names."""
+def installed() -> Installed:
+    """Return the claims of installed distributions."""
+    return _installed_in(reading())
+
+
+def claims_of(alias: str) -> tuple[Claim, ...]:
+    """Return the claims of an alias: that of this process first, then those of installed distributions."""
+    from .claims import Claim
+
+    cls = registered.get(normal_form(alias))
+    here = () if cls is None else (Claim(None, None, f"{cls.__module__}:{cls.__qualname__}"),)
+    return (*here, *installed().claims(alias))
+
+
+def _reading_with(alias: str) -> Reading:
+    """Return a reading, made anew if the last one lacks an alias: its distribution may have been installed since."""
+    found = reading()
+    if alias in found.loaded or found.targets_of(alias):
+        return found
+    refresh()
+    return reading()
+
+
+def _installed_in(found: Reading) -> Installed:
+    global _installed
+    last = _installed
+    if last is None or last[0] is not found:
+        from .claims import Installed
+
+        last = _installed = found, Installed(found)
+    return last[1]
+
+
+def _imported_class(alias: str, target: str, found: Reading) -> type:
     module, _, attribute = target.partition(":")
     try:
         if not module or not attribute:
@@ -129,8 +151,8 @@ def _class(alias: str, target: str, found: Reading) -> type:
             raise ImportError(f"{attribute} is of type {type(cls).__name__}, not a class")
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # whatever a plugin does while it is imported; some of it is not an Exception
+    except BaseException as error:  # a plugin may raise anything while it is imported, not only Exception
         from .wording import not_loaded
 
-        raise not_loaded(alias, found.installed().claims(alias), error) from error
+        raise not_loaded(alias, _installed_in(found).claims(alias), module, error) from error
     return cls

@@ -1,52 +1,89 @@
-"""The errors of an alias: unknown, claimed by several, or not importable; and names that other libraries use."""
+"""The errors of an alias: unknown, in conflict, or not importable; and the names that other libraries use."""
 
 from __future__ import annotations
+
+import os
+import sys
 
 from .._messages import escaped, listed, nearest
 from ..errors import AliasConflictError, PluginLoadError, RegkitError, UnknownAliasError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
-    from .distributions import Claim, Installed
+    from .claims import Claim, HiddenClaim, Installed
 
 #: How many aliases an error suggests.
 _SUGGESTED = 4
 
 
 def not_one_target(alias: str, installed: Installed, registered: Iterable[str]) -> RegkitError:
-    """Return the error of an alias that nothing claims, or that has several targets."""
+    """Return the error of an alias without a claim, or with several targets."""
     claims = installed.claims(alias)
     if claims:
         return AliasConflictError(_conflict(alias, claims))
-    return UnknownAliasError(_unknown(alias, sorted({*installed.aliases, *registered}), installed.problems))
+    hidden = installed.hidden_claims(alias)
+    aliases = sorted({*installed.aliases, *registered})
+    return UnknownAliasError(_unknown(alias, hidden, aliases, installed.problems))
 
 
-def not_loaded(alias: str, claims: Iterable[Claim], error: BaseException) -> PluginLoadError:
-    """Return the error of an alias whose plugin does not import."""
+def not_loaded(alias: str, claims: Iterable[Claim], module: str, error: BaseException) -> PluginLoadError:
+    """Return the error of an alias whose plugin cannot be imported."""
     try:
-        said = escaped(str(error), keep="\n\t")
-    except Exception:  # it is a plugin's own
-        said = "(its message cannot be shown)"
+        message = escaped(str(error), keep="\n\t")
+    except Exception:  # the plugin's class of errors is wrong too
+        message = "(its message cannot be shown)"
     return PluginLoadError(
-        f"alias {alias!r} of {', '.join(map(str, claims))} could not be loaded: {type(error).__name__}: {said}. "
-        "Fix or uninstall it; other plugins are unaffected"
+        f"alias {alias!r} of {', '.join(map(str, claims))} could not be loaded: {type(error).__name__}: {message}. "
+        f"{shadowing(module) or 'Fix or uninstall it'}; other plugins are unaffected"
     )
 
 
-def _unknown(alias: str, aliases: list[str], problems: list[str]) -> str:
-    meant = " or ".join(map(repr, _meant(alias, aliases)))
+def shadowing(module: str) -> str:
+    """Return which file is imported as a module's package, and the files that it shadows; an empty string if none."""
+    package = module.partition(".")[0]
+    files = list(dict.fromkeys(_files(package)))
+    if len(files) < 2:
+        return ""
+    first, *others = map(escaped, files)
+    return f"{package} is imported from {first}, which shadows {', '.join(others)}. Rename or remove one of them"
+
+
+def _files(package: str) -> Iterator[str]:
+    """Yield the file from which a package was imported, then those from which it could be, in the order of the path."""
+    from importlib.machinery import PathFinder
+
+    imported = getattr(sys.modules.get(package), "__file__", None)
+    if imported:
+        yield os.path.realpath(imported)
+    for finder in list(sys.meta_path):
+        for path in [[entry] for entry in sys.path] if finder is PathFinder else [None]:
+            try:
+                spec = finder.find_spec(package, path)
+            except Exception:  # of a third party's finder
+                continue
+            if spec is not None and spec.has_location and spec.origin:
+                yield os.path.realpath(spec.origin)
+
+
+def _unknown(alias: str, hidden: list[HiddenClaim], aliases: list[str], problems: list[str]) -> str:
+    copies = " ".join(
+        f"{claim} claims it in {escaped(folder)}, and is hidden by {escaped(first)}, earlier on the path. "
+        "Uninstall the copy that is not meant."
+        for claim, folder, first in hidden
+    )
+    meant = "" if hidden else " or ".join(map(repr, _meant(alias, aliases)))
     installed = listed(aliases) if aliases else "none; regkit-hidden-l1 brings the first"
     unreadable = "".join(f"\nNot readable: {problem}" for problem in problems)
     return (
-        f"no installed plugin provides {alias!r}."
+        f"no installed plugin provides {alias!r}.{f' {copies}' if copies else ''}"
         f"{f' Did you mean {meant}?' if meant else ''} Installed aliases: {installed}{unreadable}"
     )
 
 
 def _meant(alias: str, aliases: list[str]) -> list[str]:
-    """Return what it means elsewhere and what it is part of; or else the alias that is near."""
+    """Return the aliases that the name means elsewhere or is a word of; if there are none, the most similar one."""
     words = [name for name in aliases if alias in name.split("_")]
     common = [name for name in meant_elsewhere(alias) if name in aliases]
     if common:
@@ -94,7 +131,7 @@ _NAMES = {
 
 
 def meant_elsewhere(name: str) -> list[str]:
-    """Return the aliases that a name means elsewhere, the likeliest first; whether they are installed is not asked.
+    """Return the aliases that a name means elsewhere, the likeliest first, installed or not.
 
     Examples
     --------

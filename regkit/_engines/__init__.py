@@ -28,6 +28,7 @@ GROUP = "regkit.engines"
 
 #: Which distribution brings the engine for a package's arrays, to be named where it is missing.
 PROVIDED_BY = {"jax": "regkit-jax", "jaxlib": "regkit-jax", "flax": "regkit-jax", "torch": "regkit-torch"}
+PROVIDED_BY["tensorflow"] = "regkit-tensorflow"
 
 #: What is never an expression, and comes often.
 _COMMON = (int, float, bool, str, dict, list, tuple, type(None))

@@ -145,6 +145,10 @@ class Engine:
         """Return a new shared scalar with ``set_value``, for a `Live`. For engines whose `live` uses it."""
         raise NotImplementedError
 
+    def shared(self, weight: Live) -> Any:
+        """Return the shared scalar of a live weight, the same at every call: `shared_scalar` makes it."""
+        return weight._variable(self)
+
     def value_of(self, scalar: Any) -> float:
         """Return the value that a scalar expression has now; GraphError if none is known."""
         raise NotImplementedError

@@ -142,7 +142,7 @@ class Symbolic(Engine):
         )
 
     def live(self, weight: Live, like: Any) -> Any:
-        return weight._variable(self)
+        return self.shared(weight)
 
     def shared_scalar(self, value: float) -> Any:
         return self.module("compile").shared(np.asarray(value, dtype="float64"), name="live")

@@ -1,6 +1,6 @@
-"""The command line: what is installed, what it is, whether it keeps its promises, a new plugin, and what is wrong here.
+"""The command line.
 
-Exit status: 0 if all is well, 1 if a command found something wrong, 2 if it was asked for something that is not there.
+Exit status: 0 for success, 1 if a command found a problem, 2 if it could not do what it was asked to.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ._scaffold import new
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="regkit")
 def regkit() -> None:
-    """Regularizers that are plugins: what is installed, and whether it works."""
+    """Regularizers as plugins: list, check and make them."""
 
 
 for command in (list_aliases, show, check, new, doctor):

@@ -21,11 +21,15 @@ ON_THESE = "Run on these libraries only, such as pytensor, and on NumPy. Repeata
 @click.command()
 @click.argument("regularizer", metavar="ALIAS|MODULE:CLASS", shell_complete=completed)
 @click.option("--options", default="{}", metavar="JSON", help="Constructor arguments to try it with.")
-@click.option("--activation", type=click.Choice(ACTIVATIONS), default="tanh", help="Of the network it is tried on.")
+@click.option("--activation", type=click.Choice(ACTIVATIONS), default="tanh", help="Of the network in the checks.")
 @click.option("--axes", type=click.Choice(["2", "3"]), default="2", help="Dimensions of that network's outputs.")
-@click.option("--expect", multiple=True, metavar="CHECK=REASON", help="A check that is to fail, and why. Repeatable.")
+@click.option(
+    "--expect", multiple=True, metavar="CHECK=REASON", help="A check that is expected to fail, and why. Repeatable."
+)
 @click.option("--library", "libraries", multiple=True, metavar="NAME", help=ON_THESE)
-@click.option("--traceback", is_flag=True, help="Of every failure, and the names of all checks that were not reached.")
+@click.option(
+    "--traceback", is_flag=True, help="Print the traceback of every failure, and the checks that were not reached."
+)
 def check(
     regularizer: str,
     options: str,
@@ -37,8 +41,8 @@ def check(
 ) -> None:
     """Check that a regularizer keeps every promise.
 
-    It is tried on every library that is installed and has an engine, and on NumPy. Exits with 1 if it breaks any, with
-    2 if there is no such regularizer.
+    It is tried on NumPy and on every installed library that has an engine. Exits with 1 if it breaks a promise, with 2
+    if there is no such regularizer.
     """
     from ..testing import Network, installed_libraries
     from ..testing._run import Conformance
@@ -71,14 +75,14 @@ def check(
 
 
 def _class(target: str) -> Any:
-    """Import what MODULE:CLASS names, from the current folder as well."""
+    """Import MODULE:CLASS, also from the current folder."""
     module, _, attribute = target.partition(":")
     sys.path.insert(0, "")
     try:
         found: Any = importlib.import_module(module)
         for part in attribute.split("."):
             found = getattr(found, part)
-    except (Exception, SystemExit) as error:  # whatever the module does while it is imported
+    except (Exception, SystemExit) as error:  # a module may raise anything while it is imported
         raise Failure(f"{target} cannot be imported: {type(error).__name__}: {error}") from error
     return found
 

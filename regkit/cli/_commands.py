@@ -1,4 +1,4 @@
-"""Commands that distributions bring. None is imported before it is asked for; what it does is read in its source."""
+"""Commands that distributions bring. One is imported when it runs; its summary is read from its source."""
 
 from __future__ import annotations
 
@@ -6,34 +6,28 @@ from typing import Any
 
 import click
 
+from .._discovery.claims import Claim, Installed
 from .._discovery.reader import Reading, imported
 from ._sources import problem_without_import, sentence_without_import
 from ._terminal import Failure, plugins_print_elsewhere
 
-#: The group of entry points in which distributions declare commands: the name of one, and where click's object is.
+#: The group of entry points in which distributions declare commands: the name, and the object of click.
 GROUP = "regkit.commands"
 
-#: Which distribution brings a command, to be named where it is missing.
+#: The distributions to install for commands that may be missing.
 PROVIDED_BY = {"search": "regkit-search"}
 
 
 class Brought(click.Command):
-    """A command of a distribution, which is not imported yet.
+    """A command of a distribution, not imported yet."""
 
-    Parameters
-    ----------
-    name : str
-    reading : Reading
-        What is installed of the group.
-    """
-
-    def __init__(self, name: str, reading: Reading) -> None:
+    def __init__(self, name: str, claims: tuple[Claim, ...]) -> None:
         super().__init__(name)
-        self._claims = reading.installed().claims(name)
+        self._claims = claims
 
     @property
     def targets(self) -> list[str]:
-        """Where it is; one, unless distributions are in conflict about it."""
+        """``module:object``; several if distributions conflict."""
         return sorted({claim.target for claim in self._claims})
 
     @property
@@ -42,19 +36,19 @@ class Brought(click.Command):
         return ", ".join(map(str, self._claims))
 
     def get_short_help_str(self, limit: int = 45) -> str:
-        """What the command does, as its source has it."""
+        """Return the summary in the source of the command."""
         sentence = sentence_without_import(self.targets[0]) if len(self.targets) == 1 else "In conflict."
         return f"{sentence.rstrip('.')}." if sentence else f"Of {self._claims[0].distribution}."
 
     def problem_without_import(self) -> str:
-        """Return what is wrong with the command as far as metadata and source tell; an empty string if nothing is."""
+        """Return the problem that metadata and source show; an empty string if there is none."""
         if len(self.targets) > 1:
-            return f"{len(self.targets)} commands are called {self.name!r}: {self.where}. Uninstall one"
+            return f"{len(self.targets)} commands have the name {self.name!r}: {self.where}. Uninstall one"
         problem = problem_without_import(self.targets[0], "command")
         return problem and f"the command {self.name!r} of {self.where} is broken: {problem}"
 
     def load(self) -> click.Command:
-        """Return the command itself, imported.
+        """Return the object of click, imported.
 
         Raises
         ------
@@ -68,7 +62,7 @@ class Brought(click.Command):
                 found = imported(self.targets[0])
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # whatever a distribution does while it is imported
+        except BaseException as error:  # a distribution may raise anything while it is imported
             raise Failure(
                 f"the command {self.name!r} of {self.where} could not be loaded: {type(error).__name__}: {error}. "
                 "Fix or uninstall it; other commands are unaffected"
@@ -79,14 +73,14 @@ class Brought(click.Command):
 
 
 class Commands(click.Group):
-    """The commands of regkit, which come first, and those that distributions bring."""
+    """The commands of regkit, and those of distributions, which cannot replace them."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        """Return the names of all of them, in order."""
+        """Return the names of all commands, sorted."""
         return sorted({*super().list_commands(context), *filter(str.isprintable, brought())})
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        """Return a command; one that a distribution brings is not imported for that."""
+        """Return a command; that of a distribution is not imported."""
         return super().get_command(context, name) or brought().get(name)
 
     def resolve_command(
@@ -97,7 +91,7 @@ class Commands(click.Group):
         Raises
         ------
         Failure
-            If it cannot be, or its distribution is not installed.
+            If it cannot be imported, or its distribution is not installed.
         """
         if arguments and self.get_command(context, arguments[0]) is None and arguments[0] in PROVIDED_BY:
             missing = PROVIDED_BY[arguments[0]]
@@ -108,5 +102,5 @@ class Commands(click.Group):
 
 def brought() -> dict[str, Any]:
     """Return the commands that distributions bring, by name."""
-    reading = Reading(GROUP)
-    return {name: Brought(name, reading) for name in reading.all_targets()}
+    installed = Installed(Reading(GROUP))
+    return {name: Brought(name, installed.claims(name)) for name in installed.aliases}

@@ -1,4 +1,4 @@
-"""``regkit doctor``: what is installed here, what does not work, and what to do about it."""
+"""``regkit doctor``: what is installed, what does not work, and how to fix it."""
 
 from __future__ import annotations
 
@@ -6,73 +6,77 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import click
+from packaging.version import InvalidVersion, Version
 
 from .. import __version__
-from .._discovery import installed, reading
-from .._discovery.distributions import known
+from .._discovery import installed
+from .._discovery.reader import Distribution, distribution_of, key_of, left_by_pip, scan
 from .._engines import LIBRARIES, declared, load
 from .._messages import escaped
 from ..errors import RegkitError
 from ._commands import brought
+from ._listing import WRONG, states
 from ._sources import is_there
-from ._states import WRONG, states
-from ._terminal import print_table, say
+from ._terminal import print_table, print_text
 
 BLAS = "set THEANO_FLAGS=blas__ldflags= in the environment"
 
-#: The first and the last Python that a graph library runs on. The versions that it needs stand in regkit-core's extras.
+#: The first and the last Python on which a graph library runs. The extras of regkit-core have the versions it needs.
 RUNS_ON = {"theano": ((3, 9), (3, 11)), "aesara": ((3, 9), (3, 11)), "pytensor": ((3, 11), (3, 13))}
 DISTRIBUTION_OF = {"theano": "theano-pymc"}
 SECONDS = 300
 
-#: The entry point of the command line, by which a distribution is ours.
+#: The entry point of the command line, by which regkit-core is recognized under another name.
 OUR_COMMAND = "regkit.__main__:main"
+
+#: All groups of our entry points begin so, and so does the command of regkit-core.
+OURS = "regkit."
 
 
 @click.command()
 @click.pass_context
 def doctor(context: click.Context) -> None:
-    """Say what does not work here, and what to do about it.
+    """List the problems of this installation, and how to fix them.
 
-    Imports every plugin and, in processes of their own, every graph library. Exits with 1 if anything is wrong.
+    Imports every plugin, and every graph library in a separate process. Exits with 1 if anything is wrong.
     """
     versions = ", ".join(f"{name} {_version(name)}" for name in ("pluggy", "numpy"))
-    say(f"regkit {__version__}, Python {platform.python_version()} ({sys.executable}), {versions}\n")
+    print_text(f"regkit {__version__}, Python {platform.python_version()} ({sys.executable}), {versions}\n")
     libraries = [_library(name) for name in LIBRARIES]
     print_table(["graph library", "version", "state"], [row for row, _ in libraries])
     remedies = [remedy for _, remedy in libraries if remedy]
     if all(row[2] == "not installed" for row, _ in libraries):
-        say(f"No graph library: regularizers work on NumPy arrays alone. {_remedy(_newest())}")
+        print_text(f"No graph library: regularizers work on NumPy arrays alone. {_remedy(_newest())}")
     engines, problems = _engines()
     if engines:
-        say()
+        print_text()
         print_table(["engine for", "where", "state"], engines)
         remedies += problems
     commands, problems = _commands(getattr(context.find_root().command, "commands", ()))
     if commands:
-        say()
+        print_text()
         print_table(["command", "where", "state"], commands)
         remedies += problems
-    say()
+    print_text()
     found = states(importing=True)
-    print_table(["alias", "distribution", "state"], [[s.alias or "?", s.whose, s.state] for s in found])
-    remedies += dict.fromkeys(s.why for s in found if s.state in WRONG)
-    remedies += [*_path_problems(), *_twice_installed(), *_namesakes()]
-    say()
-    say("\n".join(f"- {remedy}" for remedy in remedies) or "Nothing is wrong.")
+    print_table(["alias", "distribution", "state"], [[s.alias or "?", s.distribution, s.state] for s in found])
+    remedies += dict.fromkeys(s.problem for s in found if s.state in WRONG)
+    remedies += [*_path_problems(), *_copies(), *_leftovers(), *_namesakes()]
+    print_text()
+    print_text("\n".join(f"- {remedy}" for remedy in remedies) or "Nothing is wrong.")
     sys.exit(bool(remedies))
 
 
 def _version(distribution: str) -> str:
-    """The version in a distribution's metadata. `importlib.metadata` would wait for a pipe on the path."""
-    return next((one.version for one in installed().called(distribution)), "")
+    """Return the version in a distribution's metadata. `importlib.metadata` would block at a pipe on the path."""
+    return next((found.version for found in installed().named(distribution)), "")
 
 
 def _library(name: str) -> tuple[list[str], str]:
-    """The row of one graph library, and what to do if it does not import, or is not what its metadata says."""
+    """Return the row of a graph library, and the remedy if it cannot be imported or is not that of its metadata."""
     distribution = DISTRIBUTION_OF.get(name, name)
     if not is_there(name):
         return [distribution, "", "not installed"], ""
@@ -90,7 +94,7 @@ def _library(name: str) -> tuple[list[str], str]:
 
 
 def _engines() -> tuple[list[list[str]], list[str]]:
-    """The row of each package for whose arrays engines are installed, and what is wrong with those."""
+    """Return a row for each package that has an engine, and the problems of the engines."""
     rows, problems = [], []
     for package, targets in declared().items():
         state = "ok"
@@ -103,27 +107,26 @@ def _engines() -> tuple[list[list[str]], list[str]]:
     return rows, problems
 
 
-def _commands(own: Collection[str]) -> tuple[list[list[str]], list[str]]:
-    """The row of each command that a distribution brings, and what is wrong with those as far as their source tells.
+def _commands(of_regkit: Collection[str]) -> tuple[list[list[str]], list[str]]:
+    """Return a row for each command of a distribution, and the problems that metadata and source show.
 
-    One that is called as one of regkit's own is hidden by it. Importing one may take seconds, or not end where a pipe
-    is on the path, which what it imports may read.
+    A command of regkit hides one of the same name. None is imported: that may take seconds, and block at a pipe.
     """
     rows, problems = [], []
     for name, command in brought().items():
-        if name in own:
+        if name in of_regkit:
             taken = "regkit has one of that name. It needs another name"
-            why, state = f"the command {name!r} of {command.where} never runs, as {taken}", "hidden"
+            problem, state = f"the command {name!r} of {command.where} never runs, as {taken}", "hidden"
         else:
-            why = command.problem_without_import()
-            state = "conflict" if len(command.targets) > 1 else "broken" if why else "ok"
-        problems += [why] if why else []
+            problem = command.problem_without_import()
+            state = "conflict" if len(command.targets) > 1 else "broken" if problem else "ok"
+        problems += [problem] if problem else []
         rows.append([name, ", ".join(command.targets), state])
     return rows, problems
 
 
 def _imported(name: str) -> tuple[str, str, str]:
-    """The version that a library gives itself, its file, and why it does not import: in a process of its own."""
+    """Return a library's ``__version__`` and file, and why it cannot be imported, from a separate process."""
     path = [entry for entry in sys.path if not _holds_nothing(entry)]
     program = (
         f"import sys; sys.path[:] = {path!r}; import {name}.tensor\n"
@@ -136,16 +139,16 @@ def _imported(name: str) -> tuple[str, str, str]:
     except subprocess.TimeoutExpired:
         return "", "", f"its import did not end within {SECONDS} seconds"
     if done.returncode:
-        return "", "", (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
+        return "", "", (done.stderr.strip().splitlines() or ["it failed without a message"])[-1]
     *_, version, file = done.stdout.splitlines()
     return version, file, ""
 
 
 def _another(name: str, distribution: str, version: str, actual: str) -> tuple[str, list[str]]:
-    """What is wrong if the module of a library is not, or not only, that of its distribution; whose it is."""
-    others = [one for one in installed().called(name) if name != distribution and one.has_file(f"{name}/__init__.py")]
+    """Return why a library's module is not that of its distribution, and the distributions to uninstall."""
+    others = [found for found in installed().named(name) if name != distribution and _has_file(found, name)]
     if others:
-        named = ", ".join(f"{one.name} {one.version} ({one.folder})" for one in others)
+        named = ", ".join(f"{other.name} {other.version} ({other.folder})" for other in others)
         if not version:
             return f"{named} is not {distribution}, which regkit runs on", [others[0].name]
         return f"{named} and {distribution} {version} both have the package {name}", [others[0].name, distribution]
@@ -154,8 +157,14 @@ def _another(name: str, distribution: str, version: str, actual: str) -> tuple[s
     return "", []
 
 
+def _has_file(distribution: Distribution, package: str) -> bool:
+    """Return whether a distribution has installed a package; true if it keeps no list of its files."""
+    record = distribution.read("RECORD") or distribution.read("installed-files.txt")
+    return record is None or f"{package}/__init__.py" in record
+
+
 def _release(version: str) -> str:
-    """A version without what a build adds to it."""
+    """Return a version without its local part."""
     return version.partition("+")[0]
 
 
@@ -171,46 +180,85 @@ def _remedy(library: str) -> str:
 
 
 def _newest() -> str:
-    """The library to take on this Python."""
+    """Return the library to install for this Python."""
     return "pytensor" if sys.version_info[:2] >= (3, 11) else "theano"
 
 
 def _path_problems() -> Iterator[str]:
-    """Entries of the path of which a reading would not end."""
+    """Yield the remedies for entries of the path that would block whoever reads them."""
     for entry in dict.fromkeys(filter(_holds_nothing, sys.path)):
         yield f"{entry} on the path is neither a folder nor a file; remove it from there (PYTHONPATH, a .pth file)"
 
 
 def _holds_nothing(entry: object) -> bool:
-    """Tell whether an entry is neither a folder nor a file, but something else, such as a pipe or a link to itself."""
+    """Return whether an entry exists and is neither a folder nor a file: a pipe, or a link to itself."""
     if not isinstance(entry, str):
         return False
     return os.path.lexists(entry) and not os.path.isdir(entry) and not os.path.isfile(entry)  # noqa: PTH112, PTH113
 
 
-def _twice_installed() -> Iterator[str]:
-    """Distributions with our entry points that are there twice."""
-    folders: dict[str, dict[str, None]] = {}
-    for files, _ in reading().places:
-        for place, _ in files:
-            folder = place if isinstance(place, str) else place.folder
-            folders.setdefault(known(place), {})[folder] = None
-    for name, (first, *others) in sorted(folders.items()):
-        if name and others:
+def _copies() -> Iterator[str]:
+    """Yield the remedies for distributions of ours that are installed more than once.
+
+    The rules are those of discovery: of several places of the path the first counts, and within a place all count.
+    Equal copies, such as an editable installation has beside its sources, do no harm.
+    """
+    places = list(scan(OURS))
+    ours = {key_of(source) for files, _ in places for source, _ in files} - {""}
+    for key in sorted(ours):
+        different: set[tuple[str, str | None]] = set()
+        copies: list[list[Distribution]] = []
+        for _, sources in places:
+            here = {
+                (found.version, found.read("entry_points.txt")): found
+                for found in (distribution_of(source) for source in sources if key_of(source) == key)
+            }
+            copies += [new] if (new := [here[content] for content in here if content not in different]) else []
+            different |= here.keys()
+        first, *later = copies
+        if len(first) > 1:
             yield (
-                f"{name} is installed {len(others) + 1} times. {first} counts, as the first on the path; "
-                f"remove {', '.join(others)}"
+                f"{key} is installed {len(first)} times in one place. All of these count, and conflict where their "
+                f"targets differ. {_all_but_newest(first)}"
+            )
+        if later:
+            yield (
+                f"{key} is installed in {len(copies)} places. {_folders(first)} counts, as the first on the path; "
+                f"remove {_folders(found for here in later for found in here)}"
             )
 
 
+def _all_but_newest(copies: list[Distribution]) -> str:
+    """Return which of several copies to remove."""
+    try:
+        versions = [Version(found.version) for found in copies]
+    except InvalidVersion:
+        versions = []
+    older = [found for found, version in zip(copies, versions) if version < max(versions)]
+    if len(older) == len(copies) - 1:
+        newest = next(found for found in copies if found not in older)
+        return f"{newest.folder} is the newest; remove {_folders(older)}"
+    return f"Remove all but one of {_folders(copies)}"
+
+
+def _folders(copies: Iterable[Distribution]) -> str:
+    return ", ".join(found.folder for found in copies)
+
+
+def _leftovers() -> Iterator[str]:
+    """Yield the remedies for metadata that pip left behind."""
+    for folder in left_by_pip(OURS):
+        yield f"{folder} is left over from an upgrade by pip, and is ignored; remove it"
+
+
 def _namesakes() -> Iterator[str]:
-    """Distributions that are called regkit, as ours is imported: somebody else's, or ours of old beside the new one."""
-    for other in installed().called("regkit"):
-        ours = OUR_COMMAND in (other.read("entry_points.txt") or "")
-        if ours and not installed().called("regkit-core"):
+    """Yield the remedies for distributions named regkit: another library, or regkit-core under its old name."""
+    for other in installed().named("regkit"):
+        old_name = OUR_COMMAND in (other.read("entry_points.txt") or "")
+        if old_name and not installed().named("regkit-core"):
             continue
-        what = "regkit-core under its old name" if ours else "somebody else's library, imported as regkit too"
+        kind = "regkit-core under its old name" if old_name else "somebody else's library, imported as regkit too"
         yield (
-            f"regkit {other.version} ({other.folder}) is {what}; both write into one package. "
+            f"regkit {other.version} ({other.folder}) is {kind}; both write into one package. "
             "pip uninstall regkit, then pip install --force-reinstall --no-deps regkit-core"
         )

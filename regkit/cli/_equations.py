@@ -1,7 +1,7 @@
-"""Equations of docstrings, written in LaTeX, as lines of Unicode.
+"""Converts the LaTeX equations of docstrings to lines of Unicode.
 
-It knows the LaTeX that equations of penalties are made of. A command that it does not know stays as it is written, and
-so does an equation whose braces do not match.
+The table has the commands that equations of penalties use. Another command, and an equation whose braces do not match,
+stay as they are.
 """
 
 # ruff: noqa: RUF001 - mathematical signs are meant
@@ -14,26 +14,26 @@ _SIGNS = """
 alpha α beta β gamma γ delta δ epsilon ε zeta ζ eta η theta θ iota ι kappa κ lambda λ mu μ nu ν xi ξ pi π rho ρ sigma σ
 tau τ upsilon υ phi φ chi χ psi ψ omega ω varepsilon ε varphi φ Gamma Γ Delta Δ Theta Θ Lambda Λ Xi Ξ Pi Π Sigma Σ Phi Φ
 Psi Ψ Omega Ω ell ℓ infty ∞ nabla ∇ partial ∂ top ⊤ emptyset ∅ sum Σ prod Π int ∫ cdot · times × circ ∘ odot ⊙ otimes ⊗
-pm ± in ∈ notin ∉ subset ⊂ cup ∪ cap ∩ mid | to → rightarrow → mapsto ↦ le ≤ leq ≤ ge ≥ geq ≥ ne ≠ neq ≠ approx ≈ sim ~
-equiv ≡ propto ∝ ll ≪ gg ≫ ldots … dots … cdots ⋯ Vert ‖ lVert ‖ rVert ‖ lvert | rvert | langle ⟨ rangle ⟩ lfloor ⌊
-rfloor ⌋ lceil ⌈ rceil ⌉ log log exp exp max max min min sup sup inf inf det det tanh tanh sin sin cos cos arg arg
-lim lim | ‖ { { } } % % _ _ & &
+pm ± in ∈ notin ∉ subset ⊂ cup ∪ cap ∩ mid | to → rightarrow → leftarrow ← mapsto ↦ le ≤ leq ≤ ge ≥ geq ≥ ne ≠ neq ≠
+approx ≈ sim ~ equiv ≡ propto ∝ ll ≪ gg ≫ ldots … dots … cdots ⋯ Vert ‖ lVert ‖ rVert ‖ lvert | rvert | langle ⟨
+rangle ⟩ lfloor ⌊ rfloor ⌋ lceil ⌈ rceil ⌉ log log exp exp max max min min sup sup inf inf det det tanh tanh sin sin
+cos cos arg arg lim lim | ‖ { { } } % % _ _ & &
 """
 _COMMANDS, _WRITTEN = _SIGNS.split()[::2], _SIGNS.split()[1::2]
 
 SIGNS = dict(zip(_COMMANDS, _WRITTEN), quad=" ", qquad=" ", **dict.fromkeys(",;: ", " "), **{"!": ""})
 
-#: Signs after which the space that ends a command says nothing.
+#: Signs after which the space that ends a command is dropped.
 PREFIXES = {"partial", "nabla"}
 
 ACCENTS = dict(hat="\u0302", widehat="\u0302", bar="\u0304", overline="\u0304", tilde="\u0303", dot="\u0307")
 
 FRACTIONS = {"frac", "tfrac", "dfrac"}
 
-#: What a fraction behind it is the argument of.
+#: A function whose argument may be the fraction that follows.
 FUNCTION = re.compile(r"(log|exp|max|min|tanh|sin|cos) *$")
 
-#: Commands whose argument is written as it is.
+#: Commands whose argument is left as it is.
 PLAIN = {"operatorname", "mathrm", "text", "mathit", "mathbf", "boldsymbol", "textrm", "mathsf", "mathtt", "vec"}
 
 LETTERS = {
@@ -42,9 +42,9 @@ LETTERS = {
 }
 
 BELOW = dict(zip("0123456789+-−=()aehijklmnoprstuvxβγρφχ", "₀₁₂₃₄₅₆₇₈₉₊₋₋₌₍₎ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓᵦᵧᵨᵩᵪ"))
-ABOVE = dict(zip("0123456789+-−=()abcdefghijklmnoprstuvwxyz⊤", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁼⁽⁾ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻᵀ"))
+ABOVE = dict(zip("0123456789+-−=()*abcdefghijklmnoprstuvwxyz⊤", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁼⁽⁾*ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻᵀ"))
 
-#: An equation that stands by itself: all lines that are further in than its first.
+#: A displayed equation: all lines indented further than the first.
 BLOCK = re.compile(r"^([ ]*)\.\. math::[ ]*(.*(?:\n+\1[ ]+\S.*)*)", re.MULTILINE)
 
 TOKEN = re.compile(r"\\([A-Za-z]+)\s*|\\(.)|(\s+)|(.)", re.DOTALL)
@@ -63,7 +63,7 @@ def readable(docstring: str) -> str:
 
 
 def equation(docstring: str) -> str:
-    """Return the first equation that stands by itself, in Unicode; an empty string if there is none."""
+    """Return the first displayed equation in Unicode; an empty string if there is none."""
     found = BLOCK.search(docstring)
     return "" if found is None else in_unicode(found[2])
 
@@ -96,7 +96,7 @@ class _Reader:
         self._spaced = [bool(re.search(r"\s$", found[0])) for found in TOKEN.finditer(latex)][::-1]
 
     def row(self, until: str | None) -> str:
-        """What stands up to a closing brace, or to the end."""
+        """Return the text up to a closing brace, or to the end."""
         written = ""
         bars = 0
         while self._tokens or until is not None:
@@ -118,11 +118,11 @@ class _Reader:
                 written = f"{written}‖\0" if opening else f"{written.rstrip()}‖"
             else:
                 written += piece
-        # what opens takes the space behind it away, what closes that before it
+        # no space after an opening delimiter, or before a closing one
         return re.sub(r"\s+([)\]}])", r"\1", re.sub(r"([(\[{\0])\s+", r"\1", written)).replace("\0", "")
 
     def _piece(self) -> str:
-        """The next sign, command or group, with the space that ended a command."""
+        """Return the next sign, command or group, with the space that ended a command."""
         spaced = self._spaced[-1]
         kind, name = self._next()
         if kind == "sign":
@@ -149,12 +149,12 @@ class _Reader:
         return SIGNS.get(name, f"\\{name}") + space
 
     def _argument(self) -> str:
-        """A group, or the one sign or command that stands in its place."""
+        """Return a group, or a single sign or command."""
         self._skip_space()
         return self._piece().strip()
 
     def _script(self, where: str) -> str:
-        """What stands below or above: in small signs if there are all of them."""
+        """Return a subscript or superscript, in small signs if Unicode has all of them."""
         inside = re.sub(r"\s*([∈=+−,<>≠≤≥])\s*", r"\1", self._argument())
         small = BELOW if where == "_" else ABOVE
         if inside and all(sign in small for sign in inside):
@@ -174,7 +174,7 @@ class _Reader:
 
 
 def _bracketed(text: str, divisor: bool = False) -> str:
-    """Put brackets around what would otherwise be read as something else."""
+    """Return the text in brackets if it would be misread without."""
     outside = text
     while True:
         inner = re.sub(r"\([^()]*\)|\[[^\[\]]*\]|\{[^{}]*\}|‖[^‖]*‖|\|[^|]*\|", "x", outside)

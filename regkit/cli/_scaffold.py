@@ -1,4 +1,4 @@
-"""``regkit new``: a distribution with a regularizer, from the template, which is one itself."""
+"""``regkit new``: a distribution with a regularizer, from the template, itself such a distribution."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import click
 
 from .._build import available
 from ._sources import is_there
-from ._terminal import Failure, say
+from ._terminal import Failure, print_text
 
-#: The names that the template has, from which those of a new distribution are made.
+#: The names in the template that are replaced.
 DISTRIBUTION, MODULE, CLASS = "my-regularizer", "my_regularizer", "MyRegularizer"
 
 AUTHOR = f"The {DISTRIBUTION} developers"
 
-#: What no module and no class can be called.
+#: Names that a module or class cannot have.
 NO_NAMES = frozenset(keyword.kwlist)
 
-#: How long a name may be: files are called after it, and a few letters more.
+#: The limit to the length of a name: names of files are a few letters longer.
 LONGEST = 100
 
-#: What running the template leaves behind.
+#: Folders that running the tests of the template leaves behind.
 LEFTOVERS = {"__pycache__", ".pytest_cache", "dist", "build"}
 
 
@@ -66,17 +66,17 @@ def new(name: str, into: Path, author: str | None) -> None:
             made.rename(folder)  # all of it, or nothing
     except OSError as error:
         raise Failure(f"{folder} cannot be written: {error}") from error
-    say(f"{folder} is ready. Next:")
-    say(f"  pip install {_as_path(folder)}\n  pytest {folder}\n  regkit check {module}")
+    print_text(f"{folder} is ready. Next:")
+    print_text(f"  pip install {_as_path(folder)}\n  pytest {folder}\n  regkit check {module}")
 
 
 def _write(folder: Path, names: dict[str, str], author: str) -> None:
-    """Write the template into a folder, under other names."""
+    """Write the template into a folder, with other names."""
     template = _template()
     for source in sorted(template.rglob("*")):
         relative = source.relative_to(template)
         if source.is_file() and not LEFTOVERS & set(relative.parts):
-            # in TOML strings are written as in JSON
+            # strings in TOML are those of JSON
             written = json.dumps(author, ensure_ascii=False)[1:-1] if source.suffix == ".toml" else author
             target = folder / _renamed(str(relative), names)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -85,17 +85,17 @@ def _write(folder: Path, names: dict[str, str], author: str) -> None:
 
 
 def _template() -> Path:
-    """The template as it is installed with regkit, or as it stands in a checkout."""
+    """Return the folder of the template, as installed with regkit or in a checkout."""
     package = Path(__file__).parent.parent
     places = (package / "_template", package.parent / "plugins" / "_template")
     return next(place for place in places if place.is_dir())
 
 
 def _renamed(text: str, names: dict[str, str]) -> str:
-    """Replace names in one pass, so that what was put in is not replaced again."""
+    """Replace names in one pass, so that a replacement is not replaced again."""
     return re.sub("|".join(map(re.escape, names)), lambda found: names[found[0]], text)
 
 
 def _as_path(folder: Path) -> str:
-    """A folder as pip takes it for one, and not for the name of a distribution."""
+    """Return a folder in a form that pip does not read as the name of a distribution."""
     return str(folder) if folder.is_absolute() else f"./{folder}"

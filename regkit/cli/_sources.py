@@ -1,4 +1,4 @@
-"""What the source of a plugin tells, read and parsed without importing it."""
+"""Reads and parses the source of a plugin, which is not imported."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import ast
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
 
+from .._discovery.wording import shadowing
 from .._messages import first_sentence
 
-#: How many modules are read for one class: its entry point's, one that this imports it from, and so on.
+#: How many modules are read for one class: that of the entry point, the one from which this imports it, and so on.
 HOPS = 4
 
 
 def problem_without_import(target: str, kind: str = "Class") -> str:
-    """Return what is wrong with an entry point as far as its source tells; an empty string if nothing is to be seen.
+    """Return why the object of an entry point cannot be imported; an empty string if its source shows no reason.
 
-    Looks for the module, reads it, and looks for what it imports at its top and for the name of the class, or of what
-    else is of the kind. What goes wrong only while it runs is not seen.
+    There has to be a module that can be parsed, that defines the name, and whose imports at its top are installed.
+    Errors that only running the module shows are not found. `kind` is the word for the object.
     """
     module, _, attribute = target.partition(":")
     if not module or not attribute:
@@ -34,14 +35,15 @@ def problem_without_import(target: str, kind: str = "Class") -> str:
         if not is_there(name):
             return f"{module} imports {name!r}, which is not installed"
     if attribute.partition(".")[0] not in _bound(tree) and not {"*", "__getattr__"} & _bound(tree):
-        return f"{module} defines no {attribute!r}"
+        wrong_file = shadowing(module)
+        return f"{module} defines no {attribute!r}{f'. {wrong_file}' if wrong_file else ''}"
     return ""
 
 
 def sentence_without_import(target: str) -> str:
-    """Return the first sentence of the docstring of an entry point's class or function; an empty string without one.
+    """Return the first sentence of the docstring of an entry point's class or function, or an empty string.
 
-    Where the module imports it, as from a module of its own package, the other module is read.
+    If the module imports the class, the module that defines it is read.
     """
     module, _, name = target.partition(":")
     for _ in range(HOPS):
@@ -68,7 +70,7 @@ def sentence_without_import(target: str) -> str:
 
 
 def _imported_from(tree: ast.Module, name: str) -> tuple[int, str, str] | None:
-    """From where a module imports a name: how many packages up, the module there, the name there."""
+    """Return from where a module imports a name: the level of a relative import, the other module, the name there."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:
@@ -78,8 +80,8 @@ def _imported_from(tree: ast.Module, name: str) -> tuple[int, str, str] | None:
 
 
 def _parsed(spec: ModuleSpec) -> ast.Module | None:
-    """The source of a module; None where there is nothing to read, as of an extension module."""
-    read = getattr(spec.loader, "get_data", None)  # which folders and zip files have
+    """Return the syntax tree of a module; None if it has no source, as an extension module."""
+    read = getattr(spec.loader, "get_data", None)  # loaders of folders and zip files have it
     if read is None or not spec.origin or not spec.origin.endswith(".py"):
         return None
     source: bytes = read(spec.origin)
@@ -87,17 +89,17 @@ def _parsed(spec: ModuleSpec) -> ast.Module | None:
 
 
 def is_there(module: str) -> bool:
-    """Tell whether a module could be imported, without importing it."""
+    """Return whether a module is found, without importing it."""
     try:
         return find_spec(module) is not None
-    except ValueError:  # it is imported and does not say from where, as `__main__` of a script
+    except ValueError:  # it is imported and has no spec, as `__main__` of a script
         return True
-    except ImportError:  # a finder of somebody else's
+    except ImportError:  # of a third party's finder
         return False
 
 
 def _find(module: str) -> ModuleSpec | None:
-    """Find a module without importing the packages it is in."""
+    """Find a module without importing its packages."""
     top, *rest = module.split(".")
     try:
         spec = find_spec(top)
@@ -113,7 +115,7 @@ def _find(module: str) -> ModuleSpec | None:
 
 
 def _imported(tree: ast.Module) -> list[str]:
-    """The packages that a module imports whatever happens: in its top-level statements."""
+    """Return the packages that a module always imports: those of its top-level statements."""
     names = []
     for node in tree.body:
         if isinstance(node, ast.Import):
@@ -124,7 +126,7 @@ def _imported(tree: ast.Module) -> list[str]:
 
 
 def _bound(tree: ast.Module) -> set[str]:
-    """The names that a module may bind, also within its top-level ifs and trys."""
+    """Return the names that a module may bind, also within if and try."""
     names = set()
     for node in ast.walk(tree):
         if isinstance(node, (ast.ClassDef, ast.FunctionDef)):

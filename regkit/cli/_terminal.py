@@ -1,4 +1,4 @@
-"""What is printed, and how: colours and tables on a terminal, plain lines of any length elsewhere."""
+"""Printing: colours and tables on a terminal, plain lines of any length elsewhere."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ STYLES = {
 
 
 def console() -> Console:
-    """Return where to print. rich sees to terminals without colour (``NO_COLOR``, ``TERM=dumb``)."""
+    """Return a console for standard output. rich detects terminals without colour (``NO_COLOR``, ``TERM=dumb``)."""
     return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, highlight=False, emoji=False, markup=False)
 
 
-def say(text: str = "", style: str = "") -> None:
-    """Print lines in which others may have had a say."""
+def print_text(text: str = "", style: str = "") -> None:
+    """Print lines, with the control characters that metadata may contain escaped."""
     console().print(escaped(text, keep="\n"), style=style)
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], cut: str | None = None) -> None:
-    """Print rows under headers; a state in its colour. The column `cut` ends where the terminal does, others wrap."""
+    """Print rows under headers, states in colour. The column `cut` ends where the terminal ends; others wrap."""
     out = console()
     cells = [[escaped(cell) for cell in row] for row in rows]
     table = Table(box=None, pad_edge=False, header_style="bold")
     widths = [max(map(cell_len, column)) for column in zip(headers, *cells)]
     for header, width in zip(headers, widths):
         if header == cut:
-            left = out.width - (sum(widths) - width) - 2 * (len(widths) - 1)  # two spaces between columns
-            table.add_column(header, overflow="ellipsis", no_wrap=True, max_width=max(left, len(header)))
+            space = out.width - (sum(widths) - width) - 2 * (len(widths) - 1)  # two spaces between columns
+            table.add_column(header, overflow="ellipsis", no_wrap=True, max_width=max(space, len(header)))
         else:
             table.add_column(header, overflow="fold")
     for row in cells:
@@ -59,22 +59,22 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], cut: str 
 
 @contextmanager
 def plugins_print_elsewhere() -> Iterator[None]:
-    """Send to standard error what plugins print meanwhile, or write to descriptor 1: it is not our output."""
+    """Redirect to standard error the output of plugins, also that written to descriptor 1, while they are imported."""
     try:
-        ours = os.dup(1)
-    except OSError:  # closed: there is nothing to keep clean
-        ours = None
+        stdout = os.dup(1)
+    except OSError:  # it is closed
+        stdout = None
     try:
-        if ours is not None:
+        if stdout is not None:
             _flush()
             os.dup2(2, 1)
         with redirect_stdout(sys.stderr):
             yield
     finally:
-        if ours is not None:
-            _flush()  # what was printed to the stream itself
-            os.dup2(ours, 1)
-            os.close(ours)
+        if stdout is not None:
+            _flush()  # output that a plugin printed to the stream itself
+            os.dup2(stdout, 1)
+            os.close(stdout)
 
 
 def _flush() -> None:
@@ -84,7 +84,7 @@ def _flush() -> None:
 
 
 class Failure(click.ClickException):
-    """Something that was asked for is not there, or cannot be done."""
+    """A command cannot do what it was asked to; the exit status is 2."""
 
     exit_code = 2
 

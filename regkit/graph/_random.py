@@ -159,7 +159,7 @@ def random_stream(expression: Any, seed: Any = None) -> RandomStream:
     Parameters
     ----------
     expression : expression
-        Any of the graph: it tells the library.
+        Any of the graph, whose library it is of.
     seed : int or sequence of int, optional
         The same seed gives the same draws, in the same order, on the same library. None takes one from the system.
         Within a hook that a set calls, it is the seed of that member of the set and of this time: see Notes.
@@ -167,6 +167,9 @@ def random_stream(expression: Any, seed: Any = None) -> RandomStream:
     Returns
     -------
     RandomStream
+        ``normal(like)`` draws from the standard normal distribution and ``bernoulli(like, probability)`` 1 or 0, in the
+        shape and dtype of `like`. ``updates()`` is for hosts: the generators of the draws so far, each with its next
+        state, for ``function(updates=...)``. A compiled function moves them on without that too.
 
     Raises
     ------

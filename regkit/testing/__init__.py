@@ -6,7 +6,7 @@
 0
 
 `check_regularizer` runs every check on every library that is installed and has an engine, and on NumPy; `pytest_checks`
-makes a test of each. What the checks are is in `CHECKS`: their names are sentences, and their docstrings say the rest.
+makes a test of each. What the checks are is in `CHECKS`: their names are sentences, and their docstrings describe them.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ._laboratory import GraphLibrary, Laboratory, installed_libraries
+from ._checks import CHECKS
+from ._laboratory import Laboratory, installed_libraries
 from ._network import Network
-from ._run import CHECKS, Conformance, Report, pytest_checks
+from ._report import Report
+from ._run import Conformance, pytest_checks
 from ._subject import Subject, selected
 
 # in the order in which the checks run
-from . import _class_checks, _penalty_checks, _graph_checks  # isort: skip  # noqa: F401
+from . import _class_checks, _penalty_checks, _number_checks, _graph_checks, _step_checks  # isort: skip  # noqa: F401
 
 __all__ = [
     "CHECKS",
-    "GraphLibrary",
     "Laboratory",
     "Network",
     "Report",
@@ -53,9 +54,10 @@ def check_regularizer(
         The class, or one of its aliases.
     aliases : sequence of str, optional
         The aliases that are to resolve to the class; by default those that installed distributions declare for it.
-        ``()`` says that it has none.
+        ``()`` where it has none.
     options : mapping, optional
-        Constructor arguments to try it with, beside the weight.
+        Constructor arguments to try it with, beside the weight. Arrays in the shapes of the network's parameters can be
+        made of `Network.values`.
     twin : callable, optional
         ``twin(regularizer, layers, outputs)`` gives the penalty as NumPy computes it, from arrays; `selected` gives it
         those that the pattern means.

@@ -1,4 +1,4 @@
-"""What a regularizer's class promises before there is any graph."""
+"""What a regularizer's class promises, and what it states of its pattern."""
 
 from __future__ import annotations
 
@@ -16,15 +16,22 @@ from typing import Any
 import numpy as np
 
 from .._build import construct, load
-from .._constructor import REQUIRED, all_options, constructor_arguments, plain
+from .._constructor import all_options, constructor_arguments, plain
 from .._engines import LIBRARIES, PROVIDED_BY, declared
+from .._hooks import Adapter
+from .._members import Member
 from .._regularizer import implemented
 from ..errors import OptionError
-from ._run import CLASS, check
-from ._subject import NotApplicable, Subject
+from ._checks import CLASS, EVERYWHERE, check
+from ._subject import Changes, NotApplicable, Subject, named_parameters, without_derivatives
 
 #: Sections of numpydoc that a stranger needs.
 SECTIONS = ("Parameters", "References", "Examples")
+
+#: Patterns that match one output and no parameter of `Network`, and parameters and no output.
+PATTERNS = {"outputs": "hid2:*", "params": "hid2.*"}
+OTHER = {"outputs": "params", "params": "outputs"}
+IN_WORDS = {"outputs": "outputs", "params": "parameters"}
 
 BAD_WEIGHTS = (-1, float("nan"), float("inf"), "0.1", True, None, np.ones(2))
 
@@ -49,9 +56,9 @@ def aliases_resolve_to_the_class(subject: Subject) -> None:
     """Every alias resolves to the class."""
     if not subject.aliases:
         if subject.aliases_are_given:
-            raise NotApplicable("it was said to have no aliases")
+            raise NotApplicable("aliases=() was given")
         raise AssertionError(
-            "no installed alias names this class. Install its distribution, or say that it has none with aliases=()"
+            "no installed alias names this class. Install its distribution, or give aliases=() if it has none"
         )
     for alias in subject.aliases:
         found = load(alias)
@@ -63,11 +70,12 @@ def aliases_resolve_to_the_class(subject: Subject) -> None:
 def scalar_equals_mapping(subject: Subject) -> None:
     """A number means the same as a mapping with that weight, and is stored as it is."""
     subject.needs("weight")
-    arguments, _ = constructor_arguments(subject.cls)
-    required = [name for name, default in arguments.items() if default is REQUIRED]
-    if required and required != ["weight"]:
-        raise NotApplicable(f"its constructor needs {', '.join(required)}, so a number cannot make one")
-    scalar, mapping = (construct(subject.name, subject.cls, value) for value in (0.3, {"weight": 0.3}))
+    try:
+        scalar, mapping = (construct(subject.name, subject.cls, value) for value in (0.3, {"weight": 0.3}))
+    except OptionError as error:
+        if not subject.options:
+            raise
+        raise NotApplicable(f"a number cannot make one: {error}") from error
     if scalar.weight != 0.3:
         raise AssertionError(f"given the number 0.3 it stores weight={scalar.weight!r}")
     _same_options(scalar, mapping, "from a number and from a mapping")
@@ -100,12 +108,13 @@ def bad_weight_is_rejected(subject: Subject) -> None:
 
 @check("constructor_works", on=CLASS)
 def repr_round_trips(subject: Subject) -> None:
-    """The repr is a call that makes the same regularizer."""
+    """The repr is a call that makes the same regularizer; arrays are written in full and have NumPy's names."""
     if not subject.is_subclass:
         raise NotApplicable("it is not a subclass of regkit.Regularizer, which brings the repr")
     regularizer = subject.make()
-    written = repr(regularizer)
-    scope = {**vars(sys.modules[subject.cls.__module__]), subject.cls.__name__: subject.cls}
+    with np.printoptions(threshold=sys.maxsize, floatmode="unique"):
+        written = repr(regularizer)
+    scope = {**vars(np), **vars(sys.modules[subject.cls.__module__]), "np": np, subject.cls.__name__: subject.cls}
     _same_options(regularizer, eval(written, scope), f"after its repr, {written},")
 
 
@@ -177,7 +186,7 @@ def import_loads_no_graph_library(subject: Subject) -> None:
 
 @functools.lru_cache
 def _loaded_by(module: str, _written: float, path: tuple[str, ...]) -> frozenset[str]:
-    """What importing a module imports. Classes of one file share the process that tells."""
+    """Return the modules that importing a module imports. Classes of one file share the process that finds out."""
     program = f"import sys; sys.path[:] = {list(path)!r}; import {module}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     if done.returncode:
@@ -187,11 +196,11 @@ def _loaded_by(module: str, _written: float, path: tuple[str, ...]) -> frozenset
 
 @check("hook_arguments_are_right", on=CLASS)
 def docstring_has_its_sections(subject: Subject) -> None:
-    """The class's own docstring says what it computes, from what, after whom, and shows it."""
+    """The docstring of the class has the equation, the parameters, the source and an example."""
     text = _docstring(subject)
     missing = [name for name in SECTIONS if not re.search(rf"^\s*{name}\n\s*-+$", text, re.MULTILINE)]
     if missing:
-        raise AssertionError(f"the docstring has no section {', '.join(missing)}. numpydoc says how they are written")
+        raise AssertionError(f"the docstring has no section {', '.join(missing)}. numpydoc describes their form")
     undescribed = [
         name for name in constructor_arguments(subject.cls)[0] if not re.search(rf"^\s*.*\b{name}\b.* : ", text, re.M)
     ]
@@ -203,15 +212,15 @@ def docstring_has_its_sections(subject: Subject) -> None:
 
 @check("docstring_has_its_sections", on=CLASS)
 def docstring_example_runs(subject: Subject) -> None:
-    """The example in the docstring gives what it says."""
+    """The example in the docstring gives the output that it shows."""
     scope = {**vars(sys.modules[subject.cls.__module__]), subject.cls.__name__: subject.cls}
     examples = doctest.DocTestParser().get_doctest(_docstring(subject), scope, subject.cls.__name__, None, None)
     if not examples.examples:
         raise AssertionError("the section Examples has no line that begins with >>>")
-    said: list[str] = []
-    doctest.DocTestRunner(verbose=False, optionflags=doctest.ELLIPSIS).run(examples, out=said.append)
-    if said:
-        raise AssertionError("".join(said))
+    differences: list[str] = []
+    doctest.DocTestRunner(verbose=False, optionflags=doctest.ELLIPSIS).run(examples, out=differences.append)
+    if differences:
+        raise AssertionError("".join(differences))
 
 
 def _docstring(subject: Subject) -> str:
@@ -232,3 +241,53 @@ def _same_options(first: Any, second: Any, how: str) -> None:
         one, other = getattr(first, name), getattr(second, name, "<not stored>")
         if plain(one) != plain(other):
             raise AssertionError(f"{how} it has {name}={other!r}, where {one!r} was expected")
+
+
+@check("constructor_works", on=EVERYWHERE)
+def pattern_selects_what_the_class_states(subject: Subject, library: Any) -> None:
+    """The pattern selects outputs or parameters, as the attribute `selects` of the class states."""
+    subject.needs("pattern")
+    if not subject.is_subclass and not hasattr(subject.cls, "selects"):
+        raise NotApplicable("it is not a subclass of regkit.Regularizer, and has no selects")
+    stated = getattr(subject.cls, "selects", None)
+    if stated not in (*PATTERNS, None):
+        raise AssertionError(f"{subject.cls.__name__}.selects is {stated!r}; accepted: 'outputs', 'params', None")
+    working = [kind for kind in PATTERNS if _works(subject, library, kind, kind if stated else None)]
+    if len(working) == 1 and working != [stated]:
+        (found,) = working
+        raise AssertionError(
+            f"{subject.cls.__name__}.selects is {stated!r}, and its pattern selects {IN_WORDS[found]}: "
+            f"{PATTERNS[found]!r} works and {PATTERNS[OTHER[found]]!r} does not. Set selects = {found!r} in the class"
+        )
+
+
+def _works(subject: Subject, library: Any, kind: str, shown: str | None) -> bool:
+    """Return whether hooks find what a pattern of outputs, or of parameters, matches.
+
+    They are given the outputs that they would get if the class stated the selection `shown`.
+    """
+    member = Member(subject.name, subject.make(pattern=PATTERNS[kind]))
+    member.selects, member.globs = shown, (PATTERNS[kind],)
+    hooks = Adapter(member)
+    values = subject.network.values()
+
+    def build(inputs: dict[str, Any]) -> bool:
+        if subject.has("modify_graph"):
+            changes = Changes(hooks)
+            subject.network.connect(inputs, library.tensor_module, changes)
+            if changes.of:
+                return True
+        layers, outputs = subject.network.connect(inputs, library.tensor_module)
+        if member.changes_params:
+            params = named_parameters(layers)
+            before = dict(params)
+            hooks.after_step(params, 1, layers)
+            return any(params[name] is not before[name] for name in before)
+        return subject.has("loss") and hasattr(hooks.loss(layers, outputs)[1], "ndim")
+
+    try:
+        return bool(library.built(build, values))
+    except Exception as error:  # a check of its own reports it
+        if without_derivatives(error, library):
+            raise
+        return False

@@ -1,18 +1,20 @@
-"""What a change of the graph promises, on every library."""
+"""The promises of a change of the graph, on every library."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from .._regularizer import implemented
+from .._weights import Live
 from ..errors import NoMatchError
-from ._run import EVERYWHERE, GRAPHS, check
+from ._checks import EVERYWHERE, GRAPHS, check
 from ._subject import ONE_LAYER, Changes, NotApplicable, Subject
 
 
-@check("constructor_works", on=EVERYWHERE)
+@check("pattern_selects_what_the_class_states", on=EVERYWHERE)
 def changed_output_keeps_name_and_type(subject: Subject, library: Any) -> None:
     """A changed output keeps its name, its dtype and its number of dimensions, in float32 and float64."""
     subject.needs_change()
@@ -27,7 +29,7 @@ def changed_output_keeps_name_and_type(subject: Subject, library: Any) -> None:
                 )
 
 
-@check("constructor_works", on=EVERYWHERE)
+@check("pattern_selects_what_the_class_states", on=EVERYWHERE)
 def original_stays_beside_the_changed_output(subject: Subject, library: Any) -> None:
     """What an output was stays beside it, untouched, under a name of its own."""
     subject.needs_change()
@@ -43,7 +45,7 @@ def original_stays_beside_the_changed_output(subject: Subject, library: Any) -> 
             )
 
 
-@check("constructor_works", on=EVERYWHERE)
+@check("pattern_selects_what_the_class_states", on=EVERYWHERE)
 def only_matched_outputs_change(subject: Subject, library: Any) -> None:
     """A pattern that matches one layer leaves the outputs of the others as they are."""
     subject.needs_change()
@@ -91,20 +93,51 @@ def random_streams_are_not_shared(subject: Subject, library: Any) -> None:
             raise AssertionError("two outputs that are the same became the same, so both draw from the same stream")
 
 
+@check("change_is_deterministic", on=EVERYWHERE)
+def change_follows_a_live_weight(subject: Subject, library: Any) -> None:
+    """A function compiled with a Live, or a shared scalar, as weight makes the changes of its present value."""
+    subject.needs_change()
+    subject.needs("weight")
+    live, shared = Live(0.25), library.shared(np.asarray(0.25))
+    kinds = {"Live": (live, live.set)}
+    if shared is not None:
+        kinds["shared"] = shared, lambda value: shared.set_value(np.asarray(value))
+    values = subject.network.values()
+    expected = library.compiled(_changed_outputs(subject, library, subject.make(weight=0.75)), values)(values)
+    for kind, (weight, set_value) in kinds.items():
+        function = library.compiled(_changed_outputs(subject, library, subject.make(weight=weight)), values)
+        set_value(0.75)
+        if not _near(function(values), expected):
+            raise AssertionError(
+                f"a {kind} weight went from 0.25 to 0.75, and the changed outputs are not those of the weight 0.75. "
+                "regkit.graph.weight(self, like) is the weight in a hook"
+            )
+
+
 @check("change_is_deterministic", on=GRAPHS, costly=True)
 def change_is_the_same_in_the_default_mode(subject: Subject, library: Any) -> None:
     """Changed outputs, compiled and rewritten as users have it, are those of the graph as it stands in Python."""
     subject.needs_change()
     values = subject.network.values()
+    build = _changed_outputs(subject, library)
+    plain, default = (library.compiled(build, values, default_mode=mode)(values) for mode in (False, True))
+    if not _near(plain, default):
+        raise AssertionError(f"the outputs differ in {library.name}'s default mode")
+
+
+def _changed_outputs(subject: Subject, library: Any, regularizer: Any = None) -> Callable[[dict[str, Any]], list[Any]]:
+    """Return a function that builds the network, changed by a given regularizer or by a new one each time."""
 
     def build(inputs: dict[str, Any]) -> list[Any]:
-        changes = Changes(subject.set_of(subject.make()))
+        changes = Changes(subject.set_of(subject.make() if regularizer is None else regularizer))
         subject.network.connect(inputs, library.tensor_module, changes)
         return [after for _, _, after, _ in changes.needed().of.values()]
 
-    plain, default = (library.compiled(build, values, default_mode=mode)(values) for mode in (False, True))
-    if not all(np.allclose(one, other, rtol=1e-6, atol=1e-9) for one, other in zip(plain, default)):
-        raise AssertionError(f"the outputs differ in {library.name}'s default mode")
+    return build
+
+
+def _near(first: list[Any], second: list[Any]) -> bool:
+    return all(np.allclose(one, other, rtol=1e-6, atol=1e-9) for one, other in zip(first, second))
 
 
 def _equal(first: list[Any], second: list[Any]) -> bool:

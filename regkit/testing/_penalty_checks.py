@@ -1,8 +1,7 @@
-"""What a penalty promises, on every library. All are tried on a network that nothing has changed."""
+"""The promises of a penalty, on every library. All are tried on a network that nothing has changed."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -12,19 +11,18 @@ from .._engines import library as library_of
 from .._layers import Layer
 from .._weights import Live
 from ..errors import NoMatchError, OptionError
-from ._network import Network, named
-from ._run import EVERYWHERE, GRAPHS, check
-from ._subject import ONE_LAYER, NotApplicable, Subject
+from ._checks import EVERYWHERE, GRAPHS, check
+from ._network import named
+from ._subject import ONE_LAYER, NotApplicable, Subject, named_parameters
 
 DTYPES = ("float64", "float32")
-LARGE = np.float32(1e18)
 #: Weights that some classes, or all, refuse.
 OTHER_WEIGHTS = (1.0, 1.5, -1.0, float("nan"))
 #: How near two values of a dtype have to be, relative to the larger.
 TOLERANCE = {"float64": 1e-9, "float32": 2e-4}
 
 
-@check("constructor_works", on=EVERYWHERE)
+@check("pattern_selects_what_the_class_states", on=EVERYWHERE)
 def penalty_is_a_scalar(subject: Subject, library: Any) -> None:
     """The loss hook gives an expression of the outputs' library without axes."""
     subject.needs_penalty()
@@ -39,16 +37,17 @@ def penalty_is_a_scalar(subject: Subject, library: Any) -> None:
 
 @check("penalty_is_a_scalar", on=EVERYWHERE)
 def loss_leaves_the_outputs_alone(subject: Subject, library: Any) -> None:
-    """The loss hook reads the outputs and changes none: those after it see the same."""
+    """The loss hook changes no array of an output or a parameter in place."""
     subject.needs_penalty()
-    values = subject.network.values()
-    _, before, outputs = subject.tried(library, values)
-    changed = [name for name in {**before, **outputs} if outputs.get(name) is not before.get(name)]
-    if library.changes_in_place:
-        _, _, arrays = subject.graph(library, values)
-        changed += [name for name, array in arrays.items() if not np.array_equal(array, before[name])]
+    if not library.changes_in_place:
+        raise NotApplicable(f"nothing changes an expression of {library.name} in place")
+    inputs, layers, outputs = subject.graph(library, subject.network.values())
+    arrays = {**outputs, **inputs}
+    before = {name: array.copy() for name, array in arrays.items()}
+    subject.penalty(subject.make(), layers, outputs)
+    changed = [name for name, array in arrays.items() if not np.array_equal(array, before[name])]
     if changed:
-        raise AssertionError(f"loss changed the outputs {', '.join(changed)}. What changes them is modify_graph")
+        raise AssertionError(f"loss changed the arrays of {', '.join(changed)}. Only modify_graph changes outputs")
 
 
 @check("penalty_is_a_scalar", on=EVERYWHERE)
@@ -96,14 +95,16 @@ def penalty_is_that_of_the_graph_given(subject: Subject, library: Any) -> None:
         second[name] = second[name] * 0.5 + 0.2
     regularizer = subject.make()
     subject.tried(library, first, regularizer)
-    said = "of a second graph the same regularizer gave"
+    second_graph = "of a second graph the same regularizer gave"
     try:
         (found,) = library.compiled(subject.penalty_of(library, regularizer), second)(second)
     except Exception as error:  # each library has its own for an input that is missing
-        raise AssertionError(f"{said} what cannot be computed there: {type(error).__name__}: {error}") from error
+        raise AssertionError(
+            f"{second_graph} an expression that cannot be computed there: {type(error).__name__}: {error}"
+        ) from error
     (expected,) = subject.compiled(library)(second)
     if found != expected:
-        raise AssertionError(f"{said} {found}, and a new one gives {expected}. Keep nothing of a graph")
+        raise AssertionError(f"{second_graph} {found}, and a new one gives {expected}. Keep nothing of a graph")
 
 
 @check("penalty_is_deterministic", on=EVERYWHERE)
@@ -138,7 +139,7 @@ def _with_other_params(layer: Layer) -> Layer:
     return Layer(layer.output_name, {name: named(name, param * 0.5 + 0.2) for name, param in params})
 
 
-@check("constructor_works", on=EVERYWHERE)
+@check("penalty_is_a_scalar", on=EVERYWHERE)
 def nothing_matched_is_an_error(subject: Subject, library: Any) -> None:
     """A pattern that matches nothing is a NoMatchError of the set."""
     subject.needs("pattern")
@@ -147,9 +148,11 @@ def nothing_matched_is_an_error(subject: Subject, library: Any) -> None:
     try:
         _, layers, outputs = subject.graph(library, subject.network.values(), regularizers)
         result = regularizers.loss(layers, outputs)
+        if regularizers.changes_params:
+            result = regularizers.after_step(named_parameters(layers), 1, layers)
     except NoMatchError:
         return
-    raise AssertionError(f"with pattern={pattern!r} the set's loss was {result}; expected a NoMatchError")
+    raise AssertionError(f"with pattern={pattern!r} the set returned {result}; expected a NoMatchError")
 
 
 @check("penalty_is_finite", on=EVERYWHERE)
@@ -185,14 +188,12 @@ def weight_may_be_live(subject: Subject, library: Any) -> None:
         if _refused(subject.make, weight=weight) != _refused(live.set, weight):
             raise AssertionError(
                 f"the weight {weight} is refused by the constructor or by a Live, and not by both. "
-                "A class says what its weight has to be below in weight_below"
+                "weight_below of the class is the limit of its weights"
             )
     live.set(0.25)
-    values = subject.network.values()
     if not subject.has("loss"):
-        for regularizers in sets:
-            subject.graph(library, values, regularizers)
         return
+    values = subject.network.values()
 
     def build(inputs: dict[str, Any]) -> list[Any]:
         graph = subject.network.connect(inputs, library.tensor_module)
@@ -233,8 +234,8 @@ def penalty_equals_the_numpy_twin(subject: Subject, library: Any) -> None:
 
 @check("penalty_is_deterministic", on=GRAPHS)
 def gradient_agrees_with_finite_differences(subject: Subject, library: Any) -> None:
-    """The gradient by the input and by all parameters is what small steps in both directions say."""
-    subject.needs_penalty()
+    """The gradient by the input and by all parameters is that of small steps in both directions."""
+    subject.needs_gradient()
     values = subject.network.values()
     function = subject.compiled(library)
     _, *found = subject.compiled(library, gradients=True)(values)
@@ -260,86 +261,13 @@ def gradient_agrees_with_finite_differences(subject: Subject, library: Any) -> N
 @check("gradient_agrees_with_finite_differences", on=GRAPHS)
 def gradient_is_not_zero_everywhere(subject: Subject, library: Any) -> None:
     """Some input or parameter changes the penalty: a gradient of zeros trains nothing."""
-    subject.needs_penalty()
+    subject.needs_gradient()
     _, *gradients = subject.compiled(library, gradients=True)(subject.network.values())
     if not any(gradient.any() for gradient in gradients):
         raise AssertionError(
             "the gradient by the input and by all parameters is zero everywhere, so the penalty trains nothing. "
             "round, sign, floor and comparisons have no other"
         )
-
-
-@check("penalty_is_finite", on=EVERYWHERE)
-def penalty_and_gradient_are_finite_with_a_dead_unit(subject: Subject, library: Any) -> None:
-    """Where one unit of each layer is zero for all examples, penalty and gradient are finite numbers."""
-    values = _special_values(subject)
-    for value in values.values():
-        value[..., 0] = 0
-    _assert_finite(subject, library, values, "where one unit of each layer is always 0")
-
-
-@check("penalty_is_finite", on=EVERYWHERE)
-def penalty_and_gradient_are_finite_at_zero(subject: Subject, library: Any) -> None:
-    """Where all outputs and parameters are zero, penalty and gradient are finite numbers."""
-    values = {name: np.zeros_like(value) for name, value in _special_values(subject).items()}
-    _assert_finite(subject, library, values, "where all outputs and parameters are 0")
-
-
-@check("penalty_is_finite", on=EVERYWHERE)
-def penalty_and_gradient_are_finite_for_large_numbers(subject: Subject, library: Any) -> None:
-    """Where outputs, or parameters, are about 1e18 in float32, penalty and gradient are finite numbers."""
-    usual = _special_values(subject)
-    if subject.network.activation == "sigmoid":
-        raise NotApplicable("the outputs of sigmoid units are between 0 and 1")
-    handed_on = {name: np.eye(*value.shape, dtype=value.dtype) for name, value in usual.items() if name.endswith(".w")}
-    outputs = {**usual, **handed_on, "in:out": usual["in:out"] * LARGE}
-    by = [name for name in usual if name not in handed_on]  # a product with outputs is larger, whatever the penalty
-    _assert_finite(subject, library, outputs, "where outputs are about 1e18 in float32", by)
-    usual["in:out"][..., 0] = 0  # which meets the large ones, so that outputs stay what they are
-    usual["hid1.w"][0] *= LARGE
-    _assert_finite(subject, library, usual, "where some parameters are about 1e18 in float32")
-
-
-@check("penalty_is_finite", on=EVERYWHERE)
-def penalty_and_gradient_are_finite_without_examples(subject: Subject, library: Any) -> None:
-    """Where there are no examples, penalty and gradient are finite numbers."""
-    values = _special_values(subject)
-    values["in:out"] = values["in:out"][:0]
-    _assert_finite(subject, library, values, "where there are no examples")
-
-
-#: What units compute where the values are special: then outputs are what parameters say, whatever the network has.
-SPECIAL = "linear"
-
-
-def _special_values(subject: Subject) -> dict[str, np.ndarray]:
-    """Values from which special ones are made: outputs of a sigmoid network are between 0 and 1 here, too."""
-    subject.needs_penalty()
-    values = subject.network.values("float32")
-    if subject.network.activation == "sigmoid":
-        for name, value in values.items():
-            if name.endswith(".w"):
-                values[name] = abs(value) / abs(value).sum(axis=0)
-            else:
-                values[name] = np.zeros_like(value) if name.endswith(".b") else 1 / (1 + np.exp(-value))
-    return values
-
-
-def _assert_finite(
-    subject: Subject, library: Any, values: dict[str, np.ndarray], where: str, by: list[str] | None = None
-) -> None:
-    """Raise if the penalty of linear units, or its gradient by some of their values, is not finite."""
-    network = Network(SPECIAL, subject.network.axes)
-    function = subject.compiled(library, "float32", gradients=True, network=network)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # NumPy's, of what is told below
-        penalty, *gradients = function(values)
-    if not np.isfinite(penalty):
-        raise AssertionError(f"{where} the penalty is {penalty}")
-    for name, gradient in zip(values, gradients):
-        if (by is None or name in by) and not np.isfinite(gradient).all():
-            wrong = gradient[~np.isfinite(gradient)][0]
-            raise AssertionError(f"{where} the penalty is {penalty}, and its gradient by {name} has {wrong}")
 
 
 @check("gradient_is_not_zero_everywhere", on=GRAPHS, costly=True)

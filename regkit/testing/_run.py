@@ -1,174 +1,18 @@
-"""Runs the checks: their order, their dependences, the report, and the form of pytest."""
+"""Runs the checks: each once, after those that it depends on; and the form of pytest."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from traceback import format_exception
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ..errors import OptionError
+from ._checks import CHECKS, CLASS, EVERYWHERE, GRAPHS, Check
 from ._laboratory import checked_names, installed_libraries, laboratory
-from ._subject import NotApplicable, Subject
-
-PASSED = "passed"
-FAILED = "failed"
-EXPECTED = "expected failure"
-NOT_APPLICABLE = "not applicable"
-NOT_REACHED = "not reached"
-STATUSES = (PASSED, FAILED, EXPECTED, NOT_APPLICABLE, NOT_REACHED)
-
-#: Where a check runs: once, as it needs no graph; on every library, NumPy included; on those that have graphs.
-CLASS = "class"
-EVERYWHERE = "everywhere"
-GRAPHS = "graphs"
-
-#: Which hook the checks of a module try.
-HOOKS = {"_penalty_checks": "loss", "_graph_checks": "modify_graph"}
-
-
-@dataclass(frozen=True)
-class Check:
-    """One promise that a regularizer keeps.
-
-    Attributes
-    ----------
-    name : str
-        Its id.
-    run : callable
-        Called with the subject, and with the library unless it is of the class; it raises if the promise is broken.
-    on : {"class", "everywhere", "graphs"}
-        Where it runs: once, on every library, or on those whose expressions are more than their values.
-    after : tuple of str
-        The checks without which it would make no sense.
-    hook : str
-        The hook that it tries; empty if it is about the class.
-    costly : bool
-        Whether one set of options is enough where a class is tried with several.
-    """
-
-    name: str
-    run: Callable[..., None]
-    on: str
-    after: tuple[str, ...]
-    hook: str = ""
-    costly: bool = False
-
-
-#: Every check by its name, in the order in which they run.
-CHECKS: dict[str, Check] = {}
-
-
-def check(*after: str, on: str, costly: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Make a function a check, to run after those that it depends on."""
-
-    def add(function: Callable[..., None]) -> Callable[..., None]:
-        assert set(after) <= CHECKS.keys(), f"{function.__name__} depends on a check that comes later or never"
-        hook = HOOKS.get(function.__module__.rpartition(".")[2], "")
-        CHECKS[function.__name__] = Check(function.__name__, function, on, after, hook, costly)
-        return function
-
-    return add
-
-
-class Outcome(NamedTuple):
-    """What became of one check.
-
-    Attributes
-    ----------
-    where : str
-        The library that it ran on; ``"class"`` for what needs no graph.
-    check : str
-        Its name.
-    status : str
-        ``"passed"``, ``"failed"``, ``"expected failure"``, ``"not applicable"`` or ``"not reached"``.
-    reason : str
-        Why, for all but the passed.
-    error : Exception or None
-        What was raised.
-    at : str
-        File and line of the author's code that a failure is about.
-    root : str
-        The id of the failed check because of which this one was not reached.
-    """
-
-    where: str
-    check: str
-    status: str
-    reason: str = ""
-    error: BaseException | None = None
-    at: str = ""
-    root: str = ""
-
-    @property
-    def id(self) -> str:
-        """Where and check in one word: ``theano-gradient_agrees_with_finite_differences``."""
-        return f"{self.where}-{self.check}"
-
-
-class Report:
-    """What became of all checks; its text is for people.
-
-    Attributes
-    ----------
-    outcomes : list of Outcome
-    """
-
-    def __init__(self, subject: str, outcomes: list[Outcome]) -> None:
-        self.subject = subject
-        self.outcomes = outcomes
-
-    @property
-    def passed(self) -> bool:
-        """Whether no check failed, and so none was left unreached."""
-        return not any(outcome.status in (FAILED, NOT_REACHED) for outcome in self.outcomes)
-
-    def counts(self) -> dict[str, dict[str, int]]:
-        """Return how many checks came to which status, by where they ran."""
-        counts: dict[str, dict[str, int]] = {}
-        for outcome in self.outcomes:
-            row = counts.setdefault(outcome.where, dict.fromkeys(STATUSES, 0))
-            row[outcome.status] += 1
-        return counts
-
-    def __str__(self) -> str:
-        return self.text()
-
-    def text(self, *, traceback: bool = False) -> str:
-        """Return the report in words; with tracebacks, and with all that was not reached, if asked."""
-        lines = [f"{self.subject}: {'keeps every promise' if self.passed else 'breaks a promise'}"]
-        for where, row in self.counts().items():
-            counted = ", ".join(f"{count} {status}" for status, count in row.items() if count or status == PASSED)
-            lines.append(f"  {where:<9} {counted}")
-        for status in (FAILED, EXPECTED, NOT_APPLICABLE):
-            together: dict[tuple[str, str], list[Outcome]] = {}
-            for outcome in self.outcomes:
-                if outcome.status == status:
-                    together.setdefault((outcome.reason, outcome.at), []).append(outcome)
-            for (reason, at), outcomes in together.items():
-                ids = [outcome.id for outcome in outcomes]
-                which = f"{len(ids)} checks" if status == NOT_APPLICABLE and len(ids) > 2 else ", ".join(ids)
-                lines.append(f"{status}: {which}: {reason}")
-                if at:
-                    lines.append(f"  at {at}")
-                if traceback and outcomes[0].error is not None:
-                    lines += format_exception(None, outcomes[0].error, outcomes[0].error.__traceback__)
-                lines += self._not_reached(ids, traceback)
-        return "\n".join(lines)
-
-    def _not_reached(self, failed: list[str], names: bool) -> list[str]:
-        ids = [outcome.id for outcome in self.outcomes if outcome.root in failed]
-        if not ids:
-            return []
-        one = len(ids) == 1
-        which = f": {', '.join(ids)}" if names else ""
-        return [
-            f"  {len(ids)} check{'' if one else 's'} that depend{'s' if one else ''} on it "
-            f"{'was' if one else 'were'} not reached{which}"
-        ]
+from ._report import EXPECTED, FAILED, NOT_APPLICABLE, NOT_REACHED, PASSED, Outcome, Report
+from ._subject import NotApplicable, Subject, without_derivatives
 
 
 class Conformance:
@@ -265,14 +109,17 @@ class Conformance:
                         raise NotApplicable(f"{where} has no gradients")
                     with library.running():
                         check.run(self.subject, library)
-        except NotApplicable as said:
-            return Outcome(where, check.name, NOT_APPLICABLE, str(said))
+        except NotApplicable as because:
+            return Outcome(where, check.name, NOT_APPLICABLE, str(because))
         except (Exception, SystemExit) as error:  # whatever a plugin does
+            if without_derivatives(error, self._libraries.get(where)):
+                reason = f"its hooks ask for a derivative, and {where} has none: {error}"
+                return Outcome(where, check.name, NOT_APPLICABLE, reason)
             if expected:
                 return Outcome(where, check.name, EXPECTED, expected, error)
-            said_by = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
+            kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
             at = self.subject.place(error, check.hook)
-            return Outcome(where, check.name, FAILED, f"{said_by}{str(error).strip()}", error, at)
+            return Outcome(where, check.name, FAILED, f"{kind}{str(error).strip()}", error, at)
         if expected:
             reason = f"it passes, and was declared to fail: {expected}. Take the declaration out"
             return Outcome(where, check.name, FAILED, reason)
@@ -285,7 +132,7 @@ class Conformance:
             except (Exception, SystemExit) as error:
                 raise AssertionError(
                     f"{name} is installed and cannot be imported: {type(error).__name__}: {error}. "
-                    "`regkit doctor` says what to do"
+                    "`regkit doctor` gives the remedy"
                 ) from error
         return self._libraries[name]
 
@@ -306,7 +153,7 @@ def pytest_checks(
     """Return a test function that pytest runs once for each check; parameters are those of `check_regularizer`.
 
     A check that is expected to fail is an xfail; one that has nothing to check, or depends on one that failed, is a
-    skip; each with its reason. A failure tells file and line of the author's code; ``--tb=long`` tells all the rest.
+    skip; each with its reason. A failure names file and line of the author's code; ``--tb=long`` shows the traceback.
     Where a class is tried with several options, the check of the library's default mode, which compiles for long, is
     left to whichever test comes to it first. The last test, ``report``, prints how many checks ran where, and fails if
     one was left out without a reason.
@@ -324,7 +171,7 @@ def pytest_checks(
 
     conformance = Conformance(Subject(regularizer, **subject), expected_failures, libraries)
     ids = [f"{where}-{check}" for where, check in conformance.ids()]
-    told: set[str] = set()  # the failures that a test of their own has told
+    reported: set[str] = set()  # the failures that a test of theirs has reported
 
     @pytest.mark.parametrize("check", [*conformance.ids(), REPORT], ids=[*ids, REPORT])
     def test(check: Any, request: Any) -> None:
@@ -333,17 +180,17 @@ def pytest_checks(
         if check == REPORT:
             report = conformance.report()
             _print(request.config.pluginmanager, str(report))
-            unsaid = [
+            unexplained = [
                 outcome.id for outcome in report.outcomes if outcome.status == NOT_APPLICABLE and not outcome.reason
             ]
-            if unsaid:
-                raise AssertionError(f"without a reason: {', '.join(unsaid)}")
-            if any(outcome.status == FAILED and outcome.id not in told for outcome in report.outcomes):
+            if unexplained:
+                raise AssertionError(f"without a reason: {', '.join(unexplained)}")
+            if any(outcome.status == FAILED and outcome.id not in reported for outcome in report.outcomes):
                 pytest.fail(str(report), pytrace=False)
             return
         outcome = conformance.outcome(*check)
         if outcome.status == FAILED:
-            told.add(outcome.id)
+            reported.add(outcome.id)
             text = f"{outcome.id}: {outcome.reason}" + (f"\n  at {outcome.at}" if outcome.at else "")
             if request.config.getoption("tbstyle") == "long":
                 raise AssertionError(text) from outcome.error

@@ -1,13 +1,14 @@
-"""What is to be proven: a regularizer's class, the aliases and options it is tried with, and what its author gave."""
+"""The class to be proven, with the aliases, options, NumPy twin and network that it is tried with."""
 
 from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from traceback import walk_tb
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -15,21 +16,23 @@ import numpy as np
 from .._build import available, load
 from .._constructor import constructor_arguments
 from .._hooks import Adapter
+from .._layers import Layer
 from .._members import Member
-from .._regularizer import Regularizer, has_hooks, implemented
+from .._regularizer import Regularizer, changes_params, has_hooks, implemented
 from .._sets import Entry, RegularizerSet
 from ..errors import OptionError
+from ..graph import gradient, jacobian
 from ._laboratory import Arrays, Values
 from ._network import Network
 
-#: The weight that a regularizer has where a check does not say another. Below 1, so that it can be a probability.
+#: The weight that a regularizer has where a check gives no other. Below 1, so that it can be a probability.
 WEIGHT = 0.25
 
 #: Selects the output and the parameters of one layer of `Network`, whichever the regularizer goes by.
 ONE_LAYER = "hid2[:.]*"
 
 
-class NotApplicable(Exception):  # noqa: N818 - no error: what a check says of a regularizer that it is not about
+class NotApplicable(Exception):  # noqa: N818 - no error: the check is about other regularizers
     """Raised by a check that has nothing to check, with the reason."""
 
 
@@ -72,7 +75,7 @@ class Subject:
         return target if self.name == self.cls.__name__ else f"{self.name} ({target})"
 
     def takes(self, argument: str) -> bool:
-        """Tell whether the constructor takes an argument."""
+        """Return whether the constructor takes an argument."""
         return argument in constructor_arguments(self.cls)[0]
 
     def make(self, **changes: Any) -> Any:
@@ -86,7 +89,7 @@ class Subject:
         return RegularizerSet(Entry(self.name, regularizer) for regularizer in regularizers)
 
     def has(self, hook: str) -> bool:
-        """Tell whether the class implements a hook itself."""
+        """Return whether the class implements a hook itself."""
         return hook in implemented(self.cls)
 
     @property
@@ -95,17 +98,23 @@ class Subject:
         return issubclass(self.cls, Regularizer)
 
     def needs_penalty(self) -> None:
-        """Say that a check is about penalties only."""
+        """Raise NotApplicable for a class without penalties."""
         if not self.has("loss"):
             raise NotApplicable("it has no loss hook")
 
     def needs_change(self) -> None:
-        """Say that a check is about changes of the graph only."""
+        """Raise NotApplicable for a class without changes of the graph."""
         if not self.has("modify_graph"):
             raise NotApplicable("it has no modify_graph hook")
 
+    def needs_gradient(self) -> None:
+        """Raise NotApplicable for a penalty that is not trained by its gradient."""
+        self.needs_penalty()
+        if changes_params(self.make()):
+            raise NotApplicable("it acts after the optimizer's step, so its penalty may have no gradient")
+
     def needs(self, argument: str) -> None:
-        """Say that a check is about classes whose constructor takes an argument."""
+        """Raise NotApplicable for a class whose constructor does not take an argument."""
         if not self.takes(argument):
             raise NotApplicable(f"its constructor takes no {argument}")
 
@@ -123,12 +132,9 @@ class Subject:
         if file is None:
             return ""
         own = Path(file).parent if hasattr(module, "__path__") else Path(file)
-        raised: BaseException | None = error
-        while raised is not None:
-            for frame, line in reversed(list(walk_tb(raised.__traceback__))):
-                if Path(frame.f_code.co_filename).is_relative_to(own):
-                    return _shown(frame.f_code.co_filename, line)
-            raised = raised.__cause__ or raised.__context__
+        for code, line in _raised_in(error):
+            if Path(code.co_filename).is_relative_to(own):
+                return _shown(code.co_filename, line)
         function = getattr(inspect.unwrap(getattr(self.cls, hook, self.cls)), "__code__", None)
         if function is not None and Path(function.co_filename).is_relative_to(own):
             return _shown(function.co_filename, function.co_firstlineno)
@@ -190,7 +196,7 @@ class Subject:
     def penalty_of(
         self, library: Any, regularizer: Any = None, network: Network | None = None, **changes: Any
     ) -> Callable[[dict[str, Any]], Any]:
-        """Return what makes the penalty of a network's inputs, by a given regularizer or by a new one each time."""
+        """Return a function that builds the penalty, by a given regularizer or by a new one each time."""
 
         def build(inputs: dict[str, Any]) -> Any:
             layers, outputs = (network or self.network).connect(inputs, library.tensor_module)
@@ -231,6 +237,25 @@ def _shown(path: str, line: int) -> str:
     return f"{file.relative_to(here) if file.is_relative_to(here) else file}:{line}"
 
 
+def named_parameters(layers: Sequence[Layer]) -> dict[str, Any]:
+    """Return the parameters of layers by their names."""
+    return {name: param for layer in layers for name, param in zip(layer.param_names, layer.params)}
+
+
+def _raised_in(error: BaseException) -> Iterator[tuple[CodeType, int]]:
+    """Yield the code and line of each frame that an error, and those that led to it, went through, innermost first."""
+    raised: BaseException | None = error
+    while raised is not None:
+        yield from ((frame.f_code, line) for frame, line in reversed(list(walk_tb(raised.__traceback__))))
+        raised = raised.__cause__ or raised.__context__
+
+
+def without_derivatives(error: BaseException, library: Any) -> bool:
+    """Return whether an error is that of a derivative, which the library, if there is one, does not have."""
+    derivatives = (gradient.__code__, jacobian.__code__)
+    return library is not None and not library.gradients and any(code in derivatives for code, _ in _raised_in(error))
+
+
 class Changes:
     """Stands between a network and a set of regularizers, and keeps what each layer was before and after them."""
 
@@ -238,7 +263,7 @@ class Changes:
     inputs: dict[str, Any]
     values: Values
 
-    def __init__(self, regularizers: RegularizerSet) -> None:
+    def __init__(self, regularizers: RegularizerSet | Adapter) -> None:
         self._regularizers = regularizers
         #: name of a changed output -> what it was, what an array's value was then, what it is, all that was added
         self.of: dict[str, tuple[Any, Any, Any, list[Any]]] = {}
@@ -255,7 +280,7 @@ class Changes:
                 self.of[name] = (expression, value, outputs[name], added)
 
     def needed(self) -> Changes:
-        """Return the changes; say that a check is about regularizers that make any."""
+        """Return the changes; raise NotApplicable where there are none."""
         if not self.of:
             raise NotApplicable("its modify_graph leaves these outputs as they are")
         return self
@@ -288,7 +313,7 @@ def selected(
     -------
     dict of str to array
         The outputs that the pattern matches, or those of all hidden layers where there is none; the parameters that the
-        pattern matches, or all of them.
+        pattern matches, or all of them. A glob that begins with ``!`` takes out.
 
     Examples
     --------
@@ -307,7 +332,9 @@ def selected(
         arrays = dict(outputs)
         usual = [layer.output_name for layer in layers[1:-1]]
     pattern = regularizer.pattern
-    if pattern is None:
-        return {name: arrays[name] for name in usual}
-    globs = [pattern] if isinstance(pattern, str) else pattern
-    return {name: array for name, array in arrays.items() if any(fnmatchcase(name, glob) for glob in globs)}
+    globs = [pattern] if isinstance(pattern, str) else pattern or []
+    chosen = set(usual) if not globs or globs[0].startswith("!") else set()
+    for glob in globs:
+        matching = {name for name in arrays if fnmatchcase(name, glob.lstrip("!"))}
+        chosen = chosen - matching if glob.startswith("!") else chosen | matching
+    return {name: array for name, array in arrays.items() if name in chosen}

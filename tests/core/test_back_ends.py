@@ -14,6 +14,8 @@ import pytest
 
 import regkit
 
+pytestmark = pytest.mark.subprocess
+
 PROJECT = """
 [project]
 name = "acme-made"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.machinery
 import importlib.metadata
+import importlib.util
 import os
 import random
 import shutil
@@ -16,7 +17,7 @@ import pytest
 
 import regkit
 from regkit import _discovery as discovery
-from regkit._discovery.distributions import Claim
+from regkit._discovery.claims import Claim
 
 INSTALLED = Path(__file__).parents[1] / "installed"
 
@@ -26,22 +27,51 @@ def site(installed, monkeypatch, tmp_path):
     """A folder on the path, before all others, into which `distribute` installs."""
     folder = tmp_path / "site"
     folder.mkdir()
-    monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
     installed()
+    monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
     return folder
 
 
-def distribute(site, name, entry_points, *, version="1.0", source=None):
-    """Install a distribution with entry points of our group, and its module where there is a source."""
+def distribute(site, name, entry_points, *, version="1.0", source=None, refresh=True):
+    """Install a distribution with entry points of our group, and its module if there is a source."""
     info = site / f"{name}-1.0.dist-info"
-    info.mkdir()
+    info.mkdir(parents=True)
     header = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
     (info / "METADATA").write_bytes(header.encode("utf-8", "surrogateescape"))
     (info / "entry_points.txt").write_text(f"[regkit.regularizers]\n{entry_points}\n", encoding="utf-8")
     if source is not None:
         (site / f"{name}.py").write_text(source)
-    regkit.refresh()
+    if refresh:
+        regkit.refresh()
     return info
+
+
+SOURCE = "import regkit\n\n\nclass Mine(regkit.Regularizer):\n    def loss(self):\n        return 1.0\n"
+
+
+class Counting:
+    """A finder without distributions that counts the readings."""
+
+    def __init__(self):
+        self.readings = 0
+
+    def find_spec(self, *_):
+        return None
+
+    def find_distributions(self, _context):
+        self.readings += 1
+        return []
+
+
+@pytest.fixture
+def counting(site, monkeypatch):
+    """A finder that counts the readings from now on."""
+    finder = Counting()
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, finder])
+    regkit.refresh()
+    regkit.available()
+    finder.readings = 0
+    return finder
 
 
 def test_the_plugins_of_the_environment_are_those_that_importlib_metadata_reports():
@@ -97,6 +127,49 @@ def test_two_distributions_with_the_same_target_are_no_conflict(installed):
     assert type(regkit.build(acme_healthy=0.1)[0]).__name__ == "Healthy"
 
 
+def test_metadata_that_pip_left_of_an_upgrade_is_ignored(site):
+    distribute(site, "acme_kept", "acme_kept = acme_kept:Mine", source=SOURCE)
+    left = distribute(site, "acme_left", "acme_kept = acme_left:Other\nacme_ghost = acme_left:Ghost")
+    left.rename(site / "~cme_kept-0.9.dist-info")
+    regkit.refresh()
+    assert [str(claim) for claim in regkit.available()["acme_kept"]] == ["acme_kept 1.0 (acme_kept:Mine)"]
+    assert type(regkit.build(acme_kept=0.1)[0]).__name__ == "Mine"
+    with pytest.raises(regkit.UnknownAliasError):
+        regkit.build(acme_ghost=0.1)
+
+
+def test_metadata_that_pip_left_is_ignored_also_if_another_finder_has_it(installed, monkeypatch, tmp_path):
+    distribute(tmp_path, "acme_left", "acme_ghost = acme_left:Ghost").rename(tmp_path / "~cme_left-1.0.dist-info")
+    context = importlib.metadata.DistributionFinder.Context(path=[str(tmp_path)])
+
+    class Elsewhere(Counting):
+        def find_distributions(self, _context):
+            return importlib.metadata.MetadataPathFinder.find_distributions(context)
+
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Elsewhere()])
+    installed()
+    assert "acme_ghost" not in regkit.available()
+
+
+def test_an_alias_of_a_hidden_copy_is_unknown_and_the_error_names_both_folders(site, monkeypatch, tmp_path):
+    early = tmp_path / "early"
+    bare = distribute(early, "Acme.L1", "", version="0.9")
+    (bare / "entry_points.txt").unlink()
+    late = distribute(site, "acme_l1", "acme_hidden = acme_l1:L1")
+    monkeypatch.setattr(sys, "path", [str(early), *sys.path])
+    regkit.refresh()
+    assert "acme_hidden" not in regkit.available()
+    with pytest.raises(regkit.UnknownAliasError) as error:
+        regkit.build(acme_hidden=0.1)
+    assert str(error.value).startswith(
+        f"no installed plugin provides 'acme_hidden'. acme_l1 1.0 (acme_l1:L1) claims it in {late}, and is hidden by "
+        f"{bare}, earlier on the path. Uninstall the copy that is not meant. Installed aliases: "
+    )
+    monkeypatch.setattr(sys, "path", [*sys.path[1:], str(early)])
+    regkit.refresh()
+    assert "acme_hidden" in regkit.available()
+
+
 def test_two_versions_in_one_folder_conflict_only_where_they_differ(installed):
     installed("two_versions", "healthy")
     regkit.build(acme_new=0.1)
@@ -119,7 +192,7 @@ def test_a_distribution_whose_metadata_has_no_name_goes_by_its_folder(installed)
         ("not_utf8", "acme_latin-1.0.dist-info: entry_points.txt is not UTF-8"),
     ],
 )
-def test_metadata_that_cannot_be_read_is_told_to_who_misses_an_alias_and_to_nobody_else(installed, case, problem):
+def test_metadata_that_cannot_be_read_is_named_by_the_error_of_an_unknown_alias_alone(installed, case, problem):
     installed(case, "healthy")
     regkit.build(acme_healthy=0.1, hidden_l1=0.1)
     with pytest.raises(regkit.UnknownAliasError) as error:
@@ -206,7 +279,7 @@ def test_the_order_of_the_file_system_changes_nothing(installed, monkeypatch):
     assert found[0] == found[1]
 
 
-def test_files_of_one_folder_that_cannot_be_read_are_told_in_the_order_of_their_names(site, monkeypatch):
+def test_files_of_one_folder_that_cannot_be_read_are_named_in_order(site, monkeypatch):
     for name in ("acme_b", "acme_a", "acme_c"):
         distribute(site, name, "no entry")
     listdir = os.listdir
@@ -215,8 +288,8 @@ def test_files_of_one_folder_that_cannot_be_read_are_told_in_the_order_of_their_
         regkit.refresh()
         with pytest.raises(regkit.UnknownAliasError) as error:
             regkit.build(acme_absent=1)
-        told = [line.partition("acme_")[2][0] for line in str(error.value).splitlines() if "is not alias" in line]
-        assert told == ["a", "b", "c"]
+        named = [line.partition("acme_")[2][0] for line in str(error.value).splitlines() if "is not alias" in line]
+        assert named == ["a", "b", "c"]
 
 
 def test_names_that_differ_only_by_normalization_are_one_distribution(installed, monkeypatch, tmp_path):
@@ -253,7 +326,7 @@ def test_a_byte_order_mark_does_not_hide_the_group(installed, monkeypatch, tmp_p
     assert "acme_healthy" in regkit.available()
 
 
-def test_two_entry_points_of_one_distribution_are_not_called_two_distributions(installed, monkeypatch, tmp_path):
+def test_two_entry_points_of_one_distribution_do_not_count_as_two_distributions(installed, monkeypatch, tmp_path):
     folder = tmp_path / "acme_dup-1.0.dist-info"
     folder.mkdir()
     (folder / "entry_points.txt").write_text("[regkit.regularizers]\ndup = m:A\ndup = m:B\n")
@@ -298,7 +371,7 @@ def test_the_backport_of_importlib_metadata_changes_nothing(installed, monkeypat
         ("class Mute(Exception):\n    def __str__(self):\n        return 1 / 0\nraise Mute\n", "Mute: (its message"),
     ],
 )
-def test_whatever_an_import_raises_is_told_of_that_plugin_alone(site, source, reason):
+def test_whatever_an_import_raises_is_an_error_of_that_plugin_alone(site, source, reason):
     distribute(site, "acme_panics", "panics = acme_panics:Panics", source=source)
     with pytest.raises(regkit.PluginLoadError) as error:
         regkit.build(panics=0.1, hidden_l1=0.1)
@@ -312,6 +385,7 @@ def test_an_interrupted_import_is_interrupted(site):
         regkit.build(slow=0.1)
 
 
+@pytest.mark.subprocess
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
 def test_pipes_and_links_to_themselves_keep_nobody_waiting(site, tmp_path):
     os.mkfifo(tmp_path / "pipe")
@@ -337,7 +411,7 @@ def test_pipes_and_links_to_themselves_keep_nobody_waiting(site, tmp_path):
     assert (done.stdout, done.stderr) == ("acme_header 1.0 (acme_healthy:Healthy)\n", "")
 
 
-def test_an_entry_points_txt_that_cannot_be_read_is_told_to_who_misses_an_alias(site):
+def test_an_entry_points_txt_that_cannot_be_read_is_named_by_the_error_of_an_unknown_alias(site):
     for name in ("acme_folder", "acme_nowhere"):
         (distribute(site, name, "mine = acme:Mine") / "entry_points.txt").unlink()
     (site / "acme_folder-1.0.dist-info" / "entry_points.txt").mkdir()
@@ -348,25 +422,175 @@ def test_an_entry_points_txt_that_cannot_be_read_is_told_to_who_misses_an_alias(
     assert "acme_nowhere-1.0.dist-info: entry_points.txt cannot be read: No such file" in str(error.value)
 
 
+# Installing while the process runs
+
+
+@pytest.mark.parametrize(
+    "ask", [lambda: regkit.build(mine=0.1)[0], lambda: regkit.load("mine")()], ids=["build", "load"]
+)
+def test_a_plugin_that_is_installed_in_a_running_process_is_found(site, ask):
+    assert "mine" not in regkit.available()
+    with pytest.raises(ModuleNotFoundError):  # now Python's finder has listed the folder
+        __import__("acme_mine")
+    before = site.stat()
+    distribute(site, "acme_mine", "mine = acme_mine:Mine", source=SOURCE, refresh=False)
+    os.utime(site, ns=(before.st_atime_ns, before.st_mtime_ns))  # as if all of this were within one tick of its clock
+    assert type(ask()).__module__ == "acme_mine"
+
+
+def test_an_alias_that_is_not_used_may_be_installed_in_a_running_process(site):
+    assert "mine" not in regkit.available()
+    distribute(site, "acme_mine", "mine = acme_mine:Mine", source=SOURCE, refresh=False)
+    assert len(regkit.build(mine=None)) == 0
+
+
+@pytest.mark.parametrize("value", [0.1, None])
+def test_an_unknown_alias_costs_one_more_reading_and_a_known_one_none(counting, value):
+    regkit.build(hidden_l1=value)
+    assert counting.readings == 0
+    with pytest.raises(regkit.UnknownAliasError):
+        regkit.build(no_such_alias=value)
+    assert counting.readings == 1
+
+
+def test_split_reads_again_only_if_a_folder_of_the_path_has_changed(site, counting):
+    os.utime(site, ns=(0, 0))
+    assert regkit.split({"mine": 1, "rate": 2}) == ({}, {"mine": 1, "rate": 2})
+    assert counting.readings == 1
+    regkit.split({"mine": 1, "rate": 2})
+    assert counting.readings == 1
+    distribute(site, "acme_mine", "mine = acme_mine:Mine", source=SOURCE, refresh=False)
+    assert regkit.split({"mine": 1, "rate": 2}) == ({"mine": 1}, {"rate": 2})
+    assert counting.readings == 2
+
+
+def test_split_reads_again_if_the_path_has_another_folder(site, monkeypatch, tmp_path):
+    distribute(tmp_path / "other", "acme_mine", "mine = acme_mine:Mine", source=SOURCE)
+    assert regkit.split({"mine": 1})[0] == {}
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "other"), *sys.path])
+    assert regkit.split({"mine": 1})[0] == {"mine": 1}
+
+
+# Files that shadow a plugin
+
+
+@pytest.mark.parametrize("kind", ["a file", "a package"])
+@pytest.mark.parametrize(
+    ("source", "error_class", "message"),
+    [
+        ("", regkit.PluginLoadError, "AttributeError: module 'acme_mine' has no attribute 'Mine'"),
+        ("Mine = 3", regkit.PluginLoadError, "ImportError: Mine is of type int, not a class"),
+        ("raise OSError('no data')", regkit.PluginLoadError, "OSError: no data"),
+        ("class Mine: ...", regkit.HookSignatureError, "acme_mine.Mine has no hook"),
+    ],
+)
+def test_a_file_that_shadows_a_plugin_is_named_with_the_file_of_the_plugin(
+    site, monkeypatch, tmp_path, kind, source, error_class, message
+):
+    distribute(site, "acme_mine", "mine = acme_mine:Mine", source=SOURCE)
+    shadow = tmp_path / "project" / ("acme_mine.py" if kind == "a file" else "acme_mine/__init__.py")
+    shadow.parent.mkdir(parents=True)
+    shadow.write_text(source)
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "project"), *sys.path])
+    with pytest.raises(error_class) as error:
+        regkit.build(mine=0.1)
+    assert message in str(error.value)
+    assert (
+        f"acme_mine is imported from {shadow}, which shadows {site}/acme_mine.py. Rename or remove one of them"
+        in str(error.value)
+    )
+    assert "Fix or uninstall it" not in str(error.value)
+
+
+def test_a_file_that_shadows_an_editable_plugin_is_named_with_the_file_of_the_plugin(site, monkeypatch, tmp_path):
+    """Some build back ends install a finder, which comes after that of the path."""
+    distribute(site, "acme_mine", "mine = acme_mine:Mine")
+    sources, shadow = tmp_path / "sources" / "acme_mine.py", tmp_path / "project" / "acme_mine.py"
+    for file, text in ((sources, SOURCE), (shadow, "")):
+        file.parent.mkdir()
+        file.write_text(text)
+
+    class Editable:
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            return importlib.util.spec_from_file_location(name, sources) if name == "acme_mine" else None
+
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Editable])
+    monkeypatch.setattr(sys, "path", [str(shadow.parent), *sys.path])
+    with pytest.raises(regkit.PluginLoadError) as error:
+        regkit.build(mine=0.1)
+    assert f"acme_mine is imported from {shadow}, which shadows {sources}. " in str(error.value)
+
+
+# Normal forms of Unicode
+
+COMPOSED, DECOMPOSED = "d\u00e9cor", "de\u0301cor"
+
+
+@pytest.mark.parametrize("written", [COMPOSED, DECOMPOSED])
+@pytest.mark.parametrize("asked", [COMPOSED, DECOMPOSED])
+def test_an_alias_is_found_in_either_normal_form_of_unicode(site, written, asked):
+    distribute(site, "acme_mine", f"{written} = acme_mine:Mine", source=SOURCE)
+    assert type(regkit.build({asked: 0.1})[0]).__name__ == "Mine"
+    assert regkit.load(asked).__name__ == "Mine"
+    assert len(regkit.build({asked: None})) == 0
+    assert regkit.split({asked: 1, "rate": 2}) == ({asked: 1}, {"rate": 2})
+    assert {COMPOSED, DECOMPOSED} & regkit.available().keys() == {COMPOSED}
+    (claim,) = regkit.available()[COMPOSED]
+    assert claim.target == "acme_mine:Mine"
+
+
+@pytest.mark.parametrize("written", [COMPOSED, DECOMPOSED])
+@pytest.mark.parametrize("asked", [COMPOSED, DECOMPOSED])
+def test_a_registered_alias_is_found_and_taken_in_either_normal_form_of_unicode(written, asked):
+    class Mine(regkit.Regularizer):
+        def loss(self):
+            return 1.0
+
+    class Other(Mine):
+        pass
+
+    regkit.register(Mine, written)
+    assert regkit.load(asked) is Mine
+    assert regkit.split({asked: 1})[0] == {asked: 1}
+    assert list(regkit.available()).count(COMPOSED) == 1
+    with pytest.raises(regkit.AliasConflictError, match="belongs to .*Mine .registered in this process"):
+        regkit.register(Other, asked)
+
+
+@pytest.mark.parametrize("asked", [COMPOSED, DECOMPOSED])
+def test_an_installed_alias_is_taken_in_either_normal_form_of_unicode(site, asked):
+    distribute(site, "acme_mine", f"{DECOMPOSED} = acme_mine:Mine", source=SOURCE)
+
+    class Other(regkit.Regularizer):
+        def loss(self):
+            return 1.0
+
+    with pytest.raises(regkit.AliasConflictError, match="belongs to acme_mine 1.0"):
+        regkit.register(Other, asked)
+    with pytest.warns(UserWarning, match="stays the host's, and is claimed as an alias by acme_mine 1.0"):
+        assert regkit.split({asked: 1}, own=[COMPOSED]) == ({}, {asked: 1})
+
+
 HOSTILE = "\x1b[2J\x1b]0;owned\x07\u202e\x00"
 HARMLESS = r"\x1b[2J\x1b]0;owned\x07\u202e\x00"
 
 
-def test_what_metadata_says_is_written_so_that_no_terminal_obeys_it(site):
+def test_text_of_metadata_is_escaped_so_that_no_terminal_obeys_it(site):
     entry_points = f"evil{HOSTILE} = acme:Evil\u202e\nöké = acme:Ä\nöké = acme:B\u202e\nno entry"
     info = distribute(site, "acme_evil", entry_points, version=f"1{HOSTILE}")
     info.rename(site / f"acme{HOSTILE[:-1]}-1.0.dist-info")  # no name of a file has a NUL
     regkit.refresh()
     assert str(regkit.available()[f"evil{HOSTILE}"][0]) == rf"acme_evil 1{HARMLESS} (acme:Evil\u202e)"
-    said = []
+    messages = []
     for wanted in ("absent", f"evil{HOSTILE}", "öké"):
         with pytest.raises(regkit.RegkitError) as error:
             regkit.build({wanted: 0.1})
-        said.append(str(error.value))
-    assert all(line.isprintable() for text in said for line in text.splitlines()), said
-    assert f", evil{HARMLESS}, " in said[0]
-    assert f"acme{HARMLESS[:-4]}-1.0.dist-info: entry_points.txt, line 5 is not alias = target" in said[0]
-    assert "(acme:Ä). " in said[2]
+        messages.append(str(error.value))
+    assert all(line.isprintable() for text in messages for line in text.splitlines()), messages
+    assert f", evil{HARMLESS}, " in messages[0]
+    assert f"acme{HARMLESS[:-4]}-1.0.dist-info: entry_points.txt, line 5 is not alias = target" in messages[0]
+    assert "(acme:Ä). " in messages[2]
 
 
 def test_a_stray_byte_in_metadata_is_written_as_a_repr_has_it():
@@ -399,22 +623,22 @@ def test_finding_many_aliases_of_one_distribution_parses_its_file_once(site):
 def test_a_misspelt_alias_among_very_many_is_compared_with_few(site):
     names = [f"acme_{number * 7919 % 100_000:05}" for number in range(20_000)]
     distribute(site, "acme_many", "\n".join(f"{name} = acme_many:Many" for name in [*names, "hidden_entropy"]))
-    said = []
+    messages = []
 
     def ask():
         for wanted in ("hiden_entropy", "hidden_entorpy", "acme_0791x9", "quite_another_thing"):
             try:
                 discovery.class_of(wanted)
             except regkit.UnknownAliasError as error:
-                said.append(str(error).partition("?")[0].partition("Installed")[0])
+                messages.append(str(error).partition("?")[0].partition("Installed")[0])
 
     assert calls(ask) < 20 * len(names)
-    assert said[:2] == [
+    assert messages[:2] == [
         "no installed plugin provides 'hiden_entropy'. Did you mean 'hidden_entropy'",
         "no installed plugin provides 'hidden_entorpy'. Did you mean 'hidden_entropy'",
     ]
-    assert said[2].endswith("Did you mean 'acme_07919'")
-    assert said[3] == "no installed plugin provides 'quite_another_thing'. "
+    assert messages[2].endswith("Did you mean 'acme_07919'")
+    assert messages[3] == "no installed plugin provides 'quite_another_thing'. "
 
 
 @pytest.mark.parametrize(
@@ -448,7 +672,7 @@ def test_an_alias_that_is_part_of_others_suggests_them(site, wanted, suggested):
         ("Activity-L2", "'hidden_l2'"),
     ],
 )
-def test_a_name_that_is_common_elsewhere_suggests_what_does_that_here(elsewhere, here):
+def test_a_name_that_is_common_elsewhere_suggests_the_alias_here(elsewhere, here):
     with pytest.raises(regkit.UnknownAliasError) as error:
         regkit.build({elsewhere: 0.1})
     assert f"Did you mean {here}?" in str(error.value)

@@ -8,7 +8,10 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.graph  # with a graph library that could be imported, and must not be
+pytestmark = [
+    pytest.mark.subprocess,
+    pytest.mark.graph,  # with a graph library that could be imported, and must not be
+]
 
 HEAVY = {"numpy", "pluggy", "click", "rich", "theano", "aesara", "pytensor"}
 #: Each of these takes as long to import as the rest of a build, or longer.

@@ -1,8 +1,9 @@
-"""From alias to class to instance: which values are accepted, and what is said of those that are not."""
+"""From alias to class to instance: the values that are accepted, and the errors for all others."""
 
 from __future__ import annotations
 
 import json
+from functools import partial
 from importlib.metadata import version
 
 import numpy as np
@@ -23,7 +24,7 @@ ACCEPTED = (
 
 
 def message(error_class, **aliases) -> str:
-    """What `build` says as it refuses."""
+    """Return the message of the error that `build` raises."""
     with pytest.raises(regkit.RegkitError) as error:
         regkit.build(**aliases)
     assert type(error.value) is error_class
@@ -126,6 +127,26 @@ def test_a_pattern_that_is_no_glob_is_refused(pattern):
     )
 
 
+def an_object_with(method):
+    return type("Plain", (), {method: lambda self, outputs: None})()
+
+
+@pytest.mark.parametrize("method", ["loss", "modify_graph"])
+@pytest.mark.parametrize("alias", ["my_own", "hidden_l1"])
+def test_an_object_with_an_unmarked_hook_is_refused_with_the_two_ways_to_write_its_class(alias, method):
+    assert message(regkit.OptionError, **{alias: an_object_with(method)}) == (
+        f"alias {alias!r} got an object of type Plain, which has a method named as a hook. "
+        "Let its class be a subclass of regkit.Regularizer, or mark its hooks with @regkit.hookimpl"
+    )
+
+
+@pytest.mark.parametrize("alias", ["my_own", "hidden_l1"])
+def test_a_class_in_the_place_of_an_instance_is_refused(alias):
+    assert message(regkit.OptionError, **{alias: HiddenL1}) == (
+        f"alias {alias!r} got the class HiddenL1. Pass an instance: HiddenL1(...)"
+    )
+
+
 def test_two_aliases_of_one_target_are_refused_by_name():
     assert message(regkit.OptionError, hidden_l1=0.1, hidden_sparsity=0.2) == (
         "aliases 'hidden_l1' and 'hidden_sparsity' are the same regularizer. Give one of them"
@@ -158,7 +179,7 @@ def test_an_alias_that_is_no_name_is_refused():
         regkit.build({3: 0.1})
 
 
-def test_what_a_constructor_refuses_is_told_with_the_alias():
+def test_the_error_of_a_constructor_names_the_alias():
     class Even(regkit.Regularizer):
         def __init__(self, order, weight=0.0):
             super().__init__(None, weight)
@@ -213,7 +234,7 @@ def test_names_are_looked_at_before_a_constructor_is_called():
     assert "patern='hid*', which is not an argument of it" in message(regkit.OptionError, counts=dict(patern="hid*"))
 
 
-def test_load_gives_the_class_of_an_alias_and_answers_as_build_does():
+def test_load_returns_the_class_of_an_alias_and_raises_as_build_does():
     assert regkit.load("hidden_sparsity") is HiddenL1
     with pytest.raises(regkit.UnknownAliasError, match="Did you mean 'hidden_sparsity'"):
         regkit.load("hiden_sparsity")
@@ -241,7 +262,7 @@ def test_the_config_of_every_alias_goes_through_toml_and_back(alias):
 # Aliases
 
 
-def test_an_unknown_alias_is_answered_with_the_nearest_and_the_first_twenty_there_are():
+def test_the_error_of_an_unknown_alias_has_the_nearest_and_the_first_twenty():
     expected = "no installed plugin provides 'hiden_sparsity'. Did you mean 'hidden_sparsity'? Installed aliases: "
     aliases = sorted(regkit.available())
     assert message(regkit.UnknownAliasError, hiden_sparsity=0.1).startswith(
@@ -332,6 +353,56 @@ def test_split_warns_of_a_keyword_that_is_nearly_an_alias():
     assert (options, list(rest)) == ({}, ["hiden_sparsity", "momentum"])
 
 
+def train(data, /, hidden_l1, *args, learning_rate=0.1, **kwargs):
+    raise AssertionError("it is not called")
+
+
+class Trainer:
+    def __init__(self, hidden_l1, learning_rate=0.1, **kwargs):
+        raise AssertionError("it is not called")
+
+
+@pytest.mark.parametrize(
+    "own",
+    [train, Trainer, partial(train, None, learning_rate=0.2), ["hidden_l1", "learning_rate"], {"hidden_l1"},
+     {"hidden_l1": None}.keys(), ("hidden_l1",)],
+    ids=["function", "class", "partial", "list", "set", "keys", "tuple"],
+)  # fmt: skip
+def test_a_keyword_of_the_host_stays_the_hosts_and_a_distribution_that_claims_it_is_named(own):
+    with pytest.warns(UserWarning, match="keyword 'hidden_l1' stays the host's") as record:
+        options, rest = regkit.split({"hidden_l1": 0.1, "hidden_sparsity": 1, "learning_rate": 0.01}, own=own)
+    assert (options, rest) == ({"hidden_sparsity": 1}, {"hidden_l1": 0.1, "learning_rate": 0.01})
+    (warning,) = record
+    assert str(warning.message) == (
+        "keyword 'hidden_l1' stays the host's, and is claimed as an alias by regkit-hidden-l1 "
+        f"{version('regkit-hidden-l1')} (regkit_hidden_l1:HiddenL1). Give the regularizer another alias, or uninstall "
+        "it"
+    )
+    assert warning.filename == __file__
+
+
+@pytest.mark.parametrize("name", ["data", "args", "kwargs"])
+def test_a_parameter_that_takes_no_keyword_does_not_keep_an_alias(name):
+    regkit.register(Mine, name)
+    assert regkit.split({name: 0.1}, own=train) == ({name: 0.1}, {})
+
+
+def test_a_keyword_of_the_host_that_is_nearly_an_alias_is_not_taken_for_a_misspelling():
+    assert regkit.split({"hidden_l1s": 0.1}, own=["hidden_l1s"]) == ({}, {"hidden_l1s": 0.1})
+
+
+def test_without_the_hosts_keywords_an_alias_is_an_alias():
+    regkit.register(Mine, "learning_rate")
+    assert regkit.split({"learning_rate": 0.5}) == ({"learning_rate": 0.5}, {})
+
+
+@pytest.mark.parametrize("own", ["hidden_l1", b"hidden_l1", 3, [3], [None, "hidden_l1"], type])
+def test_the_hosts_keywords_are_a_function_or_names(own):
+    with pytest.raises(regkit.OptionError) as error:
+        regkit.split({"hidden_l1": 0.1}, own=own)
+    assert str(error.value) == (f"split got own={own!r}; accepted: a function or class with a signature, or names")
+
+
 class Mine(regkit.Regularizer):
     def loss(self):
         return 1.0
@@ -358,6 +429,72 @@ def test_registering_a_taken_alias_is_refused_unless_replacing_is_meant():
     regkit.register(Mine, "hidden_l1", replace=True)
     assert type(regkit.build(hidden_l1=0.1)[0]) is Mine
     regkit.register(Mine, "hidden_l1")
+
+
+def redefined(name="Again", module=__name__, value=1.0):
+    """A class as a cell of a notebook defines it each time that it runs."""
+
+    def loss(self):
+        return value
+
+    return type(name, (regkit.Regularizer,), {"__module__": module, "__qualname__": name, "loss": loss})
+
+
+def test_a_class_that_is_defined_again_takes_the_place_of_the_former():
+    for value in (1.0, 2.0):
+        regkit.register(redefined(value=value), "again", "again_too")
+        assert regkit.build(again=1.0).loss([], {}) == value
+        assert regkit.build(again_too=1.0).loss([], {}) == value
+
+
+@pytest.mark.parametrize("other", [redefined("Other"), redefined(module="another_module")])
+def test_a_class_of_another_name_or_module_does_not_take_the_place_of_the_former(other):
+    first = redefined()
+    regkit.register(first, "again")
+    with pytest.raises(regkit.AliasConflictError, match=r"belongs to .*:Again \(registered in this process\)"):
+        regkit.register(other, "again")
+    assert regkit.load("again") is first
+
+
+def test_a_constructor_whose_code_is_replaced_is_read_again():
+    """As IPython's autoreload replaces it: within the function, which stays the same object."""
+
+    class Mine(regkit.Regularizer):
+        def __init__(self, pattern=None, weight=0.0, order=1):
+            regkit.Regularizer.__init__(self, pattern, weight)
+            self.order = order
+
+        def loss(self):
+            return 1.0
+
+    def newer(self, pattern=None, weight=0.0, degree=2, *, base=3):
+        regkit.Regularizer.__init__(self, pattern, weight)
+        self.degree, self.base = degree, base
+
+    regkit.register(Mine, "mine")
+    assert regkit.build(mine=dict(weight=0.1, order=5)).config()["mine"] == {"weight": 0.1, "order": 5}
+    for attribute in ("__code__", "__defaults__", "__kwdefaults__"):
+        setattr(Mine.__init__, attribute, getattr(newer, attribute))
+    regs = regkit.build(mine=dict(weight=0.1, degree=4))
+    assert regs.config()["mine"] == {"weight": 0.1, "degree": 4, "base": 3}
+    assert "order=5, which is not an argument of it. Accepted: pattern, weight, degree, base" in message(
+        regkit.OptionError, mine=dict(weight=0.1, order=5)
+    )
+
+
+def test_a_default_of_a_constructor_that_is_replaced_is_read_again():
+    class Mine(regkit.Regularizer):
+        def __init__(self, pattern=None, weight=0.0, order=1):
+            regkit.Regularizer.__init__(self, pattern, weight)
+            self.order = order
+
+        def loss(self):
+            return 1.0
+
+    regkit.register(Mine, "mine")
+    assert repr(regkit.build(mine=dict(weight=0.1, order=2))) == "build(mine=dict(weight=0.1, order=2))"
+    Mine.__init__.__defaults__ = (None, 0.0, 2)
+    assert repr(regkit.build(mine=dict(weight=0.1, order=2))) == "build(mine=0.1)"
 
 
 @pytest.mark.parametrize(("cls", "names"), [(3, ("x",)), (Mine, ()), (Mine, ("",)), (Mine, (3,))])

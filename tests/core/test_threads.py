@@ -1,4 +1,4 @@
-"""Several threads at once: one reading, one import, one class."""
+"""Several threads at once, and finders that use regkit: nothing waits for good, and the newest reading counts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import regkit
 
 
 def in_threads(ask):
-    """What eight threads get that ask at once."""
+    """Return the results of eight threads that ask at once."""
     barrier = threading.Barrier(8)
     found = []
 
@@ -83,10 +83,158 @@ print(os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status))
 """
 
 
+def output_of(program, *path):
+    """Return the output of a program in a fresh process, which is ended if it waits for good."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([*map(str, path), *filter(None, sys.path)])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stderr == ""
+    return done.stdout
+
+
+@pytest.mark.subprocess
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes do not fork here")
 def test_a_child_that_was_forked_while_a_thread_reads_reads_for_itself():
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", FORK], capture_output=True, text=True, check=False)
-    assert (done.stdout, done.stderr) == ("0\n", "")
+    assert output_of(FORK) == "0\n"
+
+
+ASKING = """
+import sys, regkit
+readings = 0
+
+
+class Asks:
+    @staticmethod
+    def find_spec(*_):
+        return None
+
+    @staticmethod
+    def find_distributions(_context):
+        global readings
+        readings += 1
+        if readings < 10:
+            {asks}
+        return []
+
+
+sys.meta_path.append(Asks)
+"""
+
+
+@pytest.mark.parametrize(
+    "asks",
+    [
+        "regkit.available()",
+        "regkit.split({'hidden_l1': 1})",
+        "regkit.refresh()",
+        "try: regkit.build(hidden_l1=1)\n            except regkit.UnknownAliasError: pass",
+    ],
+)
+def test_a_finder_that_uses_regkit_does_not_wait_for_itself_and_is_asked_once(asks):
+    program = ASKING.format(asks=asks) + "print('hidden_l1' in regkit.available(), regkit.build(hidden_l1=1), readings)"
+    assert output_of(program) == "True build(hidden_l1=1) 1\n"
+
+
+def test_a_reading_begun_within_a_reading_is_the_last_that_was_published(tmp_path):
+    info = tmp_path / "later" / "acme_later-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "entry_points.txt").write_text("[regkit.regularizers]\nlater = acme_later:Later\n")
+    program = ASKING.format(asks="print([name in regkit.available() for name in ('hidden_l1', 'later')])") + (
+        "regkit.available()\n"
+        f"sys.path.append({str(info.parent)!r})\nregkit.refresh()\n"
+        "print([name in regkit.available() for name in ('hidden_l1', 'later')])\n"
+    )
+    nothing_yet, before, after = "[False, False]\n", "[True, False]\n", "[True, True]\n"
+    assert output_of(program) == nothing_yet + before + after
+
+
+IMPORTING = """
+import sys, threading
+import regkit
+
+importing, reading = threading.Event(), threading.Event()
+sys.modules["events"] = sys.modules["__main__"]
+
+
+class Imports:
+    @staticmethod
+    def find_spec(*_):
+        return None
+
+    @staticmethod
+    def find_distributions(_context):
+        reading.set()
+        importing.wait()
+        import acme_needed
+        return []
+
+
+sys.meta_path.append(Imports)
+threads = [threading.Thread(target=regkit.available), threading.Thread(target=__import__, args=("acme_needed",))]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print("hidden_l1" in regkit.available(), sys.modules["acme_needed"].aliases == list(regkit.available()))
+"""
+
+
+def test_two_threads_of_which_one_imports_the_module_that_a_finder_imports_both_go_on(tmp_path):
+    (tmp_path / "acme_needed.py").write_text(
+        "import regkit, events\nevents.importing.set()\nevents.reading.wait()\naliases = list(regkit.available())\n"
+    )
+    assert output_of(IMPORTING, tmp_path) == "True True\n"
+
+
+REFRESHED = """
+import sys, threading
+import regkit
+
+reading, go_on = threading.Event(), threading.Event()
+found = []
+
+
+class Slow:
+    @staticmethod
+    def find_spec(*_):
+        return None
+
+    @staticmethod
+    def find_distributions(_context):
+        if threading.current_thread() is thread:
+            reading.set()
+            go_on.wait()
+        return []
+
+
+sys.meta_path.append(Slow)
+thread = threading.Thread(target=lambda: found.append("later" in regkit.available()))
+thread.start()
+reading.wait()
+sys.path.append({later!r})
+regkit.refresh()
+{meanwhile}
+go_on.set()
+thread.join()
+print(found, "later" in regkit.available())
+"""
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "first"), [("", "[False]"), ("print('later' in regkit.available())", "[True]")], ids=["none", "one"]
+)
+def test_a_reading_that_began_before_a_refresh_does_not_take_the_place_of_a_newer_one(tmp_path, meanwhile, first):
+    info = tmp_path / "acme_later-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "entry_points.txt").write_text("[regkit.regularizers]\nlater = acme_later:Later\n")
+    printed = output_of(REFRESHED.format(later=str(tmp_path), meanwhile=meanwhile))
+    assert printed.splitlines()[-1] == f"{first} True"
+    assert printed.splitlines()[:-1] == (["True"] if meanwhile else [])
 
 
 def test_of_1000_advertisers_only_the_one_that_is_asked_for_is_imported(installed, monkeypatch, tmp_path):

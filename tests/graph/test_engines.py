@@ -77,6 +77,7 @@ def test_what_cannot_be_rebuilt_says_what_to_do_instead(acme):
         regkit.build(noise=dict(weight=0.1, pattern="hid")).apply({"hid": acme.Array(Z)})
 
 
+@pytest.mark.subprocess
 def test_an_engine_is_imported_when_the_first_of_its_arrays_is_met(acme):
     # the package for whose arrays an engine is installed may be there for other reasons
     program = (

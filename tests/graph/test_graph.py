@@ -35,6 +35,7 @@ def test_what_is_no_expression_is_named_with_its_type_and_the_libraries_there_ar
     )
 
 
+@pytest.mark.subprocess
 def test_the_rooms_of_the_graph_are_imported_without_numpy():
     rooms = [path.stem for path in Path(graph.__file__).parent.glob("[!_]*.py")]
     imports = "".join(f"import regkit.graph.{room}; " for room in rooms)

@@ -12,6 +12,7 @@ import random
 from zlib import crc32
 
 import numpy as np
+import pytest
 
 import regkit
 
@@ -161,6 +162,7 @@ def run(backend, roots, program, changed):
     return values, sum(values[1:], values[0])
 
 
+@pytest.mark.slow
 def test_apply_gives_what_numpy_computes_with_the_changes_in_place(lib):
     symbolic = Symbolic(lib)
     for start in range(0, len(GRAPHS), TOGETHER):

@@ -20,7 +20,9 @@ def _recursion_limit_untouched():
 
 
 # A thousand outputs take minutes to rewrite on some libraries; what the rewriters do to 33 and 320 they do to more.
-@pytest.mark.parametrize("count", [1, 16, 17, 33, 320, 1000])
+@pytest.mark.parametrize(
+    "count", [1, 16, 17, 33, *(pytest.param(many, marks=pytest.mark.slow) for many in (320, 1000))]
+)
 def test_any_number_of_matching_outputs_forward_and_with_gradients(lib, count):
     x = lib.tensor("x", ndim=1)
     factors = [float(i % 7 - 3) for i in range(count)]
@@ -88,6 +90,7 @@ def test_a_total_of_nothing_and_of_what_is_no_expression_are_refused():
         regkit.graph.total([np.float64(1), None])
 
 
+@pytest.mark.slow
 def test_the_penalty_does_not_lower_the_depth_at_which_the_library_ends(lib):
     """theano-pymc's grad recurses through a chain of layers, and ends near 160; so does aesara's."""
     most = 300

@@ -118,9 +118,9 @@ def near(found, expected, deviation):
 
 
 @pytest.mark.graph
-@pytest.mark.parametrize("package", ["theano", "aesara", "pytensor", "jax", "torch"])
+@pytest.mark.parametrize("package", ["theano", "aesara", "pytensor", "jax", "tensorflow", "torch"])
 def test_each_library_that_is_installed_with_an_engine_is_tried(package):
-    brought = package not in ("jax", "torch") or find_spec(f"regkit_{package}") is not None
+    brought = package not in ("jax", "tensorflow", "torch") or find_spec(f"regkit_{package}") is not None
     assert (package in LIBRARIES) == (find_spec(package) is not None and brought)
 
 
@@ -130,7 +130,7 @@ def test_every_alias_of_ours_has_a_formula_here():
         for alias, claims in regkit.available().items()
         if any((claim.distribution or "").startswith("regkit-") for claim in claims)
     }
-    assert ours == {*values.PENALTIES, *values.NOISES, *values.DROPOUTS}
+    assert ours == {*values.PENALTIES, *values.NOISES, *values.DROPOUTS, *values.STEPS}
 
 
 @pytest.mark.parametrize("alias", values.PENALTIES)
@@ -145,6 +145,26 @@ def test_the_penalty_and_its_gradients_are_those_of_the_formula(alias, place):
     assert gradients.keys() == (values.inputs(penalty.kind).keys() if place.gradients else set())
     for name, gradient in gradients.items():
         close(gradient, WEIGHT * sum(penalty.gradient(name, **options) for options in differentiated))
+
+
+@pytest.mark.parametrize("alias", values.STEPS)
+def test_the_step_after_the_optimizers_is_that_of_the_formula_with_its_zeros(alias, place):
+    if not hasattr(place, "lab"):
+        pytest.skip("a framework steps by itself: its own tests have that")
+    options, formula = values.STEPS[alias]
+    regs = regkit.build({alias: {"weight": WEIGHT, **options}})
+    params = {name: value for name, value in values.inputs("tanh").items() if name != "in:out"}
+    for rate in (0.4, 6.0):
+
+        def build(given, rate=rate):
+            engine = engine_of(given["hid1.w"])
+            stepped = regs.after_step({name: engine.unwrap(x) for name, x in given.items()}, rate)
+            return [engine.wrap(stepped[name]) for name in params]
+
+        for (name, before), found in zip(params.items(), place.lab.compiled(build, params)(params)):
+            expected = formula(before, rate * WEIGHT / 3) if name.endswith(".w") else before
+            close(found, expected)
+            np.testing.assert_array_equal(np.asarray(found) == 0, expected == 0)
 
 
 def changes_of(alias, units, kept, place):

@@ -16,6 +16,8 @@ import pytest
 from blocks import ROOT, blocks, ran
 from regkit._regularizer import HOOKS
 
+pytestmark = [pytest.mark.slow, pytest.mark.subprocess]
+
 PAGE = (ROOT / "docs" / "plugin-authors.md").read_text(encoding="utf-8")
 
 

@@ -76,6 +76,7 @@ def mistakes() -> list[str]:
 def wrong() -> None:
     """What type checkers are to refuse: an ignore that is not needed is an error."""
     regkit.build("hidden_l1")  # type: ignore[arg-type]
+    regkit.build(hidden_l1="nonsense")  # type: ignore[arg-type]
     regkit.load(3)  # type: ignore[arg-type]
     regkit.Live("0.1")  # type: ignore[arg-type]
     regkit.available()["hidden_l1"][0].nonsense  # type: ignore[attr-defined]  # noqa: B018

@@ -92,11 +92,11 @@ def test_draws_have_the_dtype_of_the_output(alias, dtype, key):
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_sums_of_16_bits_are_of_32_and_the_penalty_of_16_again(dtype):
-    run = regkit_jax.Run(regkit.build(hidden_l1=dict(weight=1 / 512, pattern="hid")))
+def test_penalties_of_16_bits_are_of_32_bits(dtype):
+    run = regkit_jax.Run(regkit.build(hidden_l1=dict(weight=0.5, pattern="hid")))
     run.tap("hid", jnp.full((512, 512), 1, dtype))
-    assert run.loss().dtype == dtype
-    assert float(run.loss()) == 512  # the sum, 262,144, is beyond float16, and adding ones ends at 256 in bfloat16
+    assert run.loss().dtype == "float32"
+    assert float(run.loss()) == 131_072  # beyond float16, and adding ones ends at 256 in bfloat16
 
 
 def test_in_32_bits_nothing_is_wider(key):
@@ -159,11 +159,13 @@ def test_a_live_weight_that_is_not_traced_is_its_present_value(x):
     ("alias", "live", "said"),
     [
         ("hidden_l1", {"noise": 0.1}, "Run got a live weight for 'noise'; members with a live weight: hidden_l1"),
-        ("hidden_l1", {"hidden_l1": -1.0}, "live['hidden_l1']: Live got weight=-1.0; accepted: a finite real number"),
-        ("dropout", {"dropout": 1.5}, "live['dropout']: Dropout got weight=1.5; accepted: a finite real number"),
+        ("hidden_l1", {"hidden_l1": -1.0}, "hidden_l1: HiddenL1 got weight=-1.0; accepted: a finite real number"),
+        ("hidden_l1", {"hidden_l1": "a"}, "hidden_l1: HiddenL1 got weight='a'; accepted: a finite real number"),
+        ("dropout", {"dropout": 1.5}, "dropout: Dropout got weight=1.5; accepted: a finite real number"),
+        ("dropout", {"dropout": jnp.array(1.5)}, "dropout: Dropout got weight=1.5; accepted: a finite real number"),
     ],
 )
-def test_a_live_value_that_is_not_accepted_is_named(alias, live, said, x):
+def test_a_live_value_that_is_not_accepted_is_named(alias, live, said, x, key):
     with pytest.raises(regkit.OptionError) as error:
-        regkit_jax.Run(of(alias, regkit.Live(0.5)), live=live)
+        live_penalty(of(alias, regkit.Live(0.5)), x, key=key, live=live)
     assert str(error.value).startswith(said)

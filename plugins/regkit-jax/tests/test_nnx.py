@@ -91,6 +91,14 @@ def test_names_are_paths_numbers_and_places_in_tuples(model, x):
     ]
 
 
+def test_a_glob_that_begins_with_an_exclamation_mark_takes_modules_out(model, x):
+    with regkit_jax.nnx.watch(model, of(["*", "!blocks.*", "!pair:1"])) as run:
+        model(x)
+        penalty = run.loss()
+    assert list(run.outputs) == ["hid1", "hid1@1", "pair:0"]
+    np.testing.assert_allclose(penalty, sum(abs(run.outputs[name]).sum() for name in run.outputs) / 3, rtol=1e-12)
+
+
 @pytest.mark.parametrize("pattern", ["hid1@1", "*@1"])
 def test_a_pattern_may_mean_a_later_call_alone(pattern, model, x):
     with regkit_jax.nnx.watch(model, of(pattern)) as run:
@@ -180,7 +188,7 @@ def test_a_path_that_matches_nothing_names_the_paths_there_are(alias, model, x, 
 
 def test_a_regularizer_of_outputs_needs_a_pattern(model):
     with (
-        pytest.raises(regkit.OptionError, match="hidden_l1 has no pattern, and Flax NNX does not tell.*hid1, pair"),
+        pytest.raises(regkit.OptionError, match="hidden_l1: HiddenL1 needs a pattern. A model of Flax NNX.*hid1, pair"),
         regkit_jax.nnx.watch(model, regkit.build(weight_l2=1, hidden_l1=1)),
     ):
         pass

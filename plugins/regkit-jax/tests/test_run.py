@@ -185,6 +185,18 @@ def test_one_repetition_can_be_selected_by_its_number(x):
     close(run.loss(), 2 * abs(x).sum())
 
 
+def test_a_pattern_takes_out_a_name_that_is_skipped(x):
+    regs = regkit.build(hidden_l1=dict(weight=1, pattern=["*", "!tokens"]))
+    run = regkit_jax.Run(regs)
+    run.skip("tokens")
+    run.tap("act", x)
+    close(run.loss(), abs(x).sum())
+    run = regkit_jax.Run(regs)
+    run.tap("act", x)
+    with pytest.raises(regkit.NoMatchError, match="hidden_l1: pattern '!tokens' takes out none of the outputs: act"):
+        run.loss()
+
+
 def test_a_change_reaches_the_repetitions_with_draws_of_their_own(key):
     ones = jnp.ones((20, 20))
     run = regkit_jax.Run(regkit.build(dropout=dict(weight=0.5, pattern="act")), key=key)
@@ -216,11 +228,16 @@ def test_a_pattern_that_matches_nothing_names_what_was_tapped(params, x):
 def test_without_layers_a_regularizer_of_hidden_outputs_asks_for_a_pattern(params, x):
     run = regkit_jax.Run(regkit.build(hidden_l1=1))
     forward(params, x, run)
-    with pytest.raises(regkit.NoMatchError, match="has no hidden layers; its layers: none. Pass a pattern to select"):
+    with pytest.raises(regkit.OptionError, match="hidden_l1: it needs a pattern, since no layers are given.* in, hid1"):
         run.loss()
 
 
 # What is refused
+
+INSTEAD = (
+    "accepted: a JAX array of floats. Tap one that is computed from it, or leave it out of a pattern with the glob "
+    "'!hid1'"
+)
 
 
 @pytest.mark.parametrize(
@@ -230,15 +247,15 @@ def test_without_layers_a_regularizer_of_hidden_outputs_asks_for_a_pattern(param
         ([1.0, 2.0], "output 'hid1' is of type builtins.list; accepted: a JAX array of floats"),
         (
             np.arange(3, dtype="int32"),
-            "output 'hid1' is of int32; accepted: a JAX array of floats, such as what is computed from it",
+            f"output 'hid1' is of int32; {INSTEAD}",
         ),
         (
             np.ones(3, bool),
-            "output 'hid1' is of bool; accepted: a JAX array of floats, such as what is computed from it",
+            f"output 'hid1' is of bool; {INSTEAD}",
         ),
         (
             np.ones(3, complex),
-            "output 'hid1' is of complex128; accepted: a JAX array of floats, such as what is computed from it",
+            f"output 'hid1' is of complex128; {INSTEAD}",
         ),
     ],
     ids=["None", "list", "integers", "bools", "complex"],

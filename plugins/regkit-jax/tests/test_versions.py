@@ -9,50 +9,46 @@ from pathlib import Path
 import jax
 import pytest
 import regkit_jax
-from regkit_jax import derivatives, traces, versions
+from regkit_jax import _internals
 
 import regkit
 
 
 def said(what):
     return re.escape(
-        f"regkit_jax does not work with JAX {jax.__version__}: {what}. It was tested with JAX {versions.TESTED}. "
+        f"regkit_jax does not work with JAX {jax.__version__}: {what}. It was tested with JAX {_internals.TESTED}. "
         "Install one of them, or a later regkit-jax"
     )
 
 
-@pytest.mark.parametrize(
-    ("module", "path"),
-    [(traces, "jax.extend.core.find_top_trace"), (derivatives, "jax.interpreters.partial_eval.dce_jaxpr")],
-    ids=["traces", "derivatives"],
-)
-def test_a_part_that_is_not_there_is_named(module, path, monkeypatch):
+@pytest.mark.parametrize("path", ["jax.extend.core.find_top_trace", "jax.interpreters.partial_eval.dce_jaxpr"])
+def test_a_part_that_is_not_there_is_named(path, monkeypatch):
     monkeypatch.delattr(path)
     with pytest.raises(regkit.PluginLoadError, match=said(f"{path} is not there")):
-        importlib.reload(module)  # which ends before anything of it is made anew
+        importlib.reload(_internals)  # which ends before anything that others use is made anew
 
 
 @pytest.fixture
 def unchecked():
     """The traces are looked at anew, here and in whatever comes after."""
-    traces._check.cache_clear()
+    _internals._check.cache_clear()
     yield
-    traces._check.cache_clear()
+    _internals._check.cache_clear()
 
 
 def test_traces_of_another_kind_are_named(unchecked, monkeypatch):
-    monkeypatch.setattr(traces, "STAGED", "WrittenTrace")
+    monkeypatch.setattr(_internals, "STAGED", "WrittenTrace")
     kinds = "the traces of a compiled function are DynamicJaxprTrace, EvalTrace; known are those that begin with"
     with pytest.raises(regkit.PluginLoadError, match=said(f"{kinds} WrittenTrace and end with EvalTrace")):
-        regkit_jax.Run(regkit.build(hidden_l1=dict(weight=1, pattern="a"))).loss()
+        regkit_jax.Run(regkit.build()).loss()
 
 
 def test_tracers_without_a_trace_are_named(unchecked, monkeypatch):
-    usual = traces._running
-    monkeypatch.setattr(traces, "_running", lambda: [*map(_Copy, usual())])
-    monkeypatch.setattr(traces, "_kind", lambda trace: trace.kind)
-    with pytest.raises(regkit.PluginLoadError, match=said("a tracer does not tell in _trace which trace it is of")):
-        traces.running()
+    usual = _internals._running
+    monkeypatch.setattr(_internals, "_running", lambda: [*map(_Copy, usual())])
+    monkeypatch.setattr(_internals, "_kind", lambda trace: trace.kind)
+    with pytest.raises(regkit.PluginLoadError, match=said("a tracer does not have its trace in _trace")):
+        _internals.running()
 
 
 class _Copy:
@@ -62,4 +58,4 @@ class _Copy:
 
 def test_the_pages_say_what_it_was_tested_with():
     page = Path(__file__).parents[1] / "README.md"
-    assert f"tested with JAX {versions.TESTED}" in " ".join(page.read_text(encoding="utf-8").split())
+    assert f"tested with JAX {_internals.TESTED}" in " ".join(page.read_text(encoding="utf-8").split())

@@ -242,6 +242,7 @@ def test_outputs_of_integers_are_refused():
         Dropout("z", 0.5).modify_graph({"z": np.ones(3, "int64")}, [])
 
 
-def test_without_pattern_and_layers_nobody_knows_what_is_meant():
-    with pytest.raises(regkit.GraphError, match="InputNoise has no pattern that selects, and no layers were given"):
+def test_without_layers_a_pattern_is_needed():
+    said = "InputNoise needs a pattern, since no layers are given.* Pass a pattern to select among the outputs: in:out"
+    with pytest.raises(regkit.OptionError, match=said):
         regkit.build(input_noise=0.1).modify_graph({"in:out": np.ones(3)})

@@ -47,7 +47,7 @@ def space():
 def client() -> Iterator[Client]:
     """Two workers of one thread each, in processes of their own."""
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=50) as cluster,
         Client(cluster) as client,
     ):
         yield client

@@ -14,6 +14,8 @@ import regkit_search as search
 
 import regkit
 
+pytestmark = pytest.mark.subprocess
+
 SCRIPT = Path(__file__).with_name("dropping.py")
 
 

@@ -12,15 +12,17 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
-from regkit_search import folders
-from regkit_search.folders import SETTLED, take_over
+from regkit_search import _folders as folders
+from regkit_search._folders import SETTLED, take_over
+
+pytestmark = pytest.mark.subprocess
 
 #: By the name of a graph library, which distribution it is.
 DISTRIBUTIONS = {"theano": "theano-pymc", "aesara": "aesara", "pytensor": "pytensor"}
 
 PROGRAM = """
 import os, sys
-from regkit_search.folders import take_own_folders
+from regkit_search._folders import take_own_folders
 print(*take_own_folders(), "/", os.environ.get(sys.argv[1], ""), flush=True)
 sys.stdin.readline()
 """
@@ -138,7 +140,7 @@ def test_a_folder_into_which_nothing_can_be_written_is_left_as_it_is(tmp_path):
 COMPILING = """
 import os, sys
 if sys.argv[1] == "worker":
-    from regkit_search.folders import take_own_folders
+    from regkit_search._folders import take_own_folders
     take_own_folders()
 import importlib
 library = importlib.import_module(sys.argv[2])

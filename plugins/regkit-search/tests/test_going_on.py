@@ -16,6 +16,8 @@ from optuna.distributions import FloatDistribution
 
 import regkit
 
+pytestmark = pytest.mark.subprocess
+
 SCRIPT = Path(__file__).with_name("interrupted.py")
 
 
@@ -103,11 +105,9 @@ def test_a_worker_that_is_killed_has_its_trials_run_again_elsewhere(tmp_path, sp
     assert (tmp_path / "killed").exists()
     undisturbed = search.run(prepare, space, **arguments)
     pd.testing.assert_frame_equal(disturbed.frame(), undisturbed.frame())
-    (notes,) = [trial.user_attrs["regkit:kills"] for trial in disturbed.study.trials if trial.number == 4]
-    assert len(notes) == 1
 
 
-def test_a_trial_that_kills_three_workers_has_failed(space, client):
+def test_a_trial_that_kills_its_workers_has_failed(space, client):
     def prepare(regs):
         def evaluate(trial):
             if trial.number == 1:
@@ -118,4 +118,4 @@ def test_a_trial_that_kills_three_workers_has_failed(space, client):
 
     frame = search.run(prepare, space, minimize="weight", trials=4, client=client).frame()
     assert list(frame["state"]) == ["complete", "failed", "complete", "complete"]
-    assert frame["failure"][1].startswith("killed its worker 3 times: tcp://")
+    assert frame["failure"][1].startswith("killed its workers: ")

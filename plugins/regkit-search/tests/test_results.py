@@ -29,6 +29,8 @@ def test_the_plot_has_a_panel_for_each_measure_on_a_log_axis(prepare, space):
     figure = result.plot()
     assert png(figure).startswith(b"\x89PNG")
     assert [axes.get_ylabel() for axes in figure.axes] == ["distance (minimize)", "penalty", "seed"]
+    assert [axes.get_xlabel() for axes in figure.axes] == [""] * 3
+    assert figure.get_supxlabel() == "hidden_l1.weight"
     first, second, _ = figure.axes
     assert first.get_xscale() == "log"
     frame = result.frame()
@@ -44,12 +46,12 @@ def test_the_plot_has_a_panel_for_each_measure_on_a_log_axis(prepare, space):
 
 def test_the_plot_of_several_aims_has_their_front(space):
     def prepare(regs):
-        return lambda trial: {"a": regs[0].weight.value, "b": -(regs[0].weight.value ** 2)}
+        return lambda trial: {"a": regs[0].weight.value, "b": regs[0].weight.value ** 2}
 
     result = search.run(prepare, space, minimize="a", maximize="b", trials=6)
     figure = result.plot()
-    (line,) = figure.axes[1].lines
-    assert line.get_label() == "Pareto front"
+    (line,) = figure.axes[-1].lines
+    assert [text.get_text() for text in figure.legends[0].get_texts()].count("Pareto front") == 1
     assert line.get_xydata().tolist() == [[one.aims["a"], one.aims["b"]] for one in result.front]
 
 

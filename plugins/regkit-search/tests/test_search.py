@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 import regkit_search as search
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from regkit_search.structures import KEPT
+from regkit_search._space import Space
+from regkit_search._trial import KEPT, Networks, Task
 
 import regkit
 
@@ -58,15 +59,11 @@ def test_the_latest_structures_are_kept_and_no_more():
     grid = optuna.samplers.GridSampler({"hidden_l1.pattern": patterns})
     search.run(prepare, space, minimize="weight", trials=len(patterns), sampler=grid)
     assert sorted(prepared) == sorted(patterns)
-    from regkit_search.spaces import Space
-    from regkit_search.structures import Structures
-    from regkit_search.trials import Task
-
-    structures, known = Structures(prepare, Space(space)), Space(space)
+    networks, known = Networks(prepare, Space(space)), Space(space)
     prepared.clear()
     for pattern in [*patterns, patterns[-1], patterns[0]]:
         params = {"hidden_l1.pattern": pattern}
-        structures.run(Task(0, 0, params, known.structure(params)), lambda value, step: False)
+        networks.run(Task(0, 0, params, known.structure(params)), lambda value, step: False)
     assert prepared == [*patterns, patterns[0]]
 
 
@@ -139,7 +136,7 @@ def test_a_measure_with_the_name_of_a_parameter_fails_also_where_the_trial_has_n
 
     l1 = {"used": CategoricalDistribution([True, False]), "weight": FloatDistribution(0.1, 1), "pattern": "hid1"}
     space = {"weight_l2": FloatDistribution(0.1, 1), "hidden_l1": l1}
-    frame = search.run(prepare, space, minimize="count", trials=6).frame()
+    frame = search.run(prepare, space, minimize="count", trials=6, max_failures=None).frame()
     assert set(frame["hidden_l1.used"]) == {True, False}
     assert set(frame["state"]) == {"failed"}
     assert (frame["hidden_l1.weight"].isna() == ~frame["hidden_l1.used"].astype(bool)).all()
@@ -231,7 +228,7 @@ WEIGHT = FloatDistribution(0.1, 1)
         ({"hidden_dropout": FloatDistribution(0, 1)}, "hidden_dropout.weight may become 1.0 by its distribution"),
         ({"hidden_l1": {"weight": WEIGHT, "used": WEIGHT}}, "accepted: CategoricalDistribution([True, False])"),
         ({"hidden_l1": 0.1}, "the space has no distribution"),
-        ({"hidden_l1": regkit.Live(0.1)}, "accepted: distributions of Optuna, and what JSON has a form for"),
+        ({"hidden_l1": regkit.Live(0.1)}, "accepted: distributions of Optuna, and values that JSON can hold"),
         ({}, "accepted: a mapping of aliases to values"),
         ({"hidden_l1": []}, "the space has an empty list for 'hidden_l1'"),
     ],
@@ -245,21 +242,24 @@ def test_a_space_that_could_not_be_built_is_refused_before_the_first_trial(space
     [
         (dict(minimize=()), "there is no aim"),
         (dict(maximize="weight"), "'weight' is an aim twice"),
-        (dict(minimize="state"), "accepted: names of what evaluate returns"),
+        (dict(minimize="state"), "accepted: names in the mapping that evaluate returns"),
         (dict(trials=0), "trials is 0; accepted: an integer of at least 1"),
         (dict(seed=-1), "seed is -1; accepted: an integer of at least 0"),
         (dict(sampler="TPE"), "sampler is 'TPE'; accepted: an object of Optuna, such as TPESampler(), or None"),
         (dict(pruner=optuna.samplers.TPESampler()), "accepted: an object of Optuna, such as MedianPruner(), or None"),
         (dict(storage="nowhere/study.db"), "storage 'nowhere/study.db' cannot be opened"),
         (dict(storage="what://study"), "storage 'what://study' cannot be opened"),
-        (dict(storage=3), "storage is 3; accepted: a file, a URL, a storage of Optuna, or None"),
-        (dict(client=3), "client is 3; accepted: a distributed.Client, an address, or None"),
+        (dict(storage=3), "storage is 3; accepted: a file, a URL, a storage or a study of Optuna, or None"),
+        (
+            dict(client=3),
+            "client is 3; accepted: a distributed.Client, an address, a function that returns a client, or None",
+        ),
         (dict(client="tcp://127.0.0.1:9"), "where no Dask scheduler answers"),
         (dict(prepare=3), "prepare is 3; accepted: a function of a set of regularizers"),
     ],
 )
 def test_an_argument_that_is_not_accepted_is_refused_before_the_first_trial(space, arguments, told, monkeypatch):
-    monkeypatch.setattr("regkit_search.cluster.PATIENCE", "1s")
+    monkeypatch.setattr("regkit_search._dask.PATIENCE", "1s")
     refused(told, space, **arguments)
 
 

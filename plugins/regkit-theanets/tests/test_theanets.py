@@ -90,6 +90,9 @@ ALIASES = {
     "group_lasso": 0.1,
     "weight_orthogonal": 0.1,
     "weight_spectral": 0.1,
+    "weight_distance": dict(
+        weight=0.1, reference={"hid1.w": np.ones((4, 7)), "hid2.w": np.ones((7, 5)), "out.w": np.ones((5, 3))}
+    ),
     "weight_max_norm": 0.1,
     "hidden_l2": 0.1,
     "hidden_hoyer": 0.1,
@@ -109,8 +112,18 @@ ALIASES = {
 OF_TIME = {"recurrent_norm": dict(weight=0.1, pattern="hid1:out"), "recurrent_state": 0.1}
 
 
+AFTER_A_STEP = ["decoupled_decay", "weight_l0", "weight_nonnegative", "weight_unit_norm"]
+
+
 def test_every_installed_alias_is_tried():
-    assert {*ALIASES, *OF_TIME} == set(regkit.available())
+    assert {*ALIASES, *OF_TIME, *AFTER_A_STEP} == set(regkit.available())
+
+
+@pytest.mark.parametrize("alias", AFTER_A_STEP)
+def test_an_alias_that_acts_after_a_step_is_refused(net, alias):
+    said = f"{alias} acts on parameters after an optimizer's step, and theanets has no place for that. Leave it out"
+    with pytest.raises(regkit.GraphError, match=said):
+        net.loss(**{alias: 0.1})
 
 
 @pytest.mark.parametrize("alias", ALIASES)
@@ -153,6 +166,13 @@ def test_a_penalty_adds_its_numpy_twin_in_theanets_scale_and_in_the_formulas(ali
         twin = np.mean([getattr(np, reduction)(np.abs(array).astype("float64") ** power) for array in arrays(net)])
         added = loss_value(net, **{alias: 0.5}) - loss_value(net)
         assert added == pytest.approx(0.5 * twin, rel=1e-9 if FLOAT == "float64" else 1e-4)
+
+
+@pytest.mark.parametrize("live", [regkit.Live(0.5), theano.shared(np.asarray(0.5, FLOAT))], ids=["Live", "shared"])
+def test_a_live_weight_has_theanets_scale_as_a_number_has(net, live):
+    added = loss_value(net, weight_l1=live) - loss_value(net)
+    twin = np.mean([np.abs(array).mean() for array in matrices(net).values()])
+    assert added == pytest.approx(0.5 * twin, rel=1e-9 if FLOAT == "float64" else 1e-4)
 
 
 @pytest.mark.parametrize(
@@ -410,7 +430,7 @@ def test_each_regularizer_logs_its_line(net, caplog):
         net.loss(hidden_sparsity=dict(weight=0.1, pattern="hid2:out"), weight_l2=0.5)
     assert [record.getMessage() for record in caplog.records if record.name == "regkit"] == [
         "regularizer: 0.1 * HiddenL1(hid2:out) [hidden_sparsity, reduction=mean]",
-        "regularizer: 0.5 * WeightL2(all parameters of two or more axes) [weight_l2, reduction=mean]",
+        "regularizer: 0.5 * WeightL2(all parameters of two or more axes) [weight_l2, reduction=mean, by=gradient]",
     ]
 
 
@@ -457,6 +477,7 @@ def test_after_uninstalling_theanets_is_as_it_was():
     assert hasattr(collections, "Callable") == (sys.version_info < (3, 10))
 
 
+@pytest.mark.subprocess
 @pytest.mark.parametrize(
     ("missing", "said"),
     [

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+pytestmark = [pytest.mark.slow, pytest.mark.subprocess]
+
 HERE = Path(__file__).parent
 spec = spec_from_file_location("shard", HERE / "shard.py")
 shard = module_from_spec(spec)

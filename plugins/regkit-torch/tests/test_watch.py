@@ -291,6 +291,13 @@ def test_a_glob_that_takes_nothing_out_is_an_error():
     np.testing.assert_allclose(run.loss().item(), X.abs().sum().item(), rtol=1e-12)
 
 
+def test_a_pattern_takes_out_a_name_that_is_skipped():
+    run = regkit_torch.Run(regkit.build(hidden_l1=dict(weight=1, pattern=["*", "!tokens"])))
+    run.skip("tokens")
+    run.tap("act", X)
+    np.testing.assert_allclose(run.loss().item(), X.abs().sum().item(), rtol=1e-12)
+
+
 # Taps beside a model
 
 

@@ -66,6 +66,7 @@ class Acme(Engine):
 class Laboratory(regkit.testing.Laboratory):
     name = "acme"
     gradients = False
+    changes_in_place = True
     tensor_module = np
 
     def inputs(self, values):

@@ -1,11 +1,14 @@
-"""Regularizers that each break one promise, and two that keep all of them."""
+"""Regularizers that each break one promise, and some that keep all of them."""
 
 from __future__ import annotations
 
+import fnmatch
 import functools
 import itertools
 import logging
 import sys
+
+import numpy as np
 
 import regkit
 
@@ -53,7 +56,11 @@ def wrong(check, needs_graph=False):
 
 
 def selected(self, outputs):
-    return [z for _, z in regkit.select_outputs(outputs, self.pattern or "hid?:out")]
+    return [regkit.graph.widened(z) for _, z in regkit.select_outputs(outputs, self.pattern or "hid?:out")]
+
+
+def begins_alike(pattern):
+    return (pattern or "hid")[:3] + "*"
 
 
 def squares(self, outputs):
@@ -83,7 +90,33 @@ class Noise(regkit.Regularizer):
 
     def noisy(self, name, z):
         noise = regkit.graph.random_stream(z, [self.seed, *name.encode()]).normal(z)
-        return z + regkit.graph.cast(self.weight, str(z.dtype)) * noise
+        return z + regkit.graph.weight(self, z) * noise
+
+
+class NearReference(regkit.Regularizer):
+    __doc__ = DOCSTRING.replace("others :", "reference :")
+    selects = "params"
+
+    def __init__(self, pattern=None, weight=0.0, reference=None):
+        super().__init__(pattern, weight)
+        self.reference = reference
+
+    def loss(self, layers):
+        terms = []
+        for name, w in regkit.select_params(layers, self.pattern):
+            w = regkit.graph.widened(w)
+            difference = w - regkit.graph.cast(np.asarray(self.reference[name]), str(w.dtype))
+            terms.append((difference * difference).sum())
+        return regkit.graph.total(terms)
+
+
+class Slope(regkit.Regularizer):
+    __doc__ = DOCSTRING
+
+    def loss(self, outputs, layers):
+        first = regkit.select_layers(layers, "input")[0].output_name
+        slope = regkit.graph.gradient(squares(self, outputs), outputs[first])
+        return regkit.graph.reduced_sum(slope * slope)
 
 
 # Of the class
@@ -237,6 +270,46 @@ class ShowsNoExample(Power):
     __doc__ = DOCSTRING.replace(">>>", "")
 
 
+@wrong("pattern_selects_what_the_class_states")
+class SelectsParametersAndStatesOutputs(Power):
+    __doc__ = None
+
+    def loss(self, layers):
+        selected = [regkit.graph.widened(w) for _, w in regkit.select_params(layers, self.pattern or "hid?.w")]
+        return regkit.graph.total([(w * w).sum() for w in selected])
+
+
+@wrong("pattern_selects_what_the_class_states")
+class SelectsOutputsAndStatesParameters(Power):
+    __doc__ = None
+    selects = "params"
+
+
+@wrong("pattern_selects_what_the_class_states")
+class SelectsOutputsAndStatesNothing(Power):
+    __doc__ = None
+    selects = None
+
+
+@wrong("pattern_selects_what_the_class_states")
+class ChangesOutputsAndStatesParameters(Noise):
+    __doc__ = None
+    selects = "params"
+
+
+@wrong("pattern_selects_what_the_class_states")
+class StepsParametersAndStatesOutputs(regkit.Regularizer):
+    def after_step(self, params, amount):
+        for name, w in regkit.select_params([regkit.Layer("", params)], self.pattern):
+            params[name] = w * (1 - regkit.graph.cast(amount, str(w.dtype)))
+
+
+@wrong("pattern_selects_what_the_class_states")
+class StatesASelectionThatThereIsNot(Power):
+    __doc__ = None
+    selects = "weights"
+
+
 # Of the penalty
 
 
@@ -245,7 +318,7 @@ class ReturnsAnArray(Power):
     __doc__ = None
 
     def loss(self, outputs):
-        ((_, z), *_) = regkit.select_outputs(outputs, self.pattern or "hid?:out")
+        z, *_ = selected(self, outputs)
         return (z * z).sum(axis=0)
 
 
@@ -257,23 +330,32 @@ class ReturnsNothing(Power):
         regkit.select_outputs(outputs, self.pattern or "hid?:out")
 
 
-@wrong("loss_leaves_the_outputs_alone")
-class ChangesOutputsInItsLoss(Power):
+@wrong("penalty_is_a_scalar")
+class ReadsAnOutputThatItIsNotGiven(Power):
     __doc__ = None
 
     def loss(self, outputs):
-        for name in list(outputs):
-            outputs[name] = outputs[name] * 2
+        return squares(self, outputs) + outputs["hid1:pre"].sum()
+
+
+@wrong("loss_leaves_the_outputs_alone")
+class ChangesAnOutputInPlace(Power):
+    __doc__ = None
+
+    def loss(self, outputs):
+        for z in outputs.values():
+            z *= 2
         return squares(self, outputs)
 
 
 @wrong("loss_leaves_the_outputs_alone")
-class AddsAnOutputInItsLoss(Power):
+class ChangesAParameterInPlace(Power):
     __doc__ = None
 
-    def loss(self, outputs):
-        outputs["penalty"] = squares(self, outputs)
-        return outputs["penalty"]
+    def loss(self, layers, outputs):
+        for _, w in regkit.select_params(layers):
+            w *= 2
+        return squares(self, outputs)
 
 
 @wrong("penalty_is_finite")
@@ -298,7 +380,7 @@ class DividesByACount(Power):
     __doc__ = None
 
     def loss(self, outputs):
-        ((_, z), *_) = regkit.select_outputs(outputs, self.pattern or "hid?:out")
+        z, *_ = selected(self, outputs)
         return (z * z).sum() / (z.size + 1)
 
 
@@ -323,13 +405,32 @@ class RemembersThePenaltyOfItsFirstGraph(Power):
 
 
 @wrong("unmatched_outputs_do_not_count")
-class ReadsEveryOutput(Power):
+class ReadsAnOutputWhateverItsPattern(Power):
     __doc__ = None
 
     def loss(self, outputs):
-        selected = regkit.select_outputs(outputs, self.pattern or "hid?:out")
-        total = regkit.graph.total([(z * z).sum() for z in outputs.values()])
-        return total / regkit.graph.cast(len(selected), str(total.dtype))
+        return squares(self, outputs) + regkit.graph.widened(outputs["hid1:out"]).sum()
+
+
+@wrong("unmatched_outputs_do_not_count")
+class ReadsOutputsThatBeginAlike(Power):
+    __doc__ = None
+    selects = None
+
+    def loss(self, outputs):
+        alike = regkit.select_outputs(outputs, begins_alike(self.pattern))
+        return regkit.graph.total([regkit.graph.widened(z).sum() for _, z in alike])
+
+
+@wrong("unmatched_outputs_do_not_count")
+class SelectsParametersWhateverItsPattern(Power):
+    __doc__ = None
+    selects = "params"
+
+    def loss(self, layers):
+        regkit.select_params(layers, self.pattern)
+        selected = [regkit.graph.widened(w) for _, w in regkit.select_params(layers, "*.w")]
+        return regkit.graph.total([(w * w).sum() for w in selected])
 
 
 @wrong("unmatched_outputs_do_not_count")
@@ -338,7 +439,8 @@ class ReadsEveryParameter(Power):
 
     def loss(self, layers, outputs):
         penalty = squares(self, outputs)
-        return regkit.graph.total([penalty, *((w * w).sum() for _, w in regkit.select_params(layers, "*.w"))])
+        params = [regkit.graph.widened(w) for _, w in regkit.select_params(layers, "*.w")]
+        return regkit.graph.total([penalty, *((w * w).sum() for w in params)])
 
 
 @wrong("nothing_matched_is_an_error")
@@ -349,7 +451,16 @@ class IsSilentWhereNothingMatches(Power):
         try:
             return squares(self, outputs)
         except regkit.NoMatchError:
-            return next(iter(outputs.values())).sum() * 0
+            return 0.0
+
+
+@wrong("nothing_matched_is_an_error")
+class StepsInSilenceWhereNothingMatches(regkit.Regularizer):
+    selects = "params"
+
+    def after_step(self, params, amount):
+        for name in fnmatch.filter(params, self.pattern or "*"):
+            params[name] = params[name] * (1 - regkit.graph.cast(amount, str(params[name].dtype)))
 
 
 @wrong("loss_is_linear_in_the_weight")
@@ -396,11 +507,11 @@ class AveragesWhereItsTwinSums(Power):
     __doc__ = None
 
     def loss(self, outputs):
-        ((_, z), *_) = regkit.select_outputs(outputs, self.pattern or "hid?:out")
+        z, *_ = selected(self, outputs)
         return (z * z).mean()
 
     def twin(self, layers, outputs):
-        ((_, z), *_) = regkit.select_outputs(outputs, self.pattern or "hid?:out")
+        z, *_ = selected(self, outputs)
         return (z * z).sum()
 
 
@@ -409,7 +520,7 @@ class HidesHalfOfItsGradient(Power):
     __doc__ = None
 
     def loss(self, outputs):
-        ((_, z), *_) = regkit.select_outputs(outputs, self.pattern or "hid?:out")
+        z, *_ = selected(self, outputs)
         made_by = regkit.graph.library(z)
         hidden = z if made_by == "numpy" else sys.modules[f"{made_by}.gradient"].disconnected_grad(z)
         return (z * hidden).sum()
@@ -460,9 +571,10 @@ class SumsFourthPowers(Power):
 @wrong("penalty_and_gradient_are_finite_for_large_numbers")
 class SumsFourthPowersOfWeights(Power):
     __doc__ = None
+    selects = "params"
 
     def loss(self, layers):
-        selected = [w for _, w in regkit.select_params(layers, self.pattern or "hid?.w")]
+        selected = [regkit.graph.widened(w) for _, w in regkit.select_params(layers, self.pattern or "hid?.w")]
         return regkit.graph.total([(w * w * w * w).sum() for w in selected])
 
 
@@ -474,6 +586,32 @@ class DividesByTheNumberOfExamples(Power):
         return regkit.graph.total(
             [(z * z).sum() / regkit.graph.cast(z.shape[0], str(z.dtype)) for z in selected(self, outputs)]
         )
+
+
+@wrong("penalty_of_float16_is_that_of_float32")
+class SumsInHalfPrecision(Power):
+    __doc__ = None
+
+    def loss(self, outputs):
+        return regkit.graph.total([abs(z).sum() for _, z in regkit.select_outputs(outputs, self.pattern or "hid?:out")])
+
+
+@wrong("penalty_of_float16_is_that_of_float32")
+class SquaresInHalfPrecision(Power):
+    __doc__ = None
+
+    def loss(self, outputs):
+        selected = regkit.select_outputs(outputs, self.pattern or "hid?:out")
+        return regkit.graph.mean([regkit.graph.reduced_sum(z * z, "mean") for _, z in selected])
+
+
+@wrong("penalty_of_float16_is_that_of_float32")
+class SumsSquaresOfWeightsInHalfPrecision(Power):
+    __doc__ = None
+    selects = "params"
+
+    def loss(self, layers):
+        return regkit.graph.total([(w * w).sum() for _, w in regkit.select_params(layers, self.pattern or "hid?.w")])
 
 
 @functools.lru_cache
@@ -517,7 +655,7 @@ class UsesAnOperationThatIsMergedWithAnother(Power):
     __doc__ = None
 
     def loss(self, outputs):
-        ((_, z), *_) = regkit.select_outputs(outputs, self.pattern or "hid?:out")
+        z, *_ = selected(self, outputs)
         made_by = regkit.graph.library(z)
         if made_by == "numpy":
             return (z**2).sum() + (z**1).sum()
@@ -574,11 +712,12 @@ class KeepsACopyOfTheChanged(Noise):
 
 
 @wrong("only_matched_outputs_change")
-class ChangesEveryOutput(Noise):
+class ChangesOutputsThatBeginAlike(Noise):
     __doc__ = None
+    selects = None
 
     def modify_graph(self, outputs):
-        for name, z in list(outputs.items()):
+        for name, z in regkit.select_outputs(outputs, begins_alike(self.pattern)):
             outputs[name + "-prenoise"] = z
             outputs[name] = self.noisy(name, z)
 
@@ -607,6 +746,33 @@ class DrawsTheSameForEveryOutput(Noise):
         return super().noisy("any", z)
 
 
+@wrong("change_follows_a_live_weight")
+class TakesItsWeightForANumber(Noise):
+    __doc__ = None
+
+    def noisy(self, name, z):
+        noise = regkit.graph.random_stream(z, [self.seed, *name.encode()]).normal(z)
+        return z + regkit.graph.cast(float(self.weight), str(z.dtype)) * noise
+
+
+@wrong("change_follows_a_live_weight", needs_graph=True)
+class ReadsTheValueOfItsWeight(Noise):
+    __doc__ = None
+
+    def noisy(self, name, z):
+        weight = self.weight.value if isinstance(self.weight, regkit.Live) else self.weight
+        noise = regkit.graph.random_stream(z, [self.seed, *name.encode()]).normal(z)
+        return z + regkit.graph.cast(weight, str(z.dtype)) * noise
+
+
+@wrong("change_follows_a_live_weight")
+class ReadsTheValueOfItsWeightWhenItIsMade(Noise):
+    __doc__ = None
+
+    def __init__(self, pattern=None, weight=0.0, seed=0):
+        super().__init__(pattern, weight.value if isinstance(weight, regkit.Live) else weight, seed)
+
+
 @wrong("change_is_the_same_in_the_default_mode", needs_graph=True)
 class ChangesByAnOperationThatIsMergedWithAnother(regkit.Regularizer):
     def modify_graph(self, outputs):
@@ -618,3 +784,98 @@ class ChangesByAnOperationThatIsMergedWithAnother(regkit.Regularizer):
             else:
                 power = _power_op(made_by)
                 outputs[name] = power(2)(z) + power(3)(z)
+
+
+# Steps
+
+
+class Shrinks(regkit.Regularizer):
+    """A proximal step of the sum of squares."""
+
+    __doc__ = DOCSTRING
+    selects = "params"
+    by = "proximal"
+
+    def loss(self, layers):
+        selected = regkit.select_params(layers, self.pattern)
+        return regkit.graph.held(regkit.graph.total([(w * w).sum() for w in map(self.wide, dict(selected).values())]))
+
+    @staticmethod
+    def wide(w):
+        return regkit.graph.widened(w)
+
+    def after_step(self, params, amount):
+        for name, w in regkit.select_params([regkit.Layer("", params)], self.pattern):
+            params[name] = self.stepped(w, regkit.graph.cast(amount, str(w.dtype)))
+
+    def stepped(self, w, amount):
+        one = regkit.graph.cast(1, str(w.dtype))
+        return w / (one + amount + amount)
+
+
+@wrong("step_keeps_names_and_types")
+class WidensParameters(Shrinks):
+    __doc__ = None
+
+    def stepped(self, w, amount):
+        return w * np.ones(1, "float64")
+
+
+@wrong("only_matched_parameters_step")
+class StepsEveryParameter(Shrinks):
+    __doc__ = None
+
+    def after_step(self, params, amount):
+        regkit.select_params([regkit.Layer("", params)], self.pattern)
+        for name, w in params.items():
+            params[name] = self.stepped(w, regkit.graph.cast(amount, str(w.dtype)))
+
+
+@wrong("step_of_zero_changes_nothing")
+class ShrinksAtAnyStep(Shrinks):
+    __doc__ = None
+
+    def stepped(self, w, amount):
+        half = regkit.graph.cast(0.5, str(w.dtype))
+        return super().stepped(w, amount) * half
+
+
+@wrong("step_is_that_of_arrays", needs_graph=True)
+class StepsTwiceInGraphs(Shrinks):
+    __doc__ = None
+
+    def stepped(self, w, amount):
+        times = 1 if regkit.graph.library(w) == "numpy" else 2
+        return super().stepped(w, amount * regkit.graph.cast(times, str(w.dtype)))
+
+
+@wrong("proximal_step_minimizes")
+class ShrinksByHalf(Shrinks):
+    __doc__ = None
+
+    def stepped(self, w, amount):
+        return super().stepped(w, amount * regkit.graph.cast(0.5, str(w.dtype)))
+
+
+@wrong("proximal_step_does_not_expand")
+class CutsOff(Shrinks):
+    """The proximal step of the number of elements that are not zero, which jumps."""
+
+    __doc__ = None
+
+    def loss(self, layers):
+        selected = regkit.select_params(layers, self.pattern)
+        count = [regkit.graph.cast(abs(w) > 0, "float64").sum() for _, w in selected]
+        return regkit.graph.held(regkit.graph.cast(regkit.graph.total(count), str(selected[0][1].dtype)))
+
+    def stepped(self, w, amount):
+        return w * regkit.graph.cast(w * w > amount + amount, str(w.dtype))
+
+
+@wrong("projection_is_the_nearest_point_of_its_set")
+class ProjectsFar(Shrinks):
+    __doc__ = None
+    by = "projection"
+
+    def stepped(self, w, amount):
+        return abs(w)

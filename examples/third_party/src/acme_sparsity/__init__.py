@@ -69,6 +69,7 @@ class HiddenKL(regkit.Regularizer):
     def _divergence(self, name, z):
         if z.ndim == 0:
             raise regkit.GraphError(f"output {name!r} has no axes, so it has no units")
+        z = regkit.graph.widened(z)
         log = regkit.graph.functions(z).log
         target, rest = (regkit.graph.cast(share, str(z.dtype)) for share in (self.rho, 1 - self.rho))
         count = z.size / z.shape[-1]

@@ -44,5 +44,5 @@ class MyRegularizer(regkit.Regularizer):
     def loss(self, layers: Any, outputs: Any) -> Any:
         """Return the penalty, a scalar, of all outputs of a graph."""
         selected = regkit.select_outputs(outputs, self.pattern, layers)
-        total = regkit.graph.total([regkit.graph.reduced_sum(z * z, "mean") for _, z in selected])
-        return total / regkit.graph.cast(len(selected), str(total.dtype))
+        wide = [regkit.graph.widened(z) for _, z in selected]  # float16 has no room for squares
+        return regkit.graph.mean([regkit.graph.reduced_sum(z * z, "mean") for z in wide])

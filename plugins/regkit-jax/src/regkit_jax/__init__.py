@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .run import Run
+from ._run import Run
 
 if TYPE_CHECKING:
     from . import nnx as nnx

@@ -11,8 +11,8 @@ import numpy as np
 import regkit
 from regkit.graph import Engine
 
-from . import traces
-from .scope import A_KEY, current
+from . import _internals
+from ._scope import A_KEY, current
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +35,7 @@ class JAX(Engine):
         return not isinstance(expression, jax.core.Tracer)
 
     def unfit(self, expression: Any) -> str:
-        if traces.ended(expression):
+        if _internals.ended(expression):
             return "a function that JAX has transformed and that has ended, from which a tracer has leaked"
         return "random keys" if jnp.issubdtype(expression.dtype, jax.dtypes.extended) else super().unfit(expression)
 
@@ -80,7 +80,7 @@ class JAX(Engine):
 
     def live(self, weight: regkit.Live, like: Any) -> Any:
         scope = current()
-        if traces.tracing() if scope is None else scope.tracing:
+        if _internals.tracing() if scope is None else scope.tracing:
             raise regkit.GraphError(
                 f"{weight!r} is read while JAX traces, and a compiled step would keep the value that it has now. Pass "
                 "regs.live() to the step as an argument, and there regkit_jax.Run(regs, live=values)"
@@ -93,7 +93,7 @@ class JAX(Engine):
         return float(np.asarray(scalar))
 
     def laboratory(self) -> Any:
-        from .laboratory import Laboratory
+        from ._laboratory import Laboratory
 
         return Laboratory()
 

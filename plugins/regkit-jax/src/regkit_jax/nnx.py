@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import inspect
+import functools
+import threading
 from contextlib import contextmanager
 from contextvars import ContextVar
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import jax
 
 import regkit
+from regkit import hosts
 
 try:
     from flax import nnx
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(f"regkit_jax.nnx needs Flax ({error}): pip install flax", name=error.name) from error
 
-from .calls import patched
-from .run import Run, as_array, is_floats
+from ._run import Run, as_array, is_floats
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 __all__ = ["watch"]
 
@@ -47,15 +47,15 @@ def watch(
     ----------
     model : flax.nnx.Module
     regs : regkit.RegularizerSet
-        What `regkit.build` returns. Those that select outputs need a pattern: NNX does not tell in which order modules
-        come, and so not which are hidden.
+        What `regkit.build` returns. Those that select outputs need a pattern: NNX does not know the order of modules in
+        the network, and so not which are hidden.
     key, live, again
         As for `regkit_jax.Run`.
 
     Yields
     ------
     regkit_jax.Run
-        Its `loss` may also be called after the block; `tap` shows it what is not a module's output.
+        Its `loss` may also be called after the block; `tap` shows it values that are no module's output.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def watch(
     regkit.GraphError
         If the model, or a module of it, is watched already.
     regkit.NoMatchError
-        At the end of the block, if a regularizer that changes outputs found none to change.
+        At the end of the block, if there is a key and a regularizer that changes outputs found none to change.
 
     Examples
     --------
@@ -82,22 +82,21 @@ def watch(
     >>> list(run.outputs)
     ['hid1']
     """
-    watched = _Watch(model, regs)
+    watched = _Watch(model, hosts.members(regs, "watch"))
     run = _Run(watched, regs, watched.layers(), key, live, again)
     token = _open.set((*_open.get(), watched))
     try:
-        with patched({type(module) for module in watched.modules.values()}, _called):
+        with _patched({type(module) for module in watched.modules.values()}):
             yield run
     finally:
         _open.reset(token)
-    if watched.was_called and key is not None:
-        run.check_changes()
+    run.check()
 
 
 class _Watch:
     """A model's modules by their paths, and the run that their outputs are tapped in now."""
 
-    def __init__(self, model: Any, regs: regkit.RegularizerSet) -> None:
+    def __init__(self, model: Any, members: tuple[hosts.Member, ...]) -> None:
         if not isinstance(model, nnx.Module):
             raise regkit.OptionError(
                 f"watch got a model of type {type(model).__module__}.{type(model).__qualname__}; accepted: a "
@@ -106,31 +105,24 @@ class _Watch:
         self.model = model
         self.modules = {".".join(map(str, path)): module for path, module in nnx.iter_modules(model)}
         self.paths = {id(module): path for path, module in self.modules.items() if path}
-        self.was_called = False
         self.run: Any = None
+        self._members = members
         self._running: set[int] = set()
         again = set(self.paths) & {module for other in _open.get() for module in other.paths}
         if again or any(other.model is model for other in _open.get()):
             what = f"module {self.paths[min(again)]!r} of the model" if again else "the model"
             raise regkit.GraphError(f"{what} is watched already. End that block before the next begins")
-        if not isinstance(regs, regkit.RegularizerSet):
-            raise regkit.OptionError(f"watch got regs={regs!r}; accepted: what regkit.build returns")
-        self._globs = [glob for regularizer in regs for glob in _strings(regularizer)]
-        # hid1@1 means a later output of hid1, and none is that unless those before it are tapped too
-        self._later = [glob.rpartition("@")[0] for glob in self._globs if "@" in glob]
-        for name, regularizer in zip(regs.keys(), regs):
-            if getattr(regularizer, "pattern", "") is None and _is_of_outputs(regularizer):
-                raise regkit.OptionError(
-                    f"{name} has no pattern, and Flax NNX does not tell which modules are hidden, or come first. Give "
-                    f"it one for their paths: {self.listed()}"
-                )
+        there = [path for path in self.modules if path]
+        hosts.check_patterns(
+            members, there, "A model of Flax NNX does not define which of its modules are hidden. Name some"
+        )
 
     def listed(self) -> str:
         """Return the paths in words."""
-        return ", ".join(path for path in self.modules if path) or "none"
+        return hosts.listed(path for path in self.modules if path)
 
     def layers(self) -> list[regkit.Layer]:
-        """Return the modules that have parameters of their own, with these."""
+        """Return the modules that have parameters, each with those that are not of a module within."""
         params: dict[str, dict[str, Any]] = {}
         for path, param in nnx.to_flat_state(nnx.state(self.model, nnx.Param)):
             names = [str(part) for part in path]
@@ -148,7 +140,6 @@ class _Watch:
             output = call()
         finally:
             self._running.discard(id(module))
-        self.was_called = True
         return self._tapped(self.paths[id(module)], output)
 
     def _tapped(self, path: str, output: Any) -> Any:
@@ -156,13 +147,12 @@ class _Watch:
         tapped = []
         for inner, leaf in leaves:
             name = path + (":" + jax.tree_util.keystr(inner, simple=True, separator=".") if inner else "")
-            tapped.append(self.run.tap(name, leaf) if self._wanted(name, leaf) else leaf)
+            if any(member.wants(name, is_floats(leaf)) for member in self._members):
+                leaf = self.run.tap(name, leaf)
+            else:
+                self.run.skip(name)
+            tapped.append(leaf)
         return jax.tree_util.tree_unflatten(structure, tapped)
-
-    def _wanted(self, name: str, leaf: Any) -> bool:
-        if any(fnmatchcase(name, glob) for glob in self._globs):
-            return True
-        return is_floats(leaf) and any(fnmatchcase(name, glob) for glob in self._later)
 
 
 class _Run(Run):
@@ -173,21 +163,14 @@ class _Run(Run):
         self._watched = watched
         watched.run = self
 
-    def loss(self) -> Any:
-        with self._naming_paths():
-            return super().loss()
-
     def terms(self) -> list[Any]:
         with self._naming_paths():
             return super().terms()
 
-    def check_changes(self) -> None:
-        """Raise for a regularizer that changes outputs and found none."""
-        unmatched = self._regs.unmatched(self._outputs)
-        if unmatched:
-            pattern = getattr(self._regs[unmatched[0]], "pattern", None)
-            with self._naming_paths():
-                raise regkit.NoMatchError(f"{unmatched[0]}: pattern {pattern!r} matches none of the outputs")
+    def check(self) -> None:
+        """Raise for a regularizer that changes outputs and found none to change."""
+        with self._naming_paths():
+            self._check_changes()
 
     @contextmanager
     def _naming_paths(self) -> Iterator[None]:
@@ -207,24 +190,57 @@ class _Run(Run):
             self._watched.run = before
 
 
-def _called(original: Callable[..., Any], module: Any, arguments: Any, keywords: Any) -> Any:
+# Between a class and the calls of its instances
+
+_lock = threading.Lock()
+#: Class -> its method, the one that stands in for it, and for how many blocks: several threads may have some open.
+_patches: dict[type, tuple[Any, Any, int]] = {}
+
+
+@contextmanager
+def _patched(classes: Iterable[type]) -> Iterator[None]:
+    """Let calls of the instances of classes go through `_called`; afterwards the classes are as they were."""
+    owners = {owner for cls in classes if (owner := _owner(cls)) is not None}
+    with _lock:
+        for owner in owners:
+            _begin(owner)
+    try:
+        yield
+    finally:
+        with _lock:
+            for owner in owners:
+                _end(owner)
+
+
+def _owner(cls: type) -> type | None:
+    """Return the class that defines the method."""
+    return next((base for base in cls.__mro__ if "__call__" in vars(base)), None)
+
+
+def _begin(owner: type) -> None:
+    original, standing, blocks = _patches.get(owner, (None, None, 0))
+    if not blocks:
+        method = original = vars(owner)["__call__"]
+
+        @functools.wraps(method)
+        def standing(self: Any, *arguments: Any, **keywords: Any) -> Any:
+            return _called(self, lambda: method(self, *arguments, **keywords))
+
+        owner.__call__ = standing  # type: ignore[method-assign]
+    _patches[owner] = original, standing, blocks + 1
+
+
+def _end(owner: type) -> None:
+    original, standing, blocks = _patches.pop(owner)
+    if blocks > 1:
+        _patches[owner] = original, standing, blocks - 1
+    elif vars(owner).get("__call__") is standing:  # otherwise another library has put its method there
+        owner.__call__ = original  # type: ignore[method-assign]
+
+
+def _called(module: Any, call: Callable[[], Any]) -> Any:
     """Stand in for the call of a module, watched or not."""
     for watched in _open.get():
         if id(module) in watched.paths:
-            return watched.called(module, lambda: original(module, *arguments, **keywords))
-    return original(module, *arguments, **keywords)
-
-
-def _strings(regularizer: Any) -> list[str]:
-    """All that may be a glob for outputs: its pattern, and whatever else of it is a string."""
-    values = getattr(regularizer, "__dict__", {}).values()
-    each = [value if isinstance(value, (list, tuple)) else [value] for value in values]
-    return [value for several in each for value in several if isinstance(value, str)]
-
-
-def _is_of_outputs(regularizer: Any) -> bool:
-    """Tell whether a regularizer selects outputs: those of parameters take the layers alone."""
-    if getattr(regularizer, "changes_graph", True):
-        return True
-    loss = getattr(regularizer, "loss", None)
-    return loss is not None and "outputs" in inspect.signature(loss).parameters
+            return watched.called(module, call)
+    return call()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .model import Model
+from ._model import Model
 
 __all__ = ["Model"]
 __version__ = "0.3.0"

@@ -66,9 +66,9 @@ class RandomChange(regkit.Regularizer):
         first = self.pattern if self.pattern is None or isinstance(self.pattern, str) else self.pattern[0]
         if first is None or first.startswith("!"):
             if not layers:
-                raise regkit.GraphError(
-                    f"{type(self).__name__} has no pattern that selects, and no layers were given, whose outputs are "
-                    "the default"
+                raise regkit.OptionError(
+                    f"{type(self).__name__} needs a pattern, since no layers are given, whose outputs would be the "
+                    f"default. Pass a pattern to select among the outputs: {', '.join(outputs)}"
                 )
             if not default:
                 raise regkit.NoMatchError(f"the network has no {self._role} layers")

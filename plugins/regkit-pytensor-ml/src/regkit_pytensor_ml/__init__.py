@@ -6,6 +6,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import regkit
+from regkit import hosts
 
 ACCEPTED = "0.3"
 if version("pytensor-ml").split(".")[:2] != ACCEPTED.split("."):
@@ -61,6 +62,13 @@ class Regularized(Loss):
     without : pytensor_ml.loss.Loss
         The loss without them.
     regularizers : regkit.RegularizerSet
+
+    Raises
+    ------
+    regkit.OptionError
+        If these are not a loss of pytensor-ml and a set of regularizers.
+    regkit.GraphError
+        If a regularizer changes parameters after a step.
     """
 
     def __init__(self, loss: Loss, regularizers: regkit.RegularizerSet) -> None:
@@ -68,6 +76,7 @@ class Regularized(Loss):
             raise regkit.OptionError(
                 f"regularized got {loss!r}; accepted: a loss of pytensor-ml, such as pytensor_ml.loss.SquaredError()"
             )
+        hosts.check_no_steps(hosts.members(regularizers, "Regularized"), "a loss of pytensor-ml has no part in that")
         self.without = loss
         self.regularizers = regularizers
 

@@ -1,110 +1,241 @@
-"""``regkit search``: a search that a file describes, run and resumed from the command line.
+"""``regkit search``: run or resume a `regkit_search.Search` from the command line.
 
-Exit status: 0 if a trial is complete, 1 if none is or the search cannot go on, 2 if the file or an option is not
+Exit status: 0 if a trial is complete, 1 if none is or the search cannot go on, 2 if the search or an option is not
 accepted, 130 if the user interrupted it.
 """
 
 from __future__ import annotations
 
+import importlib
+import json
 import logging
+import math
+import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import click
+import cloudpickle
 import optuna
+from optuna.trial import TrialState
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 import regkit
-from regkit.cli.terminal import Failure, plugins_print_elsewhere
 
-from .errors import SearchError
-from .files import SearchFile, read
-from .local import client_of
-from .preparing import loaded
-from .progress import LOGGER
-from .reporting import interrupted, no_result, print_json, print_tables
-from .results import Result
-from .searching import run
-from .trials import in_words
+from ._result import SHOWN, Result
+from ._run import LOGGER, Search, short
+from ._study import NAME, shown, url_of
+from ._trial import SearchError, in_words
 
-#: The exit status of a search that was interrupted: 128 and the number of the signal.
+#: The exit status of an interrupted search: 128 and the number of the signal.
 INTERRUPTED = 130
 
 
-class NoResult(Failure):
-    """A search that cannot go on, or in which no trial is complete."""
+class Failure(click.ClickException):
+    """The search or an option is not accepted."""
+
+    exit_code = 2
+
+
+class NoResult(click.ClickException):
+    """The search cannot go on, or no trial is complete."""
 
     exit_code = 1
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--trials", type=click.IntRange(1), help="How many there are to be in the end, in place of the file's.")
+@click.argument("target", metavar="MODULE:NAME")
+@click.option("--trials", type=click.IntRange(1), help="How many there are to be in the end.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw measures against weights, such as in search.png.")
 @click.option("--csv", type=click.Path(path_type=Path), help="Write a row for each trial.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object in place of the tables.")
-def search(file: Path, trials: int | None, plot: Path | None, csv: Path | None, as_json: bool) -> None:
-    """Search for weights as a file says, or go on with it.
+def search(target: str, trials: int | None, plot: Path | None, csv: Path | None, as_json: bool) -> None:
+    """Run a search of your own, or go on with it.
 
-    FILE is in TOML: prepare = "my_network:prepare", minimize = "error", trials = 40, and a table space with aliases as
-    regkit.build takes them, { low = 1e-3, high = 1, log = true } standing for a number. Trials are stored, and the same
-    command goes on from there. Exits with 1 if no trial is complete, with 2 if the file is not accepted.
+    MODULE:NAME is a regkit_search.Search in a module of this folder, or an installed one, such as my_network:search.
+    Its trials are stored, by default in MODULE.NAME.db, and the same command goes on from there. Exits with 1 if no
+    trial is complete, with 2 if the search is not accepted.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    command = f"regkit search {target}" + (f" --trials {trials}" if trials else "")
+    found: Search | None = None
     try:
-        found = read(file)
         _check_outputs(plot, csv)
-    except regkit.RegkitError as error:
-        raise Failure(error) from error
-    described = found if trials is None else replace(found, trials=trials)
-    if described.trials is None:
-        raise Failure(f"{file}: trials is missing; accepted: an integer of at least 1, here or as --trials")
-    try:
-        with plugins_print_elsewhere(), _progress_in_lines():
-            result = _searched(described)
+        with _printing_to_standard_error(), _progress_in_lines():
+            found = _loaded(target)
+            found = replace(found, storage=found.storage or f"{target.replace(':', '.')}.db")
+            result = found.run(trials)
     except SearchError as error:
-        raise NoResult(f"{file}: {error}") from error
+        raise NoResult(f"{target}: {error}") from error
     except regkit.RegkitError as error:
-        raise Failure(f"{file}: {error}") from error
+        raise Failure(f"{target}: {error}") from error
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # this ends in a moment
-        click.echo(interrupted(described, trials), err=True)
+        click.echo(_interrupted(found, trials, command), err=True)
         sys.exit(INTERRUPTED)
-    except Exception as error:  # of Optuna, its storage or Dask, in the middle of it
-        said = f"the search cannot go on: {in_words(error)}. What is finished is stored in {described.storage}"
-        raise NoResult(f"{file}: {said}") from error
+    except Exception as error:  # of Optuna, its storage or Dask
+        raise NoResult(f"{target}: the search cannot go on: {in_words(error)}. Finished trials are stored") from error
     _write(result, plot, csv)
-    (print_json if as_json else print_tables)(described, result)
-    if why := no_result(described, result):
-        raise NoResult(f"{file}: {why}")
-
-
-def _searched(described: SearchFile) -> Result:
-    prepare = loaded(described.prepare, described.path.parent)
-    with client_of(described) as client:
-        return run(
-            prepare,
-            described.space,
-            **described.aims,
-            trials=described.trials or 0,
-            seed=described.seed,
-            sampler=described.sampler,
-            pruner=described.pruner,
-            storage=described.storage,
-            name=described.name,
-            client=client,
+    where = shown(found.storage).strip("'")
+    (_print_json if as_json else _print_tables)(result, where)
+    if not result.is_complete:
+        raise NoResult(
+            f"{target}: {result.no_trial_is_complete()}.\nAll trials are stored in {where}. To begin anew, delete "
+            "that or give another storage; with more --trials, it goes on"
         )
+    if not as_json:
+        _say(f"\nAll trials are stored in {where}. `regkit search {target}` goes on from there, with more --trials.")
+
+
+# Finding the search
+
+
+def _loaded(target: str) -> Search:
+    """Import a search; a module of the folder comes before one that is installed.
+
+    Modules of the folder are sent to workers whole, so that workers need not have them.
+    """
+    module_name, colon, name = target.partition(":")
+    if not colon or not name.isidentifier() or not all(part.isidentifier() for part in module_name.split(".")):
+        raise regkit.OptionError("accepted: module:name, such as my_network:search")
+    before, folder = set(sys.modules), Path.cwd()
+    sys.path.insert(0, str(folder))
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise regkit.OptionError(f"the module cannot be imported: {in_words(error)}") from error
+        meant = _meant(module_name, [one.stem for one in folder.glob("*.py")])
+        raise regkit.OptionError(f"there is no module {module_name!r} in {folder}, or installed.{meant}") from error
+    except (Exception, SystemExit) as error:  # of the user's module
+        raise regkit.OptionError(f"the module cannot be imported: {in_words(error)}") from error
+    if not hasattr(module, name):
+        names = [one for one, value in vars(module).items() if isinstance(value, Search)]
+        raise regkit.OptionError(
+            f"{module.__name__}, {getattr(module, '__file__', 'a part of Python')}, has no {name!r}."
+            f"{_meant(name, names)} Its searches: {', '.join(names) or 'none'}"
+        )
+    found = getattr(module, name)
+    if not isinstance(found, Search):
+        raise regkit.OptionError(f"it is {found!r}; accepted: a regkit_search.Search")
+    for one in [sys.modules[new] for new in set(sys.modules) - before]:
+        if _is_of(one, folder):
+            cloudpickle.register_pickle_by_value(one)
+    return found
+
+
+def _meant(name: str, names: list[str]) -> str:
+    near = get_close_matches(name, names, 1, 0.6)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def _is_of(module: Any, folder: Path) -> bool:
+    """Return whether a module is the user's: in the folder, and not in an environment below it."""
+    file = Path(getattr(module, "__file__", None) or "/").absolute()
+    if not file.is_relative_to(folder) or {"site-packages", "dist-packages"} & {*file.parts}:
+        return False
+    pythons = {Path(one) for one in (sys.prefix, sys.base_prefix)} - {folder}
+    return not any(one.is_relative_to(folder) and file.is_relative_to(one) for one in pythons)
+
+
+# Printing
+
+
+def _print_tables(result: Result, where: str) -> None:
+    """Print the best trials, or the front, and the calls that build them."""
+    _say(f"{len(result.frame())} trials: {result.counts}")
+    if not result.is_complete:
+        return
+    several = len(result.aims) > 1
+    listed = result.front if several else result.ranking
+    rest = f", and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""
+    _say(f"\n{'The Pareto front' if several else 'The best'}{rest}:")
+    frame = result.frame().set_index("number")
+    columns = [*result.aims, *(name for name in frame if name not in (*result.aims, "state", "failure"))]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for header in ("trial", *columns):
+        table.add_column(header, overflow="fold")
+    for one in listed[:SHOWN]:
+        table.add_row(str(one.number), *(Text(_cell(frame[name][one.number])) for name in columns))
+    _console().print(table)
+    for one in result.front[:SHOWN]:
+        _say(f"\nTrial {one.number} is\n\nregkit.{regkit.build(one.config)!r}")
+
+
+def _print_json(result: Result, where: str) -> None:
+    """Print all trials and the front, for programs."""
+    front = [one._asdict() for one in result.front] if result.is_complete else []
+    found = {"storage": where, "aims": result.aims, "trials": result.frame().to_dict("records"), "front": front}
+    click.echo(json.dumps(_for_json(found), indent=2, allow_nan=False))
+
+
+def _for_json(value: Any) -> Any:
+    """Return a value with null for numbers that JSON does not have."""
+    if isinstance(value, dict):
+        return {name: _for_json(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_for_json(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None or value != value else short(value)
+
+
+def _say(text: str) -> None:
+    _console().print(Text(text))
+
+
+def _console() -> Console:
+    """The terminal; where output is piped, lines have any length."""
+    return Console(width=None if sys.stdout.isatty() else 10_000, highlight=False)
+
+
+def _interrupted(found: Search | None, trials: int | None, command: str) -> str:
+    """Return how many trials an interrupted search has stored, and how it goes on."""
+    try:
+        assert found is not None
+        study = optuna.load_study(study_name=found.name or NAME, storage=url_of(found.storage))
+    except Exception:  # before there was a study
+        return f"Interrupted before the first trial. Begin again with: {command}"
+    states = [one.state for one in study.get_trials(deepcopy=False)]
+    finished, running = sum(one.is_finished() for one in states), states.count(TrialState.RUNNING)
+    again = f"; {running} that ran will run again" if running else ""
+    where = shown(found.storage).strip("'")
+    of = trials or found.trials
+    return f"Interrupted. {finished} of {of} trials are stored in {where}{again}. Go on with: {command}"
+
+
+# Around the search
+
+
+@contextmanager
+def _printing_to_standard_error() -> Iterator[None]:
+    """Send to standard error what is printed within, by processes that are started within too."""
+    sys.stdout.flush()
+    ours = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(ours, 1)
+        os.close(ours)
 
 
 @contextmanager
 def _progress_in_lines() -> Iterator[None]:
-    """Write how far a search is to standard error where that is not a terminal, which has a bar."""
-    handler = logging.StreamHandler()
+    """Write lines of progress to standard error where no bar is shown."""
+    handler, before = logging.StreamHandler(), LOGGER.level
     LOGGER.addHandler(handler)
-    before = LOGGER.level
     LOGGER.setLevel(logging.INFO)
     try:
         yield
@@ -114,7 +245,7 @@ def _progress_in_lines() -> Iterator[None]:
 
 
 def _check_outputs(plot: Path | None, csv: Path | None) -> None:
-    """Raise before the search if what it is to leave could not be written."""
+    """Raise before the search if a file could not be written after it."""
     for option, path in (("--plot", plot), ("--csv", csv)):
         if path is not None and not path.parent.is_dir():
             raise regkit.OptionError(f"{option} is {path}, but there is no folder {path.parent}")

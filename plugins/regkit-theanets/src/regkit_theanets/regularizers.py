@@ -10,7 +10,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import regkit
-import regkit.graph
+from regkit import hosts
 
 #: Aliases whose mapping, in theanets, has patterns for keys: ``noise={'hid[23]:out': 0.1}``.
 BY_PATTERN = ("noise", "dropout")
@@ -49,6 +49,7 @@ class Keywords:
         return regularizers
 
     def _driven(self, graph: Any, regularizers: regkit.RegularizerSet) -> Driven:
+        hosts.check_no_steps(hosts.members(regularizers, "theanets"), "theanets has no place for that")
         return Driven(graph, regularizers, self)
 
     def _as_they_are(self, graph: Any, given: Any) -> list[Any]:
@@ -239,10 +240,8 @@ def _inputs_of(inputs: list[Any], wrt: Any) -> tuple[str, ...]:
 
 
 def _is_weight(value: Any) -> bool:
-    if value is None or isinstance(value, (str, bool)):
-        return False
     try:
-        regkit.graph.library(value)
-    except regkit.GraphError:
-        return isinstance(value, (int, float))
+        regkit.Regularizer(weight=value)
+    except regkit.RegkitError:
+        return False
     return True

@@ -170,9 +170,9 @@ class Expression:
 
     def _refusal(self, use: str) -> regkit.GraphError:
         return regkit.GraphError(
-            f"an expression of torch of shape {self.present_shape} cannot {use}: hooks run once for shapes and dtypes, and "
-            "what they compute is then computed for other values too. Write what depends on values as arithmetic, such "
-            "as regkit.graph.functions(z).where(condition, this, that)"
+            f"an expression of torch of shape {self.present_shape} cannot {use}: hooks run once for shapes and dtypes, "
+            "and what they compute is then computed for other values too. Write what depends on values as arithmetic, "
+            "such as regkit.graph.functions(z).where(condition, this, that)"
         )
 
     # Operators

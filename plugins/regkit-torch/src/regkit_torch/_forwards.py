@@ -330,6 +330,9 @@ class Forwards:
         if state.open is not None:
             state.open.settle()
         mine = [one for one in (*state.done, state.open) if one is not None and one.grad == grad]
+        for one in mine:
+            if not one.outputs:
+                state.shown.update(dict.fromkeys(one.times))
         lost, dropped = grad and (state.lost or any(one.lost for one in mine)), state.dropped if grad else 0
         if take:
             state.done = [one for one in state.done if one.grad != grad]

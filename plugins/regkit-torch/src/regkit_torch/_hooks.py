@@ -331,9 +331,7 @@ class Hooks:
                 try:
                     every = hosts.terms(hosts.subset(self._routing.penalizing, members), layers, expressions)
                 except regkit.NoMatchError as error:
-                    raise regkit.NoMatchError(
-                        f"{self._of_all(outputs, names) or error}. {self._network.hint}"
-                    ) from None
+                    raise regkit.NoMatchError(f"{self._of_all(names) or error}. {self._network.hint}") from None
                 found.update({term.name: term for term in every})
             terms = [found[name] for name in self._routing.penalizers if name in found]
             total = hosts.total(terms) if terms else created(torch.zeros, ((),), {})  # hooks may return None
@@ -375,11 +373,11 @@ class Hooks:
             return name not in self._network.final and by_default(member, name, self._network.hidden)
         return member.globs is None or hosts.matches(name, member.globs)
 
-    def _of_all(self, outputs: Outputs, names: Iterable[str]) -> regkit.NoMatchError | None:
-        """Return the error for a pattern that selects nothing, with the names of outputs that were not kept."""
+    def _of_all(self, names: Iterable[str]) -> regkit.NoMatchError | None:
+        """Return the error for a pattern that matches none of all names; outputs that none matches are not kept."""
         for member in self._routing.penalizers.values():
             globs = None if member.needs_pattern or member.selects != "outputs" else member.globs
-            if globs is not None and not any(hosts.matches(name, globs) for name in outputs):
+            if globs is not None and not any(hosts.matches(name, globs) for name in names):
                 return hosts.no_match(member, globs, outputs=names)
         return None
 

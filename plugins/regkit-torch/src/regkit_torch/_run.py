@@ -186,6 +186,11 @@ class Run:
         self._keep(name, value, route)
         return value
 
+    def skip(self, name: str) -> None:
+        """Name an output that is not tapped, such as tokens, so that patterns can take it out: ``["*", "!tokens"]``."""
+        self._tapped[name] = True
+        self._forwards.here.shown[name] = None
+
     def _keep(self, name: str, tensor: torch.Tensor, route: Route, module: torch.nn.Module | None = None) -> None:
         """Keep an output that regularizers do not change."""
         grad = torch.is_grad_enabled()

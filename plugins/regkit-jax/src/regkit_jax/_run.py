@@ -1,0 +1,346 @@
+"""One computation of a network in JAX with the regularizers of a set."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterable, Mapping
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import regkit
+from regkit import hosts
+
+from . import _internals
+from ._scope import A_KEY, Derivatives, Scope, within
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+#: The end of the name of an output that was tapped before: ``act``, ``act@1``, ``act@2``.
+NUMBERED = re.compile(r"@\d+$")
+
+#: An output as it was given, and as the regularizers left it.
+GIVEN, LEFT = "given", "left"
+
+
+class Run:
+    r"""One computation of a network with regularizers: outputs are tapped in it, and then it has the loss.
+
+    Make it inside of the function that JAX transforms, tap the outputs that patterns are for, and add its loss:
+    :math:`\sum_r w_r \, p_r`, weight times penalty.
+
+    Parameters
+    ----------
+    regs : regkit.RegularizerSet
+        What `regkit.build` returns.
+    layers : sequence of regkit.Layer, optional
+        The layers of the network: their parameters for penalties of weights, their order or roles for regularizers
+        without a pattern.
+    key : JAX key, optional
+        The source of the draws of noise and dropout; another for each step. Without one nothing changes the outputs,
+        as is right for predictions.
+    live : mapping of str to number or scalar array, optional
+        The present values of live weights by the names of their members: ``regs.live()``, passed to the transformed
+        function as an argument.
+    again : callable, optional
+        For penalties of derivatives: ``again(run)`` computes the network and taps its outputs in the run that it gets.
+        It is called once more for each derivative.
+
+    Raises
+    ------
+    regkit.OptionError
+        If an argument is none of those.
+    regkit.GraphError
+        If a number in `live` would be a constant of a compiled function.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp, regkit, regkit_jax
+    >>> regs = regkit.build(hidden_l1=dict(weight=0.5, pattern="hid"))
+    >>> @jax.jit
+    ... def loss(w, x):
+    ...     run = regkit_jax.Run(regs)
+    ...     h = run.tap("hid", jnp.dot(x, w))
+    ...     return (h**2).sum() + run.loss()
+    >>> print(loss(jnp.array([1.0, -2.0]), jnp.eye(2)))  # 1 + 4, and half of 1 + 2
+    6.5
+    """
+
+    def __init__(
+        self,
+        regs: regkit.RegularizerSet,
+        layers: Sequence[Any] | None = None,
+        key: Any = None,
+        live: Mapping[str, Any] | None = None,
+        again: Callable[[Run], Any] | None = None,
+    ) -> None:
+        members = hosts.members(regs, "Run")
+        if again is not None and not callable(again):
+            raise regkit.OptionError(f"Run got again={again!r}; accepted: a function of a run, or None")
+        if layers is not None and not isinstance(layers, Iterable):
+            raise regkit.OptionError(f"Run got layers={layers!r}; accepted: a sequence of regkit.Layer, or None")
+        self.key = _checked_key(key)
+        if live is not None:
+            regs = hosts.with_weights(regs, _checked_live(regs, live))
+        # another set of the same regularizers, since one that begins anew draws the same from the same key; without a
+        # key those with a penalty, since the others change nothing
+        self._members = [member for member in members if self.key is not None or member.penalizes]
+        self._regs = hosts.subset(regs, [member.name for member in self._members])
+        layers = list(layers or ())
+        hosts.check_layers(layers)
+        self._layers = list(map(_with_arrays, layers))
+        self._again = again
+        self._tracing: bool | None = None  # of a computation for derivatives: whether the run that it is of was traced
+        self._derivatives: Any = None if again is None else Derivatives(self._once_more, self._places, self.key)
+        self._replaced: dict[Any, Any] = {}
+        self._given: dict[str, Any] = {}
+        self._outputs: dict[str, Any] = {}
+        self._skipped: dict[str, None] = {}
+        # members that change outputs and have found none yet
+        self._unchanged = [member for member in self._members if member.changes_graph and self.key is not None]
+
+    def __repr__(self) -> str:
+        return f"Run({self._regs!r}, outputs={list(self._outputs)})"
+
+    @property
+    def outputs(self) -> dict[str, Any]:
+        """The outputs tapped so far by their names, and the clean originals that regularizers kept."""
+        return dict(self._outputs)
+
+    def tap(self, name: str, value: Any) -> Any:
+        """Show an output to the regularizers, and return what it is from there on.
+
+        Parameters
+        ----------
+        name : str
+            Its name for patterns. Tapped again, ``act`` is ``act@1`` and then ``act@2``, and a pattern that matches
+            ``act`` matches these too.
+        value : JAX array of floats
+            NumPy's become JAX's.
+
+        Returns
+        -------
+        JAX array
+            The same, unless there is a key and a regularizer changes it.
+
+        Raises
+        ------
+        regkit.GraphError
+            If it is not an array of floats, the name not a string, or the function that the run was made for has
+            ended.
+        regkit.OptionError
+            If a regularizer that changes outputs has no pattern, and there are no layers.
+        """
+        self._check_name(name)
+        self._check_open(list(self._outputs)[:1])
+        times = next(times for times in range(len(self._given) + 1) if _numbered(name, times) not in self._given)
+        full = _numbered(name, times)
+        given = self._replaced.get((GIVEN, full), as_output(name, value))
+        self._given[full] = given
+        outputs = {name: given}
+        if self.key is not None and self._regs.changes_graph:
+            with within(self._scope(self._derivatives)):
+                self._regs.modify_graph(outputs, self._layers)
+            still = {member.name for member in hosts.unchanged(self._regs, outputs)}
+            self._unchanged = [member for member in self._unchanged if member.name in still]
+        left = outputs[name] = self._replaced.get((LEFT, full), outputs[name])
+        for each, output in outputs.items():
+            kept = _numbered(each, times)
+            if kept in self._outputs:
+                raise regkit.GraphError(
+                    f"{kept!r} is kept beside {full!r}, and was tapped before. Call it something else"
+                )
+            self._outputs[kept] = output
+        return left
+
+    def skip(self, name: str) -> None:
+        """Name an output that is not tapped, such as tokens, so that patterns can take it out: ``["*", "!tokens"]``."""
+        self._skipped[name] = None
+
+    def loss(self) -> Any:
+        """Return what the regularizers add to the loss, for all that was tapped: a scalar array, or the number 0.
+
+        Raises
+        ------
+        regkit.NoMatchError
+            If the pattern of a regularizer matches nothing of it, or, with a key, nothing that it changes was tapped.
+        regkit.OptionError
+            If a regularizer of outputs has no pattern, and there are no layers.
+        regkit.GraphError
+            If a penalty cannot be computed, or the run is used after the function it was made for ended.
+        """
+        return hosts.total(self.terms())
+
+    def terms(self) -> list[Any]:
+        """Return each regularizer's part of the loss, as `regkit.RegularizerSet.terms` does.
+
+        Errors are those of `loss`.
+        """
+        self._check_open(self._outputs)
+        self._check_globs()
+        self._check_changes()
+        with within(self._scope(self._derivatives and self._derivatives.more())):
+            return hosts.terms(self._regs, self._layers, self._outputs)
+
+    def _check_globs(self) -> None:
+        """Raise for a glob that matches nothing, or takes nothing out."""
+        outputs = [*self._outputs, *self._skipped]
+        params = [name for layer in self._layers for name, _ in hosts.named_params(layer)]
+        for member, glob in hosts.unmatched(self._members, outputs=outputs, params=params):
+            there = {"outputs": outputs} if member.selects == "outputs" else {"parameters": params}
+            raise hosts.no_match(member, [glob], **there)
+
+    def _check_changes(self) -> None:
+        """Raise for a regularizer that changes outputs and found none to change."""
+        for member in self._unchanged:
+            tapped = list(dict.fromkeys(NUMBERED.sub("", name) for name in self._given))
+            if member.globs is not None:
+                raise hosts.no_match(member, member.globs, outputs=tapped)
+            raise regkit.NoMatchError(
+                f"{member.name}: {type(member.regularizer).__name__} changes none of the outputs that were tapped: "
+                f"{hosts.listed(tapped)}"
+            )
+
+    def _scope(self, derivatives: Any) -> Scope:
+        self._context = copy_context()
+        if self._tracing is not None:
+            return Scope(self.key, derivatives, self._tracing)
+        if self.key is not None and _internals.staged() and not isinstance(self.key, jax.core.Tracer):
+            raise regkit.GraphError(
+                "the key is a constant of a function that JAX compiles, which would draw the same at every call. Pass "
+                "it to the function as an argument"
+            )
+        return Scope(self.key, derivatives, _internals.tracing())
+
+    def _check_name(self, name: Any) -> None:
+        if not isinstance(name, str) or not name or NUMBERED.search(name):
+            raise regkit.GraphError(
+                f"tap got the name {name!r}; accepted: a string that does not end in @ and a number, which is how an "
+                "output is called that is tapped again"
+            )
+
+    def _check_open(self, names: Any) -> None:
+        for name in names:
+            if _internals.ended(self._outputs[name]):
+                raise regkit.GraphError(
+                    f"output {name!r} was tapped in a function that JAX has transformed (jit, grad, vmap, checkpoint, "
+                    "scan) and that has ended, so nothing can be computed from it. Make the Run inside of that "
+                    "function, and return from there what loss() gives"
+                )
+
+    # Once more, for derivatives
+
+    def _places(self, expression: Any) -> tuple[tuple[str, str], ...]:
+        """Return the places of an expression in the computation: the outputs that are it, as given or as left."""
+        places = (((GIVEN, name), value) for name, value in self._given.items())
+        left = (((LEFT, name), value) for name, value in self._outputs.items() if name in self._given)
+        return tuple(place for place, value in (*places, *left) if value is expression)
+
+    def _once_more(self, values: list[tuple[Any, Any]], key: Any, derivatives: Any) -> None:
+        """Compute everything again with other values in some places."""
+        run = copy.copy(self)
+        run.key, run._derivatives = key, derivatives
+        run._regs = hosts.subset(self._regs, self._regs.keys())
+        run._given, run._outputs = {}, {}
+        run._replaced = {place: value for places, value in values for place in places}
+        run._tracing = _internals.tracing() if self._tracing is None else self._tracing
+        # a hook is running here, whose name would be mixed into the seeds of draws; it was not when they were drawn
+        self._context.copy().run(self._all_of, run)
+
+    def _all_of(self, run: Run) -> None:
+        self._compute(run)
+        if not run._outputs:
+            raise regkit.GraphError(
+                "again tapped nothing in the run that it was given. It is called with a run of its own: "
+                "def forward(run): ... run.tap(...)"
+            )
+        run.terms()
+
+    def _compute(self, run: Run) -> None:
+        assert self._again is not None
+        self._again(run)
+
+
+def _numbered(name: str, times: int) -> str:
+    return f"{name}@{times}" if times else name
+
+
+def as_output(name: str, value: Any) -> jax.Array:
+    """Return an output as a JAX array of floats.
+
+    Raises
+    ------
+    GraphError
+        If it is not one.
+    """
+    array = as_array(value)
+    if array is None:
+        shown = "None" if value is None else f"of type {type(value).__module__}.{type(value).__qualname__}"
+        raise regkit.GraphError(f"output {name!r} is {shown}; accepted: a JAX array of floats")
+    if not is_floats(array):
+        raise regkit.GraphError(
+            f"output {name!r} is of {array.dtype}; accepted: a JAX array of floats. Tap one that is computed from it, "
+            f"or leave it out of a pattern with the glob '!{name}'"
+        )
+    return array
+
+
+def is_floats(value: Any) -> bool:
+    """Return whether a value is a JAX array of floats."""
+    return isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jnp.floating)
+
+
+def as_array(value: Any) -> jax.Array | None:
+    """Return a value, an array of NumPy, or an object that holds an array (a parameter of Flax), as a JAX array.
+
+    None if it is nothing of these.
+    """
+    if isinstance(value, jax.Array):
+        return value
+    if hasattr(value, "__jax_array__") or isinstance(value, (np.ndarray, np.generic)):
+        return jnp.asarray(value)
+    return None
+
+
+def _with_arrays(layer: Any) -> Any:
+    """Return a layer whose parameters are arrays: itself, unless some are objects that hold them."""
+    params = hosts.named_params(layer)
+    if all(isinstance(param, jax.Array) or not hasattr(param, "__jax_array__") for _, param in params):
+        return layer
+    arrays = {name: param if (array := as_array(param)) is None else array for name, param in params}
+    return regkit.Layer(layer.output_name, arrays, role=getattr(layer, "role", None))
+
+
+def _checked_live(regs: regkit.RegularizerSet, live: Any) -> Mapping[str, Any]:
+    """Return the values for live weights, if they are some; their members check them where they are used."""
+    if not isinstance(live, Mapping):
+        raise regkit.OptionError(f"Run got live={live!r}; accepted: a mapping, such as regs.live() returns")
+    names = regs.live()
+    for name, value in live.items():
+        if name not in names:
+            raise regkit.OptionError(
+                f"Run got a live weight for {name!r}; members with a live weight: {', '.join(names) or 'none'}"
+            )
+        if _internals.staged() and not isinstance(value, jax.core.Tracer):
+            raise regkit.GraphError(
+                f"live[{name!r}] is {value!r}, a constant of a function that JAX compiles. Call regs.live() outside of "
+                "the function, and pass its result as an argument"
+            )
+    return live
+
+
+def _checked_key(key: Any) -> Any:
+    if key is None:
+        return None
+    array = as_array(key)
+    if array is not None:
+        typed = jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
+        if (typed and array.ndim == 0) or (not typed and array.dtype == jnp.uint32 and array.ndim == 1):
+            return array
+    shown = repr(key) if array is None else f"an array of {array.dtype} and shape {array.shape}"
+    raise regkit.OptionError(f"Run got key={shown}; accepted: {A_KEY}, or None where nothing is to be changed")

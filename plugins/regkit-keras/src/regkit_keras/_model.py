@@ -1,0 +1,205 @@
+"""A Keras model around a model, which trains it with regularizers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+import regkit
+from regkit import hosts
+
+from ._backends import backend
+from ._layers import check_parts, declared_tensors
+from ._training import Training
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: Methods of a subclass that would not be called where another model trains it.
+OWN = ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics")
+
+
+@keras.saving.register_keras_serializable(package="regkit_keras")
+class Model(keras.Model):
+    r"""Train a Keras model with regularizers.
+
+    While it trains, the outputs of layers are shown to the regularizers and changed by noise and dropout, and the loss
+    is :math:`L + \sum_r w_r \, p_r`: that of ``compile`` plus weight times penalty. Everything else, ``predict`` and
+    ``evaluate`` too, is the model's own: without changes and without penalties.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Functional, Sequential or subclassed. Its weights are those that are trained.
+    regularizers : regkit.RegularizerSet
+        What `regkit.build` returns.
+    seed : int, optional
+        Of the draws of noise and dropout, as in `keras.random.SeedGenerator`.
+    name : str, optional
+
+    Attributes
+    ----------
+    model : keras.Model
+    regularizers : regkit.RegularizerSet
+
+    Raises
+    ------
+    regkit.OptionError
+        If an argument is none of those.
+    regkit.GraphError
+        If Keras runs on a backend for which there is no engine, or the model has a training step of its own.
+    regkit.PluginLoadError
+        If this version of Keras lacks something that is used of it.
+
+    Notes
+    -----
+    Outputs go by the path of their layer, such as ``hid1`` or ``block/dense``, weights by ``hid1/kernel``. By default
+    regularizers take the layers that have a weight of two or more dimensions; the one before the output is the output.
+
+    Examples
+    --------
+    >>> import keras, numpy, regkit, regkit_keras
+    >>> network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="hid"), keras.layers.Dense(1)])
+    >>> regs = regkit.build(hidden_l1=dict(weight=0.1, reduction="batch"), hidden_dropout=0.5)
+    >>> model = regkit_keras.Model(network, regs)
+    >>> model.compile("sgd", "mse")
+    >>> history = model.fit(numpy.ones((8, 4)), numpy.ones(8), verbose=0)
+    >>> sorted(history.history)
+    ['hidden_l1', 'loss']
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        regularizers: regkit.RegularizerSet,
+        seed: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        check(model, regularizers)
+        # the model casts what it is given and what it computes; around it, weights have their own dtype
+        super().__init__(name=name or f"regularized_{model.name}", dtype=model.variable_dtype)
+        check_parts(self, declared_tensors(model, "inputs"))
+        self._convert_input_args = False
+        self._allow_non_tensor_positional_args = True
+        self.model = model
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        members = hosts.members(regularizers, "Model")
+        self._shares = {member.name: keras.metrics.Mean(member.name) for member in members if member.penalizes}
+        self._training = Training(backend(), regularizers)
+        self.built = model.built
+
+    @property
+    def regularizers(self) -> regkit.RegularizerSet:
+        """The set of regularizers."""
+        return self._training.regularizers
+
+    # What Keras asks of a model
+
+    def build(self, input_shape: Any) -> None:
+        """Do nothing: the model builds itself when it is called."""
+        self.built = True
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Compute the model; in training as the regularizers change it, with their penalties among `losses`."""
+        if not training or not all(map(_has_value, keras.tree.flatten(inputs))):
+            return self.model(inputs, training=training)
+        context = self._get_call_context()  # so that no layer within takes itself for the first and forgets its losses
+        context.set_value("training", True)
+        try:
+            outputs, terms = self._training.forward(self.model, inputs, self.seed_generator)
+        finally:
+            self._maybe_reset_call_context()
+        for term in terms:
+            self.add_loss(term.weighted)
+        return outputs
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        """Return the loss, which in training has the penalties, and note these for the history."""
+        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+        shares = self._training.take_shares(training)
+        if shares:
+            count = next(one for one in keras.tree.flatten(x) if one is not None).shape[0]
+            for name, share in shares.items():
+                self._shares[name].update_state(share, sample_weight=count)
+        return loss
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """Return the metrics; in training also what each regularizer adds to the loss."""
+        results = super().get_metrics_result()
+        if self._training.now:
+            return results
+        return {name: value for name, value in results.items() if name not in self._shares}
+
+    def compile(self, optimizer: Any = "rmsprop", *args: Any, auto_scale_loss: bool = True, **kwargs: Any) -> None:
+        """Configure training, as `keras.Model.compile` does."""
+        if auto_scale_loss and self.model.dtype_policy.name == "mixed_float16":
+            optimizer = keras.optimizers.get(optimizer)
+            if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+                optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        super().compile(optimizer, *args, auto_scale_loss=auto_scale_loss, **kwargs)
+
+    def compile_from_config(self, config: Mapping[str, Any]) -> None:
+        """Configure training as a saved model was."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.optimizer is not None and self.built:
+            self.optimizer.build(self.trainable_variables)
+
+    @property
+    def output_names(self) -> list[str]:
+        """The names of the model's outputs, by which ``compile`` takes several losses; none of a subclassed model."""
+        return self.model.output_names  # type: ignore[no-any-return]
+
+    # Live weights, which a compiled step has among its variables
+
+    @property
+    def variables(self) -> list[Any]:
+        """The variables, those of live weights included, which are not weights of the model."""
+        return [*super().variables, *(self._training.live.values() if hasattr(self, "_training") else ())]
+
+    def make_train_function(self, force: bool = False) -> Any:
+        """Make the function that runs a step, into which each step takes the live weights as they are."""
+        if self.train_function is None or force:  # type: ignore[has-type]  # of Keras
+            super().make_train_function(force)
+            self.train_function = self._training.stepping(self.train_function)  # type: ignore[has-type]  # of Keras
+        return self.train_function
+
+    # Saving
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what `from_config` takes: the model, the set as `build` takes it, the seed, the name."""
+        return {
+            "model": keras.saving.serialize_keras_object(self.model),
+            "regularizers": self.regularizers.config(),
+            "seed": self.seed_generator.get_config()["seed"],
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], custom_objects: Any = None) -> Model:
+        """Return a model from what `get_config` gave; the plugins of its regularizers have to be installed."""
+        model = keras.saving.deserialize_keras_object(config["model"], custom_objects=custom_objects)
+        return cls(model, regkit.build(config["regularizers"]), config["seed"], config["name"])
+
+
+def check(model: Any, regularizers: Any) -> None:
+    """Raise if the arguments of a `Model` are not what it takes."""
+    if not isinstance(model, keras.Model):
+        raise regkit.OptionError(f"Model got model={model!r}; accepted: a keras.Model")
+    hosts.members(regularizers, "Model")
+    if isinstance(model, Model):
+        raise regkit.GraphError(
+            "the model has regularizers already. Put all into one set: Model(model.model, model.regularizers + more)"
+        )
+    own = [name for name in OWN if getattr(type(model), name) is not getattr(keras.Model, name)]
+    if own:
+        raise regkit.GraphError(
+            f"{type(model).__name__} has a {own[0]} of its own, which would not be called where another model trains "
+            "it. Give it to a subclass of regkit_keras.Model"
+        )
+
+
+def _has_value(data: Any) -> bool:
+    return data is not None and not isinstance(data, keras.KerasTensor)

@@ -1,0 +1,475 @@
+"""Regularization paths: the weights of one alias in order, each training warm from the last, with folds or without."""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.storages import BaseStorage
+from optuna.trial import TrialState, create_trial
+
+import regkit
+
+from ._result import figure_of
+from ._study import ERROR, SEARCH, Storage, shown
+from ._trial import RESERVED, Prepare, SearchError, Task, Trial, as_float, evaluated
+
+#: Of a path that finds its weights: how many in a factor of 10, and the smallest, or a smaller one if that matters, as
+#: a share of the largest.
+COUNT, SHARE = 10, 1e-3
+
+#: By which share a measure differs at a weight that matters, and how precisely that weight is found.
+MATTERS, PRECISION = 1e-3, 1.02
+
+#: The largest and the smallest weight that are tried.
+LARGEST, SMALLEST = 1e6, 1e-9
+
+#: Under which attributes the weights that were found are stored, and the number of a trial within its path.
+WEIGHTS, NUMBER = f"{RESERVED}weights", f"{RESERVED}number"
+
+
+class Path:
+    """The measures along a regularization path. `path` returns one.
+
+    Attributes
+    ----------
+    alias : str
+    """
+
+    def __init__(self, alias: str, rows: list[dict[str, Any]]) -> None:
+        self.alias = alias
+        self._rows = rows
+
+    def frame(self) -> pd.DataFrame:
+        """Return a row for each trial: number, state, weight, measures, failure."""
+        names = ["number", "state", f"{self.alias}.weight", *(name for row in self._rows for name in row)]
+        return pd.DataFrame(self._rows, columns=[*(one for one in dict.fromkeys(names) if one != "failure"), "failure"])
+
+    def plot(self) -> Any:
+        """Return a figure of each measure against the weight on a log axis.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+        """
+        return figure_of(self.frame(), [f"{self.alias}.weight"], {}, joined=True)
+
+    def __repr__(self) -> str:
+        weights = self.frame()[f"{self.alias}.weight"]
+        return f"<path of {self.alias}: {weights.nunique()} weights from {weights.max():g} to {weights.min():g}>"
+
+    def _repr_html_(self) -> str:
+        """The rows, for notebooks."""
+        return str(self.frame().to_html(index=False, na_rep=""))
+
+
+class CVPath(Path):
+    """The measures along a path with cross-validation. `cv_path` returns one.
+
+    Attributes
+    ----------
+    alias : str
+    aim : str
+        The measure that is minimized.
+    """
+
+    def __init__(self, alias: str, rows: list[dict[str, Any]], aim: str) -> None:
+        super().__init__(alias, rows)
+        self.aim = aim
+
+    def means(self) -> pd.DataFrame:
+        """Return the mean of the aim over the folds, and its standard error, for each weight.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns weight, mean, standard_error: the standard deviation over the folds, with n − 1, divided by √n.
+            Weights at which a fold failed are missing.
+        """
+        frame = self.frame()
+        by_weight = frame.assign(weight=frame[f"{self.alias}.weight"]).groupby("weight")
+        complete = by_weight["state"].agg(lambda states: (states == "complete").all())
+        aims = by_weight[self.aim].agg(["mean", "std", "count"])[complete].sort_index(ascending=False)
+        if aims.empty:
+            raise SearchError(f"no weight is complete in all folds. {frame['failure'].dropna().iloc[0]}")
+        error = aims["std"] / np.sqrt(aims["count"])
+        return pd.DataFrame({"weight": aims.index, "mean": aims["mean"].array, "standard_error": error.array})
+
+    @property
+    def best_weight(self) -> float:
+        """The weight with the smallest mean."""
+        means = self.means()
+        return float(means["weight"][means["mean"].idxmin()])
+
+    @property
+    def one_se_weight(self) -> float:
+        """The largest weight whose mean is within one standard error of the smallest mean."""
+        means = self.means()
+        best = means.loc[means["mean"].idxmin()]
+        return float(means["weight"][means["mean"] <= best["mean"] + best["standard_error"]].max())
+
+    def plot(self) -> Any:
+        """Return a figure of the means with error bars against the weight, with both weights marked.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+        """
+        from matplotlib.figure import Figure
+
+        means = self.means()
+        figure = Figure(figsize=(6, 4), layout="constrained")
+        axes = figure.subplots()
+        axes.errorbar(means["weight"], means["mean"], means["standard_error"], fmt="o-", markersize=3, capsize=2)
+        axes.axvline(self.best_weight, color="crimson", linewidth=1, label=f"best, {self.best_weight:.3g}")
+        label = f"one standard error, {self.one_se_weight:.3g}"
+        axes.axvline(self.one_se_weight, color="grey", linewidth=1, linestyle="--", label=label)
+        axes.set(xscale="log", xlabel=f"{self.alias}.weight", ylabel=f"{self.aim} (mean of the folds)")
+        axes.legend(frameon=False)
+        axes.grid(alpha=0.2)
+        return figure
+
+
+class Walker:
+    """A network that walks the weights of one alias."""
+
+    def __init__(self, prepare: Prepare, alias: str, options: Mapping[str, Any], seed: int, first: float) -> None:
+        self.name, self._seed, self._live = f"{alias}.weight", seed, regkit.Live(first)
+        built = dict(options)
+        built[alias] = {**_further(alias, built), "weight": self._live}
+        self._regs = regkit.build(built)
+        self._prepare = prepare
+        self._evaluate: Any = None
+
+    def check(self, weights: Iterable[float]) -> None:
+        """Raise `regkit.OptionError` unless all weights are accepted."""
+        for weight in weights:
+            self._live.set(weight)
+
+    def walk(self, weights: Iterable[float], fold: int = 0) -> list[dict[str, Any]]:
+        """Return a row for each weight. A trial starts from the value that the last complete one kept."""
+        rows, start = [], None
+        for number, weight in enumerate(weights):
+            self._live.set(weight)
+            self._evaluate = self._evaluate or self._prepared()
+            trial = Trial(Task(number, self._seed, {self.name: float(weight)}), _never, start, fold)
+            outcome = evaluated(self._evaluate, trial, [self.name])
+            state = "pruned" if outcome.pruned else "failed" if outcome.error else "complete"
+            start = trial.keep if state == "complete" else start
+            row = {"number": number, "state": state, self.name: float(weight), **outcome.measures}
+            rows.append({**row, "failure": outcome.error or None})
+        return rows
+
+    def ends(self, aim: str, fold: int) -> tuple[float, float]:
+        """Return the smallest and the largest weight that matter.
+
+        At a larger one the aim stays as it is, or nothing can be trained.
+        """
+
+        def measured(weight: float) -> float | None:
+            try:
+                (row,) = self.walk([weight], fold)
+            except regkit.OptionError:  # such as dropout of 1
+                return None
+            if row["state"] == "complete" and aim not in row:
+                raise SearchError(f"evaluate returned no {aim!r}, which is to be minimized")
+            value = as_float(row.get(aim))
+            return value if row["state"] == "complete" and value is not None and math.isfinite(value) else None
+
+        def same(one: float | None, other: float | None) -> bool:
+            if one is None or other is None:
+                return one is other
+            return abs(one - other) <= MATTERS * max(abs(one), abs(other))
+
+        low, high = LARGEST / 10, LARGEST
+        at_low, limit = measured(low), measured(high)
+        if limit is not None and not same(at_low, limit):
+            raise SearchError(f"{aim} still changes at a weight of {high:g}. Give weights")
+        while same(at_low, limit) and low > SMALLEST:
+            high, low = low, low / 10
+            at_low = measured(low)
+        if same(at_low, limit):
+            raise SearchError(f"{aim} is the same at all weights from {SMALLEST:g} on. Give weights")
+        while high / low > PRECISION:
+            middle = math.sqrt(low * high)
+            low, high = (low, middle) if same(measured(middle), limit) else (middle, high)
+        smallest = SHARE * low
+        while smallest > SMALLEST and not same(measured(smallest), measured(smallest / 10)):
+            smallest /= 10
+        return smallest, low
+
+    def _prepared(self) -> Any:
+        evaluate = self._prepare(self._regs)
+        if not callable(evaluate):
+            raise regkit.OptionError(f"prepare returned {evaluate!r}; accepted: a function of a trial")
+        return evaluate
+
+
+def path(
+    prepare: Prepare,
+    alias: str,
+    weights: Iterable[float],
+    options: Mapping[str, Any] | None = None,
+    *,
+    seed: int = 0,
+) -> Path:
+    """Walk the weights of one alias in order, each trial from where the last one ended, with one compilation.
+
+    Parameters
+    ----------
+    prepare : callable
+        As of `run`. ``evaluate`` reads ``trial.start``, which is None at first, and sets ``trial.keep``, such as to the
+        parameters of the network; the next trial gets that as its ``start``. A trial that fails hands nothing on.
+    alias : str
+        The alias whose weights they are.
+    weights : iterable of real numbers
+        In the order in which they are walked, such as from large to small.
+    options : mapping of str to value, optional
+        Options of `regkit.build`: further arguments of the alias, and other aliases.
+    seed : int, default 0
+        For the ``seed`` of each trial, with its number.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    regkit.RegkitError
+        If a weight or an option is not accepted, or there are no weights; and every error of `prepare`.
+
+    Examples
+    --------
+    >>> import regkit_search as search
+    >>> def prepare(regs):
+    ...     def evaluate(trial):
+    ...         trial.keep = (trial.start or 0) + regs["hidden_l1"].weight.value
+    ...         return {"sum": trial.keep}
+    ...     return evaluate
+    >>> print(list(search.path(prepare, "hidden_l1", [4, 2, 1]).frame()["sum"]))
+    [4.0, 6.0, 7.0]
+    """
+    walked = list(weights)
+    if not walked:
+        raise regkit.OptionError("path got no weights; accepted: one or more")
+    walker = Walker(prepare, alias, options or {}, seed, walked[0])
+    walker.check(walked)
+    return Path(alias, walker.walk(walked))
+
+
+def cv_path(
+    prepare: Prepare,
+    alias: str,
+    options: Mapping[str, Any] | None = None,
+    *,
+    weights: Iterable[float] | None = None,
+    folds: int = 5,
+    minimize: str,
+    seed: int = 0,
+    storage: str | BaseStorage | None = None,
+    client: Any = None,
+) -> CVPath:
+    """Walk the weights of one alias from large to small in each of several folds.
+
+    Parameters
+    ----------
+    prepare : callable
+        As of `path`. ``evaluate`` trains without the examples of fold ``trial.fold``, a number from 0 on, and measures
+        with these.
+    alias : str
+        The alias whose weights they are.
+    options : mapping of str to value, optional
+        Options of `regkit.build`: further arguments of the alias, and other aliases.
+    weights : iterable of real numbers, optional
+        By default ten in each factor of 10, from the largest that matters in a fold to a thousandth of that, or to a
+        smaller one if that matters. A weight matters if others beyond it change the measure by a thousandth of it or
+        more; the largest also if training fails beyond it.
+    folds : int, default 5
+        At least 2.
+    minimize : str
+        The measure whose mean over the folds decides.
+    seed : int, default 0
+        For the ``seed`` of each trial, with its number.
+    storage : str or optuna.storages.BaseStorage, optional
+        As of `run`. A fold that is complete is not walked again.
+    client : distributed.Client, str or callable, optional
+        As of `run`. Folds are walked by the workers. None: in this process, one after the other.
+
+    Returns
+    -------
+    CVPath
+
+    Raises
+    ------
+    regkit.RegkitError
+        If a weight or an option is not accepted, no largest weight is found, or the storage has another path; and every
+        error of `prepare`.
+
+    References
+    ----------
+    J. Friedman, T. Hastie, R. Tibshirani, "Regularization Paths for Generalized Linear Models via Coordinate Descent",
+    Journal of Statistical Software 33(1), 2010: the grid, and the rule of one standard error.
+
+    Examples
+    --------
+    >>> import numpy as np, regkit_search as search
+    >>> x = np.random.default_rng(0).normal(size=(50, 1))
+    >>> y = x + 0.1 * np.random.default_rng(1).normal(size=(50, 1))
+    >>> def prepare(regs):
+    ...     def evaluate(trial):
+    ...         left_out = np.arange(50) % 5 == trial.fold
+    ...         xs, ys, decay = x[~left_out], y[~left_out], regs["weight_l2"].weight.value
+    ...         w = (xs * ys).sum() / ((xs**2).sum() + decay * len(xs))
+    ...         return {"error": ((x[left_out] * w - y[left_out]) ** 2).mean()}
+    ...     return evaluate
+    >>> found = search.cv_path(prepare, "weight_l2", minimize="error")
+    >>> found.best_weight < 0.1
+    True
+    """
+    if not isinstance(folds, int) or isinstance(folds, bool) or folds < 2:
+        raise regkit.OptionError(f"folds is {folds!r}; accepted: an integer of at least 2")
+    given = None if weights is None else sorted(weights, reverse=True)
+    if given is not None and not given:
+        raise regkit.OptionError("cv_path got no weights; accepted: one or more, or None")
+    options = options or {}
+    walker = Walker(prepare, alias, options, seed, given[0] if given else 1.0)
+    walker.check(given or ())
+    search = {"alias": alias, "options": options, "folds": folds, "aim": minimize, "seed": seed, "weights": given}
+    stored = Stored(storage, search)
+    try:
+        with _Folds(client, prepare, (alias, options, seed, 1.0), walker) as each:
+            found = given or stored.weights
+            if found is None:
+                ends = list(each("ends", [(minimize, fold) for fold in range(folds)]))
+                top, bottom = max(high for _, high in ends), min(low for low, _ in ends)
+                found = list(map(float, np.geomspace(top, bottom, round(COUNT * math.log10(top / bottom)))))
+                stored.keep_weights(found)
+            left = [fold for fold in range(folds) if len(stored.rows(fold)) < len(found)]
+            for fold, rows in zip(left, each("walk", [(found, fold) for fold in left])):
+                stored.keep(fold, rows)
+    finally:
+        stored.close()
+    return CVPath(alias, [row for fold in range(folds) for row in stored.rows(fold)], minimize)
+
+
+class _Folds:
+    """Calls a method of a walker for each fold: of this process's walker, or of those that workers make."""
+
+    def __init__(self, client: Any, prepare: Prepare, arguments: tuple[Any, ...], walker: Walker) -> None:
+        self._walker, self._client, self._sent = walker, None, b""
+        if client is not None:
+            from ._dask import connected, pickled
+
+            self._sent = pickled((prepare, *arguments))
+            self._client, self._is_ours = connected(client)
+
+    def __enter__(self) -> Callable[[str, list[tuple[Any, ...]]], Iterable[Any]]:
+        return self._each
+
+    def __exit__(self, *exception: object) -> None:
+        if self._client is not None and self._is_ours:
+            self._client.close()
+
+    def _each(self, method: str, calls: list[tuple[Any, ...]]) -> Iterable[Any]:
+        if self._client is None:
+            return (getattr(self._walker, method)(*call) for call in calls)
+        futures = [self._client.submit(_on_worker, self._sent, method, call, pure=False) for call in calls]
+        return (future.result() for future in futures)
+
+
+def _on_worker(sent: bytes, method: str, call: tuple[Any, ...]) -> Any:
+    from ._folders import take_own_folders
+
+    take_own_folders()
+    return getattr(Walker(*pickle.loads(sent)), method)(*call)
+
+
+class Stored:
+    """The folds that are complete, in a study of Optuna whose trials are the weights of all folds."""
+
+    def __init__(self, storage: Any, search: Mapping[str, Any]) -> None:
+        self._name = f"{search['alias']}.weight"
+        self._storage = Storage(storage, shown(storage))
+        name = f"cv_path of {search['alias']}"
+        self._storage.lock(name)
+        self._study = optuna.create_study(storage=self._storage, study_name=name, load_if_exists=True)
+        written = json.loads(json.dumps(search, default=repr))
+        before = self._study.user_attrs.get(SEARCH, written)
+        if before != written:
+            self.close()
+            different = next(key for key in written if before.get(key) != written[key])
+            raise regkit.OptionError(
+                f"storage {shown(storage)} holds another path of {search['alias']!r}: its {different} is "
+                f"{before.get(different)!r}, and here it is {written[different]!r}. Give this one another storage"
+            )
+        self._study.set_user_attr(SEARCH, written)
+
+    def close(self) -> None:
+        """Let another process have the study."""
+        self._storage.unlock()
+
+    @property
+    def weights(self) -> list[float] | None:
+        """The weights that were found."""
+        return self._study.user_attrs.get(WEIGHTS)
+
+    def keep_weights(self, weights: list[float]) -> None:
+        """Store the weights that were found."""
+        self._study.set_user_attr(WEIGHTS, weights)
+
+    def keep(self, fold: int, rows: list[dict[str, Any]]) -> None:
+        """Store the rows of a fold."""
+        for row in rows:
+            weight = row[self._name]
+            notes = {
+                name: value for name, value in row.items() if name not in ("number", "state", "failure", self._name)
+            }
+            complete = row["state"] == "complete"
+            self._study.add_trial(
+                create_trial(
+                    state=TrialState.COMPLETE if complete else TrialState.FAIL,
+                    value=0.0 if complete else None,
+                    params={self._name: weight, "fold": fold},
+                    distributions={
+                        self._name: FloatDistribution(weight, weight),
+                        "fold": IntDistribution(fold, fold),
+                    },
+                    user_attrs={**notes, NUMBER: row["number"], **({} if complete else {ERROR: row["failure"]})},
+                )
+            )
+
+    def rows(self, fold: int) -> list[dict[str, Any]]:
+        """Return the rows of a fold in the order of its weights; of those that were stored twice the later."""
+        found = {}
+        for trial in self._study.get_trials(deepcopy=False):
+            if trial.params["fold"] == fold:
+                notes = {name: one for name, one in trial.user_attrs.items() if not name.startswith(RESERVED)}
+                found[trial.user_attrs[NUMBER]] = {
+                    "number": trial.user_attrs[NUMBER],
+                    "state": "complete" if trial.state == TrialState.COMPLETE else "failed",
+                    "fold": fold,
+                    self._name: trial.params[self._name],
+                    **notes,
+                    "failure": trial.user_attrs.get(ERROR),
+                }
+        return [found[number] for number in sorted(found)]
+
+
+def _further(alias: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    further = options.get(alias, {})
+    if not isinstance(further, Mapping) or "weight" in further:
+        raise regkit.OptionError(
+            f"the options have {further!r} for {alias!r}; accepted: further arguments, without the weight"
+        )
+    return further
+
+
+def _never(value: float, step: int) -> bool:
+    return False

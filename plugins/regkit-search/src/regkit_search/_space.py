@@ -1,0 +1,251 @@
+"""The space of a search: options of `regkit.build` and further parameters, with distributions of Optuna as values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from numbers import Real
+from typing import Any
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+)
+from optuna.trial import Trial as OptunaTrial
+
+import regkit
+
+Params = Mapping[str, Any]
+
+#: The name beside the arguments of an alias whose value decides whether the alias is used.
+USED = "used"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One distribution: the name of its parameter, and the regularizer and argument it belongs to, if any."""
+
+    name: str
+    distribution: BaseDistribution
+    member: str = ""
+    argument: str = ""
+
+    @property
+    def live(self) -> bool:
+        """Whether it is a weight with numbers for values, which changes without a new compilation."""
+        return self.argument == "weight" and _has_numbers(self.distribution)
+
+    @property
+    def structural(self) -> bool:
+        """Whether another value needs another compilation."""
+        return bool(self.member) and not self.live
+
+    def suggest(self, trial: OptunaTrial) -> Any:
+        """Return the value that Optuna suggests."""
+        one = self.distribution
+        if isinstance(one, FloatDistribution):
+            return trial.suggest_float(self.name, one.low, one.high, step=one.step, log=one.log)
+        if isinstance(one, IntDistribution):
+            return trial.suggest_int(self.name, one.low, one.high, step=one.step, log=one.log)
+        assert isinstance(one, CategoricalDistribution)
+        return trial.suggest_categorical(self.name, one.choices)
+
+    def extremes(self) -> tuple[Any, ...]:
+        """Return every choice, or both ends."""
+        one: Any = self.distribution
+        return tuple(one.choices) if isinstance(one, CategoricalDistribution) else (one.low, one.high)
+
+
+class Space:
+    """The parameters of a search by name, and the options for `regkit.build` that follow from their values.
+
+    Parameters
+    ----------
+    options : mapping of str to value
+        Options of `regkit.build` with distributions of Optuna in the place of values.
+    parameters : mapping of str to distribution, optional
+        Further parameters, which only ``evaluate`` uses.
+
+    Raises
+    ------
+    regkit.RegkitError
+        If an alias is unknown, or an argument does not accept a value of its distribution.
+    """
+
+    def __init__(self, options: Mapping[str, Any], parameters: Mapping[str, BaseDistribution] | None = None) -> None:
+        if not isinstance(options, Mapping) or not (options or parameters):
+            raise regkit.OptionError(
+                f"the space is {options!r}; accepted: a mapping of aliases to values, some of them distributions"
+            )
+        self._members = {alias: _members(alias, value) for alias, value in options.items()}
+        self._own = dict(parameters or {})
+        found = [one for members in self._members.values() for member in members for one in _parameters(*member)]
+        self.parameters = {one.name: one for one in found}
+        for name, distribution in self._own.items():
+            if not isinstance(name, str) or not isinstance(distribution, BaseDistribution) or name in self.parameters:
+                raise regkit.OptionError(
+                    f"parameters has {name!r}: {distribution!r}; accepted: distributions of Optuna, such as "
+                    "FloatDistribution(1e-4, 1, log=True), under names that the space does not have"
+                )
+            self.parameters[name] = Parameter(name, distribution)
+        if not self.parameters:
+            raise regkit.OptionError(
+                "the space has no distribution, so there is nothing to search. Give one, such as "
+                "FloatDistribution(1e-3, 1, log=True) for a weight"
+            )
+        self._check()
+
+    def suggest(self, trial: OptunaTrial) -> dict[str, Any]:
+        """Return the values of a trial's parameters. An alias that is not used has no other parameters."""
+        found: dict[str, Any] = {}
+        for name in self._needed(found):
+            found[name] = self.parameters[name].suggest(trial)
+        return found
+
+    def is_complete(self, params: Params) -> bool:
+        """Return whether every parameter that the others need has a value, and nothing else has one."""
+        return set(self._needed(params)) == set(params)
+
+    def check_enqueued(self, params: Any) -> None:
+        """Raise `regkit.OptionError` unless these are parameters of the space with values that they may have."""
+        if not isinstance(params, Mapping):
+            raise regkit.OptionError(f"enqueue has {params!r}; accepted: mappings of names of parameters to values")
+        for name, value in params.items():
+            if name not in self.parameters:
+                near = get_close_matches(str(name), self.parameters, 1)
+                meant = f" Did you mean {near[0]!r}?" if near else ""
+                raise regkit.OptionError(
+                    f"enqueue has {name!r}, which is no parameter.{meant} Parameters: {', '.join(self.parameters)}"
+                )
+            distribution = self.parameters[name].distribution
+            try:
+                accepted = distribution._contains(distribution.to_internal_repr(value))
+            except ValueError:
+                accepted = False
+            if not accepted:
+                raise regkit.OptionError(f"enqueue has {name}={value!r}; accepted: a value of {distribution}")
+
+    def structure(self, params: Params) -> str:
+        """Return a text that trials have in common if they share a compilation."""
+        named = {name: value for name, value in params.items() if self.parameters[name].structural}
+        return json.dumps(named, sort_keys=True)
+
+    def weights(self, params: Params) -> dict[str, float]:
+        """Return the live weights of a trial, by the names of their regularizers."""
+        return {self.parameters[name].member: value for name, value in params.items() if self.parameters[name].live}
+
+    def options(self, params: Params, lives: Mapping[str, regkit.Live] | None = None) -> dict[str, Any]:
+        """Return the options for `regkit.build`, with these objects for live weights, or with their values."""
+        built = {}
+        for alias, members in self._members.items():
+            values = [self._value(name, arguments, params, lives or {}) for name, arguments in members]
+            values = [value for value in values if value is not None]
+            if values:
+                built[alias] = values[0] if len(members) == 1 else values
+        return built
+
+    def written(self) -> dict[str, Any]:
+        """Return the space in a form for JSON. Equal forms are the same search."""
+        written: dict[str, Any] = {
+            alias: {name: _written(arguments) for name, arguments in members}
+            for alias, members in self._members.items()
+        }
+        return {"space": written, **({"parameters": _written(self._own)} if self._own else {})}
+
+    def _needed(self, params: Params) -> Iterator[str]:
+        """Yield the names of parameters, without those of aliases that are not used."""
+        for members in self._members.values():
+            for name, arguments in members:
+                names = [one.name for one in _parameters(name, arguments)]
+                switch = f"{name}.{USED}"
+                if switch in names:
+                    yield switch
+                    if not params.get(switch):
+                        continue
+                    names.remove(switch)
+                yield from names
+        yield from self._own
+
+    def _value(self, name: str, arguments: Mapping[str, Any], params: Params, lives: Mapping[str, Any]) -> Any:
+        """The mapping for one regularizer, or None if it is not used."""
+        if not params.get(f"{name}.{USED}", arguments.get(USED, True)):
+            return None
+        made = {}
+        for argument, given in arguments.items():
+            parameter = self.parameters.get(f"{name}.{argument}")
+            if argument == USED:
+                continue
+            if parameter is None:
+                made[argument] = given
+            elif parameter.live and name in lives:
+                made[argument] = lives[name]
+            else:
+                made[argument] = params[parameter.name]
+        return None if made.get("weight", 0) is None else made
+
+    def _check(self) -> None:
+        """Build with both ends or all choices of each distribution, the other parameters at their first value."""
+        first = {name: one.argument == USED or one.extremes()[0] for name, one in self.parameters.items()}
+        regkit.build(self.options(first))
+        for name, parameter in self.parameters.items():
+            for value in parameter.extremes() if parameter.member else ():
+                try:
+                    regkit.build(self.options({**first, name: value}))
+                except regkit.RegkitError as error:
+                    raise regkit.OptionError(
+                        f"{name} may become {value!r} by its distribution, {parameter.distribution}: {error}"
+                    ) from None
+
+
+def _has_numbers(distribution: BaseDistribution) -> bool:
+    if not isinstance(distribution, CategoricalDistribution):
+        return True
+    return all(isinstance(one, Real) and not isinstance(one, bool) for one in distribution.choices)
+
+
+def _members(alias: Any, value: Any) -> list[tuple[str, dict[str, Any]]]:
+    """Return the regularizers of an alias: the name of each in a set, and its arguments."""
+    if not isinstance(alias, str):
+        raise regkit.OptionError(f"the space has the alias {alias!r}; accepted: names")
+    regkit.load(alias)
+    values = value if isinstance(value, (list, tuple)) else [value]
+    if not values:
+        raise regkit.OptionError(f"the space has an empty list for {alias!r}; accepted: one value or more")
+    return [(f"{alias}[{number}]" if number else alias, _arguments(alias, one)) for number, one in enumerate(values)]
+
+
+def _arguments(alias: str, value: Any) -> dict[str, Any]:
+    arguments = dict(value) if isinstance(value, Mapping) else {"weight": value}
+    for argument, given in arguments.items():
+        if isinstance(given, BaseDistribution):
+            if argument == USED and set(getattr(given, "choices", ())) != {True, False}:
+                raise regkit.OptionError(f"{alias}.{USED} is {given}; accepted: CategoricalDistribution([True, False])")
+            continue
+        try:
+            json.dumps(given, allow_nan=False)
+        except (TypeError, ValueError):
+            raise regkit.OptionError(
+                f"the space has {argument}={given!r} for {alias!r}; accepted: distributions of Optuna, and values that "
+                "JSON can hold, because the space is stored and sent to other machines"
+            ) from None
+    return arguments
+
+
+def _parameters(member: str, arguments: Mapping[str, Any]) -> Iterator[Parameter]:
+    for argument, given in arguments.items():
+        if isinstance(given, BaseDistribution):
+            yield Parameter(f"{member}.{argument}", given, member, argument)
+
+
+def _written(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: {"distribution": json.loads(distribution_to_json(value))}
+        if isinstance(value, BaseDistribution)
+        else value
+        for name, value in values.items()
+    }

@@ -1,0 +1,112 @@
+"""Clusters that grow and shrink, threads of a worker, resources."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+
+import cloudpickle
+import optuna
+import pandas as pd
+import pytest
+import regkit_search as search
+from distributed import Client, LocalCluster
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+SPACE = {"hidden_l1": FloatDistribution(0.1, 1)}
+LOCAL = dict(dashboard_address="127.0.0.1:0", silence_logs=50)
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+def test_a_cluster_of_processes_grows_from_none_and_loses_a_worker(tmp_path):
+    killed = tmp_path / "killed"
+
+    def prepare(regs):
+        def evaluate(trial):
+            time.sleep(0.3)
+            if trial.number == 9 and not killed.exists():
+                killed.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            (tmp_path / f"worker {os.getpid()}").touch()
+            return {"weight": regs[0].weight.value}
+
+        return evaluate
+
+    arguments = dict(minimize="weight", trials=20, sampler=optuna.samplers.RandomSampler())
+    with LocalCluster(n_workers=0, threads_per_worker=1, **LOCAL) as cluster, Client(cluster) as client:
+        cluster.adapt(minimum=0, maximum=2, interval="100ms", target_duration="200ms")
+        assert not client.nthreads()
+        found = search.run(prepare, SPACE, **arguments, client=client).frame()
+    assert killed.exists()
+    assert len(list(tmp_path.glob("worker *"))) >= 2
+    here = search.run(lambda regs: lambda trial: {"weight": regs[0].weight.value}, SPACE, **arguments).frame()
+    pd.testing.assert_frame_equal(found, here)
+
+
+def at_once(client, folder, **more):
+    """How many trials ran at once at most; each in a network that no other trial was in."""
+    (folder / "running").mkdir()
+
+    def prepare(regs):
+        inside = []
+
+        def evaluate(trial):
+            inside.append(trial.number)
+            mine = folder / "running" / str(trial.number)
+            mine.touch()
+            time.sleep(0.2)
+            running, shared = len(list((folder / "running").iterdir())), len(inside)
+            mine.unlink()
+            inside.remove(trial.number)
+            set_weight, wanted = regs[0].weight.value, trial.params["hidden_l1.weight"]
+            return {"weight": set_weight, "wrong": abs(set_weight - wanted), "running": running, "shared": shared}
+
+        return evaluate
+
+    frame = search.run(prepare, SPACE, minimize="weight", trials=12, client=client, **more).frame()
+    assert set(frame["state"]) == {"complete"}
+    assert set(frame["wrong"]) == {0}
+    assert set(frame["shared"]) == {1}
+    return frame["running"].max()
+
+
+@pytest.fixture(scope="module")
+def threads():
+    """One worker of four threads, with two of what a trial may take."""
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=4, resources={"GPU": 2}, **LOCAL) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+def test_all_threads_of_a_worker_run_trials_each_in_a_network_of_its_own(threads, tmp_path):
+    assert at_once(threads, tmp_path) == 4
+
+
+def test_a_trial_takes_its_resources(threads, tmp_path):
+    assert at_once(threads, tmp_path, resources={"GPU": 1}) == 2
+
+
+def test_a_function_may_return_the_client(tmp_path):
+    clients = []
+
+    def made():
+        clients.append(Client(n_workers=1, threads_per_worker=1, processes=False, **LOCAL))
+        return clients[0]
+
+    assert at_once(made, tmp_path) == 1
+    assert clients[0].status == "closed"
+
+
+def test_a_structure_runs_where_it_is_compiled(client):
+    def prepare(regs):
+        prepared = os.getpid()
+        return lambda trial: {"weight": regs[0].weight.value, "prepared": prepared, "runs": os.getpid()}
+
+    space = {"hidden_l1": {"weight": FloatDistribution(0.1, 1), "reduction": CategoricalDistribution(["sum", "mean"])}}
+    frame = search.run(prepare, space, minimize="weight", trials=12, client=client).frame()
+    assert (frame["prepared"] == frame["runs"]).all()
+    assert set(frame["state"]) == {"complete"}

@@ -1,0 +1,220 @@
+"""One computation of a network in TensorFlow with the regularizers of a set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Callable, TypeVar, cast
+
+import tensorflow as tf
+
+import regkit
+from regkit import hosts
+
+from ._scope import Scope, within
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def as_written(function: Function) -> Function:
+    """Keep AutoGraph from converting a function, and all that hooks call, whose branches are Python's."""
+    return cast("Function", tf.autograph.experimental.do_not_convert(function))
+
+
+class Run:
+    r"""One computation of a network with regularizers: outputs are tapped in it, and then it has the loss.
+
+    Make it for each computation, within the `tf.function` if there is one, tap the outputs that patterns are to find,
+    and add its loss: :math:`\sum_r w_r \, p_r`, weight times penalty.
+
+    Parameters
+    ----------
+    regs : regkit.RegularizerSet
+        What `regkit.build` returns.
+    layers : sequence of regkit.Layer, optional
+        The layers of the network: their variables for penalties of weights, their order or roles for regularizers
+        without a pattern. Without layers, those of outputs need a pattern.
+    train : bool, default True
+        Whether noise and dropout change the outputs. They draw from TensorFlow's global generator, so that
+        `tf.random.set_seed` repeats a program.
+    tape : tf.GradientTape, optional
+        For penalties of derivatives: the persistent tape that records the network, and watches its inputs.
+    seed : tensor of two integers, optional
+        The seed of the draws instead of the global generator's, another for each computation.
+
+    Raises
+    ------
+    regkit.OptionError
+        If an argument is none of those, or a regularizer of outputs has no pattern and there are no layers.
+
+    Examples
+    --------
+    >>> import regkit, regkit_tensorflow, tensorflow as tf
+    >>> regs = regkit.build(hidden_l1=dict(weight=0.5, pattern="hid"))
+    >>> @tf.function
+    ... def loss(w, x):
+    ...     run = regkit_tensorflow.Run(regs)
+    ...     h = run.tap("hid", x @ w)
+    ...     return tf.reduce_sum(h**2) + run.loss()
+    >>> float(loss(tf.constant([[1.0], [-2.0]]), tf.eye(2)))  # 1 + 4, and half of 1 + 2
+    6.5
+    """
+
+    def __init__(
+        self,
+        regs: regkit.RegularizerSet,
+        layers: Sequence[Any] | None = None,
+        *,
+        train: bool = True,
+        tape: Any = None,
+        seed: Any = None,
+    ) -> None:
+        members = hosts.members(regs, "Run")
+        if layers is not None and not isinstance(layers, Iterable):
+            raise regkit.OptionError(f"Run got layers={layers!r}; accepted: a sequence of regkit.Layer, or None")
+        self._layers = list(layers or ())
+        hosts.check_layers(self._layers)
+        if not self._layers:
+            hosts.check_patterns(members, (), "Give one for names that are tapped, or give layers")
+        self._regs = regs
+        self._members = members
+        self._train = train
+        self._tape = tape
+        self._seed = seed
+        self._outputs: dict[str, Any] = {}
+        self._times: dict[str, int] = {}
+        # members that change outputs and have found none yet
+        self._unchanged = [member for member in members if member.changes_graph and train]
+
+    def __repr__(self) -> str:
+        return f"Run({self._regs!r}, outputs={list(self._outputs)})"
+
+    @property
+    def outputs(self) -> dict[str, Any]:
+        """The outputs tapped so far by their names, and the clean originals that regularizers kept."""
+        return dict(self._outputs)
+
+    @as_written
+    def tap(self, name: str, value: Any) -> Any:
+        """Show an output to the regularizers, and return it with their changes, to be used from there on.
+
+        Parameters
+        ----------
+        name : str
+            The name for patterns. Tapped again it is ``name@1``, then ``name@2``, which a pattern that matches the name
+            matches too.
+        value : tf.Tensor of floats
+
+        Returns
+        -------
+        tf.Tensor
+            The same, unless a regularizer changes it.
+
+        Raises
+        ------
+        regkit.GraphError
+            If it is not a tensor of floats.
+        """
+        if not isinstance(name, str) or not name or "@" in name:
+            raise regkit.GraphError(f"tap got the name {name!r}; accepted: a string without @")
+        if not tf.is_tensor(value) or not value.dtype.is_floating:
+            shown = f"of {value.dtype.name}" if tf.is_tensor(value) else f"of type {type(value).__name__}"
+            raise regkit.GraphError(f"output {name!r} is {shown}; accepted: a tf.Tensor of floats")
+        value = tf.convert_to_tensor(value)
+        times = self._times.get(name, 0)
+        self._times[name] = times + 1
+        outputs = {name: value}
+        changing = [
+            member for member in self._members if member.changes(name) and (self._train or member.in_predictions)
+        ]
+        if changing:
+            chosen = self._regs if self._train else hosts.subset(self._regs, [member.name for member in changing])
+            with within(self._scope()):
+                chosen.modify_graph(outputs, self._layers)
+            still = {member.name for member in hosts.unchanged(self._regs, outputs)}
+            self._unchanged = [member for member in self._unchanged if member.name in still]
+        for each, output in outputs.items():
+            self._outputs[f"{each}@{times}" if times else each] = output
+        return outputs[name]
+
+    def skip(self, name: str) -> None:
+        """Name an output that is not tapped, such as tokens, so that patterns can take it out: ``["*", "!tokens"]``."""
+        self._times.setdefault(name, 1)
+
+    @as_written
+    def loss(self) -> Any:
+        """Return what the regularizers add to the loss, for all that was tapped: a scalar tensor, or the number 0.
+
+        Raises
+        ------
+        regkit.NoMatchError
+            If the pattern of a regularizer matches nothing of it, or nothing that it changes was tapped.
+        regkit.GraphError
+            If a penalty cannot be computed.
+        """
+        return hosts.total(self.terms())
+
+    @as_written
+    def terms(self) -> list[regkit.Term]:
+        """Return each regularizer's part of the loss, as `regkit.RegularizerSet.terms` does.
+
+        Errors are those of `loss`.
+        """
+        chosen = self._that_count()
+        for member in self._unchanged:
+            if member.globs is not None:
+                raise hosts.no_match(member, member.globs, outputs=self._times)
+            raise regkit.NoMatchError(
+                f"{member.name}: {type(member.regularizer).__name__} changes none of the outputs that were tapped: "
+                f"{hosts.listed(self._times)}"
+            )
+        names = [*dict.fromkeys([*self._times, *self._outputs])]
+        params = [name for layer in self._layers for name, _ in hosts.named_params(layer)]
+        for member, glob in hosts.unmatched(self._members, outputs=names, params=params):
+            if self._train or member.penalizes:
+                there = {"outputs": names} if member.selects == "outputs" else {"parameters": params}
+                raise hosts.no_match(member, [glob], **there)
+        with within(self._scope()):
+            return hosts.terms(chosen, self._layers, self._outputs)
+
+    @as_written
+    def metrics(self) -> dict[str, Any]:
+        """Return scalars to look at by the names of member and scalar, as `regkit.RegularizerSet.metrics` does."""
+        with within(self._scope()):
+            return self._that_count().metrics(self._layers, self._outputs)
+
+    def _that_count(self) -> regkit.RegularizerSet:
+        """Return the regularizers; in predictions those that have a penalty, since the others have changed nothing."""
+        if self._train:
+            return self._regs
+        return hosts.subset(self._regs, [member.name for member in self._members if member.penalizes])
+
+    def _scope(self) -> Scope:
+        """Return the scope for hooks: with a new seed where they draw."""
+        seed = self._seed
+        if seed is None and self._train and self._regs.changes_graph:
+            seed = tf.random.get_global_generator().uniform_full_int((2,), tf.int32)
+        return Scope(seed, self._tape)
+
+
+@as_written
+def after_step(
+    regs: regkit.RegularizerSet, variables: Mapping[str, Any], rate: Any, layers: Sequence[Any] = ()
+) -> None:
+    """Assign to variables what the regularizers make of them after an optimizer's step.
+
+    Parameters
+    ----------
+    regs : regkit.RegularizerSet
+    variables : mapping of str to tf.Variable
+        All parameters of the network by their full names. Those that are not trained count, and stay.
+    rate : float or scalar tensor
+        The step size of the optimizer: see `regkit.RegularizerSet.after_step`.
+    layers : sequence of regkit.Layer, default ()
+    """
+    changed = regs.after_step({name: tf.convert_to_tensor(one) for name, one in variables.items()}, rate, layers)
+    for name, variable in variables.items():
+        if getattr(variable, "trainable", True):
+            variable.assign(changed[name])

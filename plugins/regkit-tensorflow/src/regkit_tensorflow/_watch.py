@@ -1,0 +1,163 @@
+"""A module of TensorFlow with regularizers: its modules show their outputs to a run while they are called."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import tensorflow as tf
+
+import regkit
+from regkit import hosts
+
+from ._run import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+#: The watches that are open here.
+_open: ContextVar[tuple[_Watched, ...]] = ContextVar("regkit_tensorflow_watches", default=())
+
+
+@contextmanager
+def watch(module: tf.Module, regs: regkit.RegularizerSet, *, train: bool = True, tape: Any = None) -> Iterator[Run]:
+    """Show the outputs of a module's submodules to regularizers, while they are called within the ``with`` statement.
+
+    Outputs go by the path of their module, such as ``layers.0``, variables by ``layers.0.w``; of several outputs
+    ``lstm:0`` is the first. The module itself has no path, so its own output is not shown. Within a `tf.function`, open
+    it in there.
+
+    Parameters
+    ----------
+    module : tf.Module
+        Its submodules are called by ``__call__``, as those of Keras and Sonnet are.
+    regs : regkit.RegularizerSet
+        What `regkit.build` returns. Regularizers of outputs need a pattern.
+    train, tape
+        As for `Run`.
+
+    Yields
+    ------
+    Run
+        ``run.loss()`` is what the regularizers add; `Run.tap` shows what is not a module's output.
+
+    Raises
+    ------
+    regkit.OptionError
+        If the module is not one, `regs` is not a set, or a regularizer of outputs has no pattern.
+    regkit.GraphError
+        If the module, or a part of it, is watched already.
+
+    Examples
+    --------
+    >>> import regkit, regkit_tensorflow, tensorflow as tf
+    >>> class Dense(tf.Module):
+    ...     def __init__(self, rows, columns):
+    ...         super().__init__()
+    ...         self.w = tf.Variable(tf.ones((rows, columns)))
+    ...     def __call__(self, x):
+    ...         return x @ self.w
+    >>> class Net(tf.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.hid, self.out = Dense(3, 2), Dense(2, 1)
+    ...     def __call__(self, x):
+    ...         return self.out(self.hid(x))
+    >>> net, regs = Net(), regkit.build(hidden_l1=dict(weight=0.1, pattern="hid"), weight_l2=0.01)
+    >>> with regkit_tensorflow.watch(net, regs) as run:
+    ...     y = net(tf.ones((5, 3)))
+    ...     loss = run.loss()
+    >>> round(float(loss), 3)  # 0.1 * 30, and 0.01 * (6 + 2) / 2
+    3.04
+    """
+    watched = _Watched(module, regs)
+    run = watched.run = Run(regs, watched.layers(), train=train, tape=tape)
+    token = _open.set((*_open.get(), watched))
+    try:
+        with _patched({type(one) for one in watched.paths}):
+            yield run
+    finally:
+        _open.reset(token)
+
+
+class _Watched:
+    """A module's submodules, and the run that their outputs are tapped in."""
+
+    run: Run
+
+    def __init__(self, module: Any, regs: regkit.RegularizerSet) -> None:
+        if not isinstance(module, tf.Module):
+            raise regkit.OptionError(f"watch got a module of type {type(module).__name__}; accepted: a tf.Module")
+        members = hosts.members(regs, "watch")
+        found = module._flatten(predicate=lambda one: isinstance(one, tf.Module), with_path=True)
+        self.module = module
+        self.paths: dict[Any, str] = {}
+        for path, one in found:
+            self.paths.setdefault(one, _joined(path))
+        others = [one for other in _open.get() for one in (other.module, *other.paths)]
+        if any(one is other for one in (module, *self.paths) for other in others):
+            raise regkit.GraphError(
+                "the module, or a part of it, is watched already. Put all regularizers into one set"
+            )
+        hosts.check_patterns(members, self.paths.values(), "A module does not say which of its parts are hidden")
+        self._members = members
+        self._running: set[int] = set()
+
+    def layers(self) -> list[regkit.Layer]:
+        """Return a layer for each module that has trainable variables of its own."""
+        params: dict[str, dict[str, Any]] = {}
+        seen: set[int] = set()
+        for path, one in self.module._flatten(predicate=_is_trained, with_path=True):
+            if id(one) not in seen:
+                seen.add(id(one))
+                name = _joined(path)
+                params.setdefault(name.rpartition(".")[0] or type(self.module).__name__, {})[name] = one
+        return [regkit.Layer(owner, of_owner, role="hidden") for owner, of_owner in params.items()]
+
+    def called(self, module: Any, call: Callable[[], Any]) -> Any:
+        """Call a module, and return its outputs as the regularizers leave them."""
+        if id(module) in self._running:  # its class calls what it overrides
+            return call()
+        self._running.add(id(module))
+        try:
+            output = call()
+        finally:
+            self._running.discard(id(module))
+        path = self.paths[module]
+        leaves = tf.nest.flatten(output)
+        names = [path] if not tf.nest.is_nested(output) else [f"{path}:{i}" for i in range(len(leaves))]
+        tapped = [self.run.tap(name, leaf) if self._wanted(name) else leaf for name, leaf in zip(names, leaves)]
+        return tf.nest.pack_sequence_as(output, tapped) if tf.nest.is_nested(output) else tapped[0]
+
+    def _wanted(self, name: str) -> bool:
+        return any(one.looks_at(name) and (one.penalizes or one.changes_graph) for one in self._members)
+
+
+def _is_trained(value: Any) -> bool:
+    return isinstance(value, tf.Variable) and value.trainable
+
+
+def _joined(path: Any) -> str:
+    return ".".join(str(part[-1]) if isinstance(part, tuple) else str(part) for part in path)
+
+
+@contextmanager
+def _patched(classes: set[type]) -> Iterator[None]:
+    """Let classes of modules go through the open watches when their instances are called."""
+
+    def replacement(original: Callable[..., Any]) -> Callable[..., Any]:
+        def __call__(self: Any, *arguments: Any, **keywords: Any) -> Any:  # noqa: N807 - it takes that method's place
+            for watched in _open.get():
+                if any(one is self for one in watched.paths):
+                    return watched.called(self, lambda: original(self, *arguments, **keywords))
+            return original(self, *arguments, **keywords)
+
+        return __call__
+
+    with ExitStack() as stack:
+        for cls in classes:
+            if callable(getattr(cls, "__call__", None)):  # noqa: B004 - of its instances
+                stack.enter_context(mock.patch.object(cls, "__call__", replacement(cls.__call__)))
+        yield

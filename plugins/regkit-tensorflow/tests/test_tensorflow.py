@@ -1,0 +1,219 @@
+"""Regularizers beside computations in TensorFlow: eager, traced, with a tape; watched modules; draws; live weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import regkit_tensorflow
+import tensorflow as tf
+
+import regkit
+from blocks import programs, ran
+
+Z = np.array([[1.0, -2.0], [0.0, 3.0]])
+W = np.array([[1.0, -2.0], [0.5, 3.0]])
+
+
+def both(function):
+    """A function as it is, and traced for unknown lengths of axes."""
+    return [function, tf.function(function, input_signature=[tf.TensorSpec([None, None], tf.float64)])]
+
+
+@pytest.mark.parametrize(
+    ("alias", "options", "expected"),
+    [
+        ("hidden_l1", {}, 6),
+        ("hidden_l1", {"reduction": "mean"}, 1.5),
+        ("hidden_l1", {"reduction": "batch"}, 3),
+        ("hidden_l2", {}, 14),
+    ],
+)
+def test_penalties_are_those_of_the_formula_eager_and_with_unknown_lengths(alias, options, expected):
+    regs = regkit.build({alias: dict(weight=0.5, pattern="hid", **options)})
+
+    def loss(z):
+        run = regkit_tensorflow.Run(regs)
+        run.tap("hid", z)
+        return run.loss()
+
+    for function in both(loss):
+        found = function(tf.constant(Z))
+        assert found.dtype == tf.float64
+        assert float(found) == 0.5 * expected
+
+
+def test_gradients_pass_through_taps_and_weights():
+    w = tf.Variable(W)
+    layer = regkit.Layer("hid", {"w": w}, role="hidden")
+    regs = regkit.build(hidden_l1=0.5, weight_l2=0.25)
+    for decorate in (lambda function: function, tf.function):
+
+        @decorate
+        def gradient():
+            with tf.GradientTape() as tape:
+                run = regkit_tensorflow.Run(regs, [layer])
+                h = run.tap("hid", tf.constant(Z) @ w)
+                loss = tf.reduce_sum(h) + run.loss()
+            return tape.gradient(loss, w)
+
+        h = Z @ W
+        np.testing.assert_allclose(gradient(), Z.T @ (1 + 0.5 * np.sign(h)) + 0.5 * W)
+
+
+def test_a_traced_function_follows_a_live_weight():
+    weight = regkit.Live(0.5)
+    regs = regkit.build(hidden_l1=dict(weight=weight, pattern="hid"))
+
+    @tf.function
+    def loss(z):
+        run = regkit_tensorflow.Run(regs)
+        run.tap("hid", z)
+        return run.loss()
+
+    assert float(loss(tf.constant(Z))) == 3
+    traced = loss.experimental_get_tracing_count()
+    weight.set(0.25)
+    assert float(loss(tf.constant(Z))) == 1.5
+    assert loss.experimental_get_tracing_count() == traced
+
+
+def test_draws_differ_from_call_to_call_of_a_traced_function_and_repeat_with_the_seed():
+    regs = regkit.build(dropout=dict(weight=0.5, pattern="hid"))
+
+    @tf.function
+    def dropped(z):
+        return regkit_tensorflow.Run(regs).tap("hid", z)
+
+    ones = tf.ones((40, 40), tf.float64)
+    tf.random.set_seed(3)
+    tf.random.get_global_generator().reset_from_seed(3)
+    first, second = dropped(ones).numpy(), dropped(ones).numpy()
+    assert (first != second).any()
+    assert set(np.unique(first)) == {0, 2}
+    tf.random.get_global_generator().reset_from_seed(3)
+    np.testing.assert_array_equal(dropped(ones), first)
+    np.testing.assert_array_equal(regkit_tensorflow.Run(regs, train=False).tap("hid", ones), ones)
+
+
+def test_half_precision_is_added_up_in_float32():
+    regs = regkit.build(hidden_l1=dict(weight=0.1, pattern="hid"))
+    for dtype in (tf.float16, tf.bfloat16):
+        run = regkit_tensorflow.Run(regs)
+        run.tap("hid", tf.ones((1000, 1000), dtype))
+        loss = run.loss()
+        assert (loss.dtype, float(loss)) == (tf.float32, pytest.approx(1e5))
+
+
+def test_a_contractive_penalty_is_that_of_the_jacobian():
+    w = tf.constant(W)
+    regs = regkit.build(contractive=dict(weight=1, pattern="hid", wrt="in"))
+    with tf.GradientTape(persistent=True) as tape:
+        x = tf.constant(Z)
+        tape.watch(x)
+        run = regkit_tensorflow.Run(regs, tape=tape)
+        run.tap("in", x)
+        run.tap("hid", tf.tanh(x @ w))
+        loss = run.loss()
+    slopes = 1 - np.tanh(Z @ W) ** 2
+    expected = sum(((slope * W) ** 2).sum() for slope in slopes)
+    assert float(loss) == pytest.approx(expected)
+    run = regkit_tensorflow.Run(regs)
+    run.tap("in", x)
+    run.tap("hid", x)
+    with pytest.raises(regkit.GraphError, match=r"regkit_tensorflow.Run\(regs, tape=tape\)"):
+        run.loss()
+
+
+class Dense(tf.Module):
+    def __init__(self, rows, columns):
+        super().__init__()
+        self.w = tf.Variable(np.full((rows, columns), 0.5))
+
+    def __call__(self, x):
+        return x @ self.w
+
+
+class Net(tf.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = [Dense(2, 2), Dense(2, 1)]
+        self.tied = self.layers[0]
+
+    def __call__(self, x):
+        return self.layers[1](self.layers[0](x))
+
+
+def test_a_watch_shows_modules_by_their_paths_and_leaves_nothing_behind():
+    net, before = Net(), Dense.__call__
+    regs = regkit.build(hidden_l1=dict(weight=0.1, pattern="layers.0"), weight_l2=0.25)
+    for decorate in (lambda function: function, tf.function):
+
+        @decorate
+        def loss(x):
+            with regkit_tensorflow.watch(net, regs) as run:
+                net(x)
+                return run.loss()
+
+        h = Z @ np.full((2, 2), 0.5)
+        assert float(loss(tf.constant(Z))) == pytest.approx(0.1 * abs(h).sum() + 0.25 * (1 + 0.5) / 2)
+    assert Dense.__call__ is before
+
+
+def test_mistakes_have_the_errors_that_they_have_on_every_host():
+    net, x = Net(), tf.constant(Z)
+    l1 = regkit.build(hidden_l1=dict(weight=1, pattern="nowhere"))
+    with pytest.raises(regkit.OptionError, match="Run got regs=3"):
+        regkit_tensorflow.Run(3)
+    with pytest.raises(regkit.OptionError, match="hidden_l1: HiddenL1 needs a pattern"):
+        regkit_tensorflow.Run(regkit.build(hidden_l1=1))
+    with pytest.raises(regkit.OptionError, match="There is: layers.0, layers.1"):
+        regkit_tensorflow.watch(net, regkit.build(hidden_l1=1)).__enter__()
+    with pytest.raises(regkit.OptionError, match="watch got a module of type int"):
+        regkit_tensorflow.watch(3, l1).__enter__()
+    with regkit_tensorflow.watch(net, l1) as run:
+        net(x)
+        with pytest.raises(regkit.NoMatchError, match="pattern 'nowhere' matches none of the outputs"):
+            run.loss()
+        with pytest.raises(regkit.GraphError, match="watched already"):
+            regkit_tensorflow.watch(net, l1).__enter__()
+    with pytest.raises(regkit.NoMatchError, match="dropout: pattern 'hid' matches none of the outputs"):
+        regkit_tensorflow.Run(regkit.build(dropout=dict(weight=0.5, pattern="hid"))).loss()
+    for wrong in (Z, tf.constant([1, 2]), None):
+        with pytest.raises(regkit.GraphError, match="output 'hid' is of .*; accepted: a tf.Tensor of floats"):
+            regkit_tensorflow.Run(l1).tap("hid", wrong)
+    leaked = []
+
+    @tf.function
+    def leaks(z):
+        run = regkit_tensorflow.Run(regkit.build(hidden_l1=dict(weight=1, pattern="hid")))
+        leaked.append(run)
+        return run.tap("hid", z * 2)
+
+    leaks(x)
+    with pytest.raises(regkit.GraphError, match="a tf.function that has ended"):
+        leaked[0].loss()
+
+
+def test_steps_are_assigned_to_trained_variables_and_others_count():
+    w, frozen = tf.Variable([[3.0, -0.5]]), tf.Variable([[3.0, -0.5]], trainable=False)
+    regs = regkit.build(weight_l1=dict(weight=2, by="proximal"))
+    step = tf.function(lambda rate: regkit_tensorflow.after_step(regs, {"w": w, "frozen": frozen}, rate))
+    step(tf.constant(1.0))
+    np.testing.assert_array_equal(w, [[2, 0]])
+    np.testing.assert_array_equal(frozen, [[3, -0.5]])
+
+
+def test_metrics_are_those_of_numpy():
+    run = regkit_tensorflow.Run(regkit.build(hidden_l1=dict(weight=1, pattern="hid"), weight_l1=1), [
+        regkit.Layer("hid", {"w": tf.constant([[0.0, 1.0]])})
+    ])  # fmt: skip
+    run.tap("hid", tf.constant(Z))
+    assert float(run.metrics()["weight_l1.zeros"]) == 0.5
+
+
+def test_the_program_of_the_readme_trains():
+    (program,) = programs("plugins/regkit-tensorflow/README.md")
+    scope = {}
+    exec(program.text, scope)
+    assert scope["losses"][-1] < 0.5 * scope["losses"][0]
+    ran([program])
