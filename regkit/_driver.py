@@ -13,7 +13,7 @@ from ._layers import Layer, check_layers, named_params, outputs_of
 from ._members import Member
 from ._messages import listed, warn
 from ._regularizer import is_off
-from ._selection import begins_with_not, nothing_matches, unmatched_globs
+from ._selection import NOT, begins_with_not, matches, nothing_matches, unmatched_globs
 from ._steps import stepped, warn_of_order, warn_without_step
 from ._terms import Term, check_outputs, weigh, weighted_total
 from .errors import GraphError, NoMatchError
@@ -261,6 +261,10 @@ class Driver:
                     what, names = "parameters", [name for layer in layers for name, _ in named_params(layer)]
                 unmatched = unmatched_globs(globs, names)
                 if unmatched:
+                    first = globs.index(unmatched[0])
+                    if first and unmatched[0].startswith(NOT):  # which has only those before it to take out of
+                        unmatched, what = unmatched[:1], f"{what} that are selected before it"
+                        names = [name for name in names if matches(name, globs[:first])]
                     raise NoMatchError(f"{member.name}: {nothing_matches(unmatched, what, names)}")
 
     def _check_changes(self, outputs: Mapping[str, Any], layers: Sequence[Any], but: Collection[str] = ()) -> None:

@@ -96,6 +96,10 @@ class Regularizer:
     #: Whether it acts at a weight of 0 too. A constructor sets it where another argument takes the place of the weight.
     acts_at_any_weight = False
 
+    #: The name of the engine whose arrays hooks are written for, such as ``"torch"``; None if for all. Such hooks get
+    #: the engine's arrays instead of expressions, and may use any of its functions.
+    engine: str | None = None
+
     #: The meaning of None as a pattern, in words, for the log and the catalogue.
     default_selection = "default"
 
