@@ -12,10 +12,10 @@ from ._hooks import HookManager
 from ._layers import Layer, check_layers, named_params, outputs_of
 from ._members import Member
 from ._messages import listed, warn
+from ._regularizer import is_off
 from ._selection import NOT, begins_with_not, matches, nothing_matches, unmatched_globs
 from ._steps import stepped, warn_of_order, warn_without_step
 from ._terms import Term, check_outputs, weigh, weighted_total
-from ._values import is_zero
 from .errors import GraphError, NoMatchError
 from .graph._rebuild import rebuild
 
@@ -281,7 +281,7 @@ class Driver:
             meant = outputs if member.globs is not None else [layer.output_name for layer in layers]
             unseen = [output for output in meant if output in outputs and output not in names]
             if not seen or any(map(member.changes, unseen)):
-                if outputs and not is_zero(getattr(member.regularizer, "weight", 1)):
+                if outputs and not is_off(member.regularizer):
                     warn(
                         f"{name}: {type(member.regularizer).__name__} changes graphs, and modify_graph was called with "
                         "none of the outputs here that it could change, so it has no effect, unless they are computed "

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pluggy
 
-from ._constructor import weight_of
 from ._engines import engine
-from ._regularizer import HOOKS, Regularizer, log_line
+from ._regularizer import HOOKS, Regularizer, is_off, log_line
 from ._selection import Shown
 from ._steps import check_changes
-from ._values import is_zero
 from .errors import GraphError, HookSignatureError, NoMatchError, RegkitError, prefixed
 from .graph._random import Drawing
 from .graph._rebuild import OneExpression
@@ -84,9 +82,8 @@ class Adapter:
 
     def after_step(self, params: MutableMapping[str, Any], amount: Any, layers: Sequence[Any]) -> None:
         """Run the hook; `amount` is the step size, which the weight is multiplied to."""
-        weight = weight_of(self.member.regularizer)
         like = next(iter(params.values()), None)
-        if is_zero(weight) or like is None:
+        if is_off(self.member.regularizer) or like is None:
             return
         before = dict(params)
         try:
@@ -120,7 +117,6 @@ class Adapter:
             return self._drawing.run(function, *taken)
         except RegkitError as error:
             raise prefixed(error, self.member.name) from error.__cause__
-
 
     def _native(self, hook: Any, *arguments: Any) -> Any:
         """Call a hook that is written for one engine with arrays of it."""

@@ -166,6 +166,17 @@ def recurrent_state(network: Network, reduction: str = "sum") -> Any:
     return mean(terms)
 
 
+def hidden_topk(example: np.ndarray, k: int) -> np.ndarray:
+    """Return an example in which the k largest stay, of equal ones the first."""
+    places = sorted(range(len(example)), key=lambda place: -example[place])[:k]
+    return np.array([x if place in places else 0.0 for place, x in enumerate(example)])
+
+
+def hidden_threshold(example: np.ndarray, threshold: float) -> np.ndarray:
+    """Return an example in which those above a threshold stay."""
+    return np.array([x if x > threshold else 0.0 for x in example])
+
+
 # Of parameters
 
 
@@ -329,3 +340,23 @@ PENALTIES["weight_distance"] = Penalty(
 EVERYTHING, FIRST, HIDDEN, LAST = tuple(UNITS), ("in",), ("hid1", "hid2"), ("out",)
 NOISES = {"noise": EVERYTHING, "input_noise": FIRST, "hidden_noise": HIDDEN, "output_noise": LAST}
 DROPOUTS = {"dropout": EVERYTHING, "input_dropout": FIRST, "hidden_dropout": HIDDEN, "output_dropout": LAST}
+DROP_PATHS = {"drop_path": HIDDEN}
+
+#: What changes hidden outputs and draws nothing: values of the alias, what it makes of an example of 60 units, and the
+#: end of the name of what was there before.
+SPARSE = {
+    "hidden_topk": (({"k": 7}, 0.25), (lambda z: hidden_topk(z, 7), lambda z: hidden_topk(z, 15)), "-pretopk"),
+    "hidden_threshold": (
+        ({"threshold": -0.5}, 0.25),
+        (lambda z: hidden_threshold(z, -0.5), lambda z: hidden_threshold(z, 0.25)),
+        "-prethreshold",
+    ),
+}
+
+#: Schedules as configs have them, each with its formula of the step.
+SCHEDULES = {
+    "warmup": ({"to": 0.1, "steps": 8}, lambda n: 0.1 * min(n / 8, 1)),
+    "linear": ({"start": 0.4, "to": 0.1, "steps": 8}, lambda n: 0.4 - 0.3 * min(n / 8, 1)),
+    "cosine": ({"start": 0.4, "to": 0.1, "steps": 8}, lambda n: 0.25 + 0.15 * math.cos(math.pi * min(n / 8, 1))),
+    "steps": ({"weights": {"2": 0.5, "6": 0.25}}, lambda n: 0 if n < 2 else 0.5 if n < 6 else 0.25),
+}
