@@ -293,7 +293,9 @@ class Run:
             As `loss`; for `each` also if the outputs are those of the last loss, which are gone.
         """
         if self._ended:
-            raise regkit.GraphError(self._ended)
+            if self._last is None or each:
+                raise regkit.GraphError(self._ended)
+            return self._hooks.terms(self._last)
         self._network.settle()
         forwards = self._forwards.of_loss(take=False)
         computed = self._last
@@ -353,7 +355,6 @@ class Run:
     def _end(self, reason: str) -> None:
         """Forget all outputs, and refuse more."""
         self._forwards.clear()
-        self._last = None
         self._ended = reason
 
 
