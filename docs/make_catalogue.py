@@ -125,6 +125,7 @@ def draw() -> None:
     import matplotlib as mpl
 
     mpl.use("agg")
+    mpl.rcParams["axes.titlesize"] = 10
     import matplotlib.pyplot as plt
     import numpy as np
 
@@ -161,7 +162,8 @@ def draw() -> None:
         "recurrent_state": ("(1, 0), then (a, b)", sequence, {}),
         "contractive": ("tanh(ax + b) at x = 1", _contractive(), {}),
     }
-    figure, axes = plt.subplots(3, 6, figsize=(15, 8.4), layout="constrained")
+    panels["weight_distance"] = ("weights (a, b)", row, {"reference": {"w": np.array([[0.5, -0.5]])}})
+    figure, axes = plt.subplots(4, 6, figsize=(15, 11.2), layout="constrained")
     for panel, (alias, (of, penalty, options)) in zip(axes.flat, panels.items()):
         low, high = (0.02, 0.98) if alias == "hidden_kl" else (-1.5, 1.5)
         grid = np.linspace(low, high, 60)
@@ -171,13 +173,26 @@ def draw() -> None:
         panel.contour(grid, grid, values, np.linspace(values.min(), top, 9)[1:-1], colors="white", linewidths=0.6)
         panel.set(title=f"{alias}\n{of}", aspect="equal", xlabel="a", ylabel="b")
     z = np.linspace(-2, 2, 600)
-    for panel, (alias, weight) in zip(axes.flat[len(panels) :], {"hidden_noise": 0.3, "hidden_dropout": 0.5}.items()):
+    changes = {"hidden_noise": 0.3, "hidden_dropout": 0.5, "hidden_threshold": 0.5, "hidden_topk": 0.25}
+    steps = {"weight_l1": {"by": "proximal"}, "weight_l0": {}, "weight_nonnegative": {}}
+    others = iter(axes.flat[len(panels) :])
+    for alias, weight in changes.items():
         changed = {"h": z}
         regkit.build({alias: dict(weight=weight, pattern="h")}).modify_graph(changed)
-        panel.plot(z, changed["h"], ".", markersize=3, color="#31688e")
-        panel.plot(z, z, color="0.6", linewidth=1)
-        panel.set(title=f"{alias}={weight}\nwhat z becomes", xlabel="z", ylim=(-4.2, 4.2))
+        _draw_change(next(others), z, changed["h"], f"{alias}={weight}\nwhat z becomes")
+    for alias, options in steps.items():
+        regs = regkit.build({alias: dict(weight=0.5, **options)})
+        stepped = regs.after_step({"w": z[None]}, rate=1.0)["w"][0]
+        written = "".join(f", {name}={value}" for name, value in options.items())
+        _draw_change(next(others), z, stepped, f"{alias}=0.5{written}\nafter a step of rate 1")
     figure.savefig(PICTURE, dpi=70)
+
+
+def _draw_change(panel: Any, before: Any, after: Any, title: str) -> None:
+    """Draw what becomes of numbers."""
+    panel.plot(before, after, ".", markersize=3, color="#31688e")
+    panel.plot(before, before, color="0.6", linewidth=1)
+    panel.set(title=title, ylim=(-4.2, 4.2) if "noise" in title or "dropout" in title else (-2.2, 2.2))
 
 
 def _contractive() -> Any:

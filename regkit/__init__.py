@@ -31,6 +31,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from . import graph as graph
     from . import hosts as hosts
+    from . import schedules as schedules
     from . import testing as testing
     from ._driver import Regularized as Regularized
     from ._hooks import hookimpl as hookimpl
@@ -62,6 +63,7 @@ __all__ = [
     "load",
     "refresh",
     "register",
+    "schedules",
     "select_layers",
     "select_outputs",
     "select_params",
@@ -70,7 +72,15 @@ __all__ = [
 ]
 
 #: Names that `build` does without, most of which need NumPy or pluggy, by the modules that have them.
-_LATER = {"Regularized": "_driver", "Term": "_terms", "graph": "", "hookimpl": "_hooks", "hosts": "", "testing": ""}
+_LATER = {
+    "Regularized": "_driver",
+    "Term": "_terms",
+    "graph": "",
+    "hookimpl": "_hooks",
+    "hosts": "",
+    "schedules": "",
+    "testing": "",
+}
 
 
 if not TYPE_CHECKING:  # a type checker would take every name for one of ours

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from . import _discovery
-from ._constructor import constructor_arguments, instance, weight_of
+from ._constructor import constructor_arguments, instance
 from ._discovery import check_alias, claims_of, class_of, is_alias, registered
 from ._discovery.reader import normal_form
 from ._messages import nearest, warn
-from ._regularizer import has_hooks, implemented
+from ._regularizer import has_hooks, implemented, is_off
 from ._sets import Entry, RegularizerSet
-from ._values import accepted_weight, is_mapping, is_plain_number, is_zero
+from ._values import accepted_weight, is_mapping, is_plain_number
 from ._weights import Live, checked_weight, weight_limit
 from .errors import AliasConflictError, HookSignatureError, OptionError, RegkitError, prefixed
 
@@ -333,12 +333,32 @@ def construct(alias: str, cls: type, value: Any) -> Any:
         try:
             value = checked_weight(cls, value)
         except OptionError:
+            if isinstance(value, Live):
+                raise
             raise OptionError(f"{cls.__name__} got weight={value!r}; accepted: {_accepted_values(cls)}") from None
         return instance(cls, {"weight": value})
-    regularizer = instance(cls, dict(value))
-    if "weight" not in value and "weight" in constructor_arguments(cls)[0] and is_zero(weight_of(regularizer)):
+    options = dict(value)
+    if is_mapping(options.get("weight")):
+        options["weight"] = _schedule(cls, options["weight"])
+    regularizer = instance(cls, options)
+    if "weight" not in value and "weight" in constructor_arguments(cls)[0] and is_off(regularizer):
         warn(f"alias {alias!r}: {cls.__name__} was given no weight, so its weight is 0 and it has no effect")
     return regularizer
+
+
+def _schedule(cls: type, written: Mapping[str, Any]) -> Any:
+    """Return the schedule that a config has for a weight."""
+    from .schedules import BY_NAME
+
+    name = written.get("schedule")
+    if not isinstance(name, str) or name not in BY_NAME:
+        suggestion = nearest(name, BY_NAME, cutoff=0.6) if isinstance(name, str) else None
+        raise OptionError(
+            f"{cls.__name__} got weight={written!r}; accepted, of mappings: a schedule such as {{'schedule': 'warmup', "
+            f"'to': 0.1, 'steps': 1000}}.{f' Did you mean {suggestion!r}?' if suggestion else ''} Schedules: "
+            f"{', '.join(BY_NAME)}"
+        )
+    return instance(BY_NAME[name], {key: value for key, value in written.items() if key != "schedule"})
 
 
 def _accepted_values(cls: type) -> str:

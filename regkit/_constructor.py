@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ._messages import escaped, nearest
 from ._values import INFINITY, is_mapping, is_plain_number
-from ._weights import checked_weight, current_value
+from ._weights import Live, checked_weight, current_value
 from .errors import GraphError, OptionError, RegkitError
 
 TYPE_CHECKING = False
@@ -188,8 +188,10 @@ def line_of(regularizer: Any, name: str | None = None) -> str:
 
 
 def weight_as_written(regularizer: Any) -> str:
-    """Return the weight; of a live one the present value, and that it is live."""
+    """Return the weight; of a live one the present value, and that it is live, or its schedule."""
     weight = getattr(regularizer, "weight", 1)
+    if isinstance(weight, Live):
+        return weight._as_written()
     try:
         value = current_value(weight)
     except GraphError:  # symbolic: it has no value yet

@@ -12,10 +12,10 @@ from ._hooks import HookManager
 from ._layers import Layer, check_layers, named_params, outputs_of
 from ._members import Member
 from ._messages import listed, warn
-from ._selection import begins_with_not, nothing_matches, unmatched_globs
+from ._regularizer import is_off
+from ._selection import NOT, begins_with_not, matches, nothing_matches, unmatched_globs
 from ._steps import stepped, warn_of_order, warn_without_step
 from ._terms import Term, check_outputs, weigh, weighted_total
-from ._values import is_zero
 from .errors import GraphError, NoMatchError
 from .graph._rebuild import rebuild
 
@@ -261,6 +261,10 @@ class Driver:
                     what, names = "parameters", [name for layer in layers for name, _ in named_params(layer)]
                 unmatched = unmatched_globs(globs, names)
                 if unmatched:
+                    first = globs.index(unmatched[0])
+                    if first and unmatched[0].startswith(NOT):  # which has only those before it to take out of
+                        unmatched, what = unmatched[:1], f"{what} that are selected before it"
+                        names = [name for name in names if matches(name, globs[:first])]
                     raise NoMatchError(f"{member.name}: {nothing_matches(unmatched, what, names)}")
 
     def _check_changes(self, outputs: Mapping[str, Any], layers: Sequence[Any], but: Collection[str] = ()) -> None:
@@ -277,7 +281,7 @@ class Driver:
             meant = outputs if member.globs is not None else [layer.output_name for layer in layers]
             unseen = [output for output in meant if output in outputs and output not in names]
             if not seen or any(map(member.changes, unseen)):
-                if outputs and not is_zero(getattr(member.regularizer, "weight", 1)):
+                if outputs and not is_off(member.regularizer):
                     warn(
                         f"{name}: {type(member.regularizer).__name__} changes graphs, and modify_graph was called with "
                         "none of the outputs here that it could change, so it has no effect, unless they are computed "

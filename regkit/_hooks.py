@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pluggy
 
-from ._constructor import weight_of
-from ._regularizer import HOOKS, Regularizer, log_line
+from ._engines import engine
+from ._regularizer import HOOKS, Regularizer, is_off, log_line
 from ._selection import Shown
 from ._steps import check_changes
-from ._values import is_zero
 from .errors import GraphError, HookSignatureError, NoMatchError, RegkitError, prefixed
 from .graph._random import Drawing
 from .graph._rebuild import OneExpression
@@ -82,9 +82,8 @@ class Adapter:
 
     def after_step(self, params: MutableMapping[str, Any], amount: Any, layers: Sequence[Any]) -> None:
         """Run the hook; `amount` is the step size, which the weight is multiplied to."""
-        weight = weight_of(self.member.regularizer)
         like = next(iter(params.values()), None)
-        if is_zero(weight) or like is None:
+        if is_off(self.member.regularizer) or like is None:
             return
         before = dict(params)
         try:
@@ -112,9 +111,34 @@ class Adapter:
         """Call a hook with the arguments it takes, and put the member's name before errors of regkit."""
         try:
             taken = [arguments[name] for name in self.hooks[hook]]
-            return self._drawing.run(getattr(self.member.regularizer, hook), *taken)
+            function = getattr(self.member.regularizer, hook)
+            if getattr(self.member.regularizer, "engine", None) is not None:
+                return self._drawing.run(self._native, function, *taken)
+            return self._drawing.run(function, *taken)
         except RegkitError as error:
             raise prefixed(error, self.member.name) from error.__cause__
+
+    def _native(self, hook: Any, *arguments: Any) -> Any:
+        """Call a hook that is written for one engine with arrays of it."""
+        regularizer = self.member.regularizer
+        there = next((engine(one) for argument in arguments for one in _expressions(argument)), None)
+        if there is None:
+            return hook(*arguments)
+        if there.name != regularizer.engine:
+            raise GraphError(
+                f"{type(regularizer).__name__} is written for arrays of {regularizer.engine}, and was given those of "
+                f"{there.name}"
+            )
+        return there.native(hook, arguments)
+
+
+def _expressions(argument: Any) -> Iterable[Any]:
+    """Return the expressions in what a hook is given."""
+    if isinstance(argument, Mapping):
+        return argument.values()
+    if isinstance(argument, (list, tuple)):
+        return [param for layer in argument for param in layer.params]
+    return []
 
 
 class Modified(NamedTuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from weakref import WeakValueDictionary
 
 from ._constructor import changed_options, constructor_arguments, line_of
-from ._values import INFINITY, LARGEST_FLOAT, REDUCTIONS, as_python_number, is_plain_number, range_in_words
+from ._values import INFINITY, LARGEST_FLOAT, REDUCTIONS, as_python_number, is_plain_number, is_zero, range_in_words
 from ._weights import checked_weight
 from .errors import HookSignatureError, OptionError
 
@@ -92,6 +92,13 @@ class Regularizer:
 
     #: Whether the change of the graph holds in predictions too, and not only in training.
     in_predictions = False
+
+    #: Whether it acts at a weight of 0 too. A constructor sets it where another argument takes the place of the weight.
+    acts_at_any_weight = False
+
+    #: The name of the engine whose arrays hooks are written for, such as ``"torch"``; None if for all. Such hooks get
+    #: the engine's arrays instead of expressions, and may use any of its functions.
+    engine: str | None = None
 
     #: The meaning of None as a pattern, in words, for the log and the catalogue.
     default_selection = "default"
@@ -253,7 +260,7 @@ class Regularizer:
         """
         number = as_python_number(value)
         if number is None or not low <= number <= high or not abs(number) <= LARGEST_FLOAT:
-            accepted = f"a finite real number {range_in_words(low, high)}"
+            accepted = f"a finite real number {range_in_words(low, high)}".rstrip()
             raise OptionError(f"{type(self).__name__} got {argument}={value!r}; accepted: {accepted}")
         return number
 
@@ -398,6 +405,11 @@ def _signature(name: str) -> str:
 
 def _hooks_in_words() -> str:
     return ", ".join(_signature(name) for name in HOOKS)
+
+
+def is_off(regularizer: object) -> bool:
+    """Return whether a regularizer has no effect, since its weight is the constant 0."""
+    return is_zero(getattr(regularizer, "weight", 1)) and not getattr(regularizer, "acts_at_any_weight", False)
 
 
 def changes_params(regularizer: object) -> bool:

@@ -269,19 +269,73 @@ class RegularizerSet:
         """Whether any member changes parameters after an optimizer's step."""
         return any(changes_params(regularizer) for regularizer in self)
 
-    def live(self) -> dict[str, float]:
-        """Return the current values of the live weights, by the names of their members.
+    @property
+    def needs_metrics(self) -> bool:
+        """Whether the weight of any member is a `regkit.schedules.Target`, which `step` has to be given metrics for."""
+        return any(weight._needs_metrics for weight in self._live_weights().values())
 
-        For engines whose compiled steps take them as an argument.
+    def step(self, n: int | None = None, metrics: Mapping[str, Any] | None = None) -> None:
+        """Move the weights that are schedules to a step, or to the next. Called after each step of an optimizer.
+
+        A schedule begins at step 0, and remembers its step: one that several members, or sets, share moves once a call.
+
+        Parameters
+        ----------
+        n : int, optional
+            How many steps there have been; by default one more than before.
+        metrics : mapping of str to scalar, optional
+            What `metrics` returned for this step, for a `regkit.schedules.Target`.
+
+        Raises
+        ------
+        OptionError
+            If n is not an integer of at least 0, or a metric is not a finite number.
+        NoMatchError
+            If a metric that a weight follows is not among `metrics`.
 
         Examples
         --------
         >>> import regkit
-        >>> regkit.build(hidden_l1=regkit.Live(0.1), weight_l2=0.2).live()
-        {'hidden_l1': 0.1}
+        >>> regs = regkit.build(hidden_l1=regkit.schedules.Warmup(to=0.5, steps=10))
+        >>> regs.step(4)
+        >>> regs.step()
+        >>> regs.live()
+        {'hidden_l1': 0.25}
         """
+        if n is not None and (isinstance(n, bool) or not hasattr(n, "__index__") or n < 0):
+            raise OptionError(f"step got n={n!r}; accepted: an integer of at least 0")
+        moved: list[Live] = []
+        for name, weight in self._live_weights().items():
+            if not any(weight is other for other in moved):
+                moved.append(weight)
+                weight._follow(name, None if n is None else n.__index__(), metrics)
+
+    def live(self, step: Any = None) -> dict[str, Any]:
+        """Return the values of the live weights, by the names of their members.
+
+        For engines whose compiled steps take them as an argument.
+
+        Parameters
+        ----------
+        step : number or scalar expression, optional
+            Schedules have their values at this step, computed in its library, so that it may be traced; other live
+            weights, and a `regkit.schedules.Target`, have their current values. By default all have.
+
+        Examples
+        --------
+        >>> import regkit
+        >>> regs = regkit.build(hidden_l1=regkit.schedules.Warmup(to=0.5, steps=10), weight_l2=regkit.Live(0.1))
+        >>> regs.live()
+        {'hidden_l1': 0.0, 'weight_l2': 0.1}
+        >>> regs.live(step=5)
+        {'hidden_l1': 0.25, 'weight_l2': 0.1}
+        """
+        weights = self._live_weights()
+        return {name: weight.value if step is None else weight._at(step) for name, weight in weights.items()}
+
+    def _live_weights(self) -> dict[str, Live]:
         weights = {name: getattr(regularizer, "weight", None) for name, regularizer in zip(self._names, self)}
-        return {name: weight.value for name, weight in weights.items() if isinstance(weight, Live)}
+        return {name: weight for name, weight in weights.items() if isinstance(weight, Live)}
 
     def config(self) -> dict[str, Any]:
         """Return the set as a plain mapping that `build` takes back, and that JSON and TOML can hold.
@@ -290,7 +344,7 @@ class RegularizerSet:
         -------
         dict of str to dict, or list of dict
             The constructor's arguments by alias, without those that are None by default. A live weight has its current
-            value.
+            value, and a schedule its arguments.
 
         Raises
         ------
@@ -499,7 +553,7 @@ def _options_written_down(label: str, regularizer: Any) -> dict[str, Any]:
         try:
             if value is None:
                 raise TypeError("TOML has no form for None")
-            options[argument] = plain(current_value(value))
+            options[argument] = plain(value._config() if isinstance(value, Live) else current_value(value))
         except (TypeError, GraphError) as error:
             raise OptionError(f"{label}: {argument}={value!r} cannot be written down: {error}") from None
     return options

@@ -69,5 +69,7 @@ def accepted_weight(below: float = INFINITY) -> str:
 
 
 def range_in_words(low: float, high: float) -> str:
-    """Describe a range of numbers."""
+    """Describe a range of numbers; all numbers are not described."""
+    if low == -INFINITY and high == INFINITY:
+        return ""
     return f"of at least {low:g}" if high == INFINITY else f"from {low:g} to {high:g}"

@@ -8,6 +8,7 @@ from .errors import GraphError, OptionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from ._engines import Engine
@@ -18,7 +19,7 @@ class Live:
 
     In graphs it is a shared scalar of float64, cast to the penalty's dtype: `set` changes the next step of a function
     that was compiled before. With NumPy arrays, the current value is used. Copies of a regularizer and of a set share
-    it; an unpickled one is independent.
+    it; an unpickled one is independent. Those of `regkit.schedules` follow the step by themselves.
 
     Hooks get it by ``regkit.graph.weight(self, like)``. It does not become a number by itself (``float(live)`` raises):
     a number in a graph would stay what it was when the graph was built.
@@ -45,6 +46,8 @@ class Live:
     1.0
     """
 
+    _needs_metrics = False
+
     def __init__(self, value: float) -> None:
         self._value = _checked_value(type(self).__name__, value)
         self._limits: dict[str, float] = {}  # by the names of classes with a limit
@@ -66,9 +69,30 @@ class Live:
         number = _checked_value(type(self).__name__, value)
         for user, below in self._limits.items():
             _checked_value(user, value, below)
+        self._put(number)
+
+    def _put(self, number: float) -> None:
+        """Take a number that is known to be right."""
         self._value = number
         for variable in list(self._variables.values()):
             variable.set_value(number)
+
+    # What a schedule does in its own way
+
+    def _at(self, step: Any) -> Any:
+        """Return the value at a step."""
+        return self._value
+
+    def _follow(self, member: str, step: int | None, metrics: Mapping[str, Any] | None) -> None:
+        """Go to a step, or to the next; `member` is the name of the member whose weight it is."""
+
+    def _config(self) -> Any:
+        """Return how a config has it."""
+        return self._value
+
+    def _as_written(self) -> str:
+        """Return how the log and a table show it."""
+        return f"{self._value} (live)"
 
     def _limit(self, cls: type) -> None:
         """Keep the limit of a class that uses it; OptionError if the current value is not below."""

@@ -166,6 +166,17 @@ def recurrent_state(network: Network, reduction: str = "sum") -> Any:
     return mean(terms)
 
 
+def hidden_topk(example: np.ndarray, k: int) -> np.ndarray:
+    """Return an example in which the k largest stay, of equal ones the first."""
+    places = sorted(range(len(example)), key=lambda place: -example[place])[:k]
+    return np.array([x if place in places else 0.0 for place, x in enumerate(example)])
+
+
+def hidden_threshold(example: np.ndarray, threshold: float) -> np.ndarray:
+    """Return an example in which those above a threshold stay."""
+    return np.array([x if x > threshold else 0.0 for x in example])
+
+
 # Of parameters
 
 
@@ -269,7 +280,83 @@ PENALTIES = {
     "weight_max_norm": Penalty(weight_max_norm, "tanh", ({}, {"c": 1.5, "axis": 0})),
 }
 
+# Steps after an optimizer's: a parameter after a step of an amount, which the mean has divided
+
+
+def shrunk(x: float, amount: float) -> float:
+    return math.copysign(max(0.0, abs(x) - amount), x) if abs(x) > amount else 0.0
+
+
+def by_slices(w: np.ndarray, scale: Callable[[float], float]) -> np.ndarray:
+    """Scale the columns of a matrix by a function of their norms."""
+    return np.array([column * scale(float(norm(column))) for column in w.T]).T
+
+
+def each(function: Callable[[float, float], float]) -> Callable[[np.ndarray, float], np.ndarray]:
+    return lambda w, amount: np.array([function(x, amount) for x in w.ravel()]).reshape(w.shape)
+
+
+def shrunk_groups(w: np.ndarray, amount: float) -> np.ndarray:
+    return by_slices(w, lambda size: max(0.0, 1 - amount * math.sqrt(len(w)) / size))
+
+
+#: By alias: options, and what a parameter is after an amount.
+STEPS = {
+    "weight_l1": ({"by": "proximal"}, each(shrunk)),
+    "weight_l2": ({"by": "proximal"}, each(lambda x, amount: x / (1 + 2 * amount))),
+    "elastic_net": ({"by": "proximal"}, each(lambda x, amount: shrunk(x, amount / 2) / (1 + amount / 2))),
+    "group_lasso": ({"by": "proximal", "axis": 1}, shrunk_groups),
+    "weight_max_norm": ({"by": "projection"}, lambda w, _: by_slices(w, lambda size: min(1, 1 / size))),
+    "weight_unit_norm": ({}, lambda w, _: by_slices(w, lambda size: 1 / size)),
+    "weight_nonnegative": ({}, each(lambda x, _: max(0.0, x))),
+    "weight_l0": ({}, each(lambda x, amount: x if x * x > 2 * amount else 0.0)),
+    "decoupled_decay": ({}, each(lambda x, amount: x * (1 - 3 * amount))),  # which is not divided by the three of them
+}
+
+
+def weight_l0(network: Network) -> Any:
+    return mean(sum(1 + 0 * x for x in w.ravel() if x) for w in network.matrices)
+
+
+REFERENCE = {name: numbers(value.shape, 9) for name, value in inputs("tanh").items() if name.endswith(".w")}
+
+
+def weight_distance(network: Network, reference: Any, importance: Any = None) -> Any:
+    terms = []
+    for layer in ("hid1", "hid2", "out"):
+        w, far = network.values[f"{layer}.w"], reference[f"{layer}.w"]
+        counted = np.ones(w.shape) if importance is None else importance[f"{layer}.w"]
+        terms.append(sum(f * (x - y) ** 2 for x, y, f in zip(w.ravel(), far.ravel(), counted.ravel())))
+    return mean(terms)
+
+
+WEIGHED = {name: abs(value) for name, value in REFERENCE.items()}
+PENALTIES["weight_l0"] = Penalty(weight_l0, "tanh", ({},))
+PENALTIES["weight_distance"] = Penalty(
+    weight_distance, "tanh", ({"reference": REFERENCE}, {"reference": REFERENCE, "importance": WEIGHED})
+)
+
 #: What noise and dropout change where nothing else is said, by alias.
 EVERYTHING, FIRST, HIDDEN, LAST = tuple(UNITS), ("in",), ("hid1", "hid2"), ("out",)
 NOISES = {"noise": EVERYTHING, "input_noise": FIRST, "hidden_noise": HIDDEN, "output_noise": LAST}
 DROPOUTS = {"dropout": EVERYTHING, "input_dropout": FIRST, "hidden_dropout": HIDDEN, "output_dropout": LAST}
+DROP_PATHS = {"drop_path": HIDDEN}
+
+#: What changes hidden outputs and draws nothing: values of the alias, what it makes of an example of 60 units, and the
+#: end of the name of what was there before.
+SPARSE = {
+    "hidden_topk": (({"k": 7}, 0.25), (lambda z: hidden_topk(z, 7), lambda z: hidden_topk(z, 15)), "-pretopk"),
+    "hidden_threshold": (
+        ({"threshold": -0.5}, 0.25),
+        (lambda z: hidden_threshold(z, -0.5), lambda z: hidden_threshold(z, 0.25)),
+        "-prethreshold",
+    ),
+}
+
+#: Schedules as configs have them, each with its formula of the step.
+SCHEDULES = {
+    "warmup": ({"to": 0.1, "steps": 8}, lambda n: 0.1 * min(n / 8, 1)),
+    "linear": ({"start": 0.4, "to": 0.1, "steps": 8}, lambda n: 0.4 - 0.3 * min(n / 8, 1)),
+    "cosine": ({"start": 0.4, "to": 0.1, "steps": 8}, lambda n: 0.25 + 0.15 * math.cos(math.pi * min(n / 8, 1))),
+    "steps": ({"weights": {"2": 0.5, "6": 0.25}}, lambda n: 0 if n < 2 else 0.5 if n < 6 else 0.25),
+}

@@ -25,6 +25,10 @@ SEED = 5
 
 if keras.config.backend() == "torch":
     import torch as functions
+elif keras.config.backend() == "tensorflow":
+    import tensorflow as tf
+
+    functions = tf
 else:
     import jax
     import jax.numpy as functions
@@ -98,6 +102,14 @@ def trained(
         gradients = functions.autograd.grad(sum(scalars), [data, *weights], materialize_grads=True)
         return [scalar.item() for scalar in scalars], dict(zip(names, (gradient.numpy() for gradient in gradients)))
 
+    if keras.config.backend() == "tensorflow":
+        with functions.GradientTape() as tape:
+            tape.watch(data)
+            scalars = of(around(data, training=True), around.losses)
+            total_of_all = functions.add_n(scalars)
+        gradients = tape.gradient(total_of_all, [data, *weights], unconnected_gradients="zero")
+        return [float(scalar) for scalar in scalars], dict(zip(names, map(np.asarray, gradients)))
+
     fixed = [variable.value for variable in around.non_trainable_variables]
 
     def total(given: list[Any]) -> tuple[Any, list[Any]]:
@@ -107,6 +119,13 @@ def trained(
 
     (_, scalars), gradients = jax.jit(jax.value_and_grad(total, has_aux=True))([data, *weights])
     return [scalar.item() for scalar in scalars], dict(zip(names, map(np.asarray, gradients)))
+
+
+def _renamed(value: Any) -> Any:
+    """Return an option with the names that Keras gives to parameters."""
+    if not isinstance(value, dict):
+        return value
+    return {name.replace(".w", "/kernel").replace(".b", "/bias"): array for name, array in value.items()}
 
 
 class InKeras:
@@ -121,7 +140,7 @@ class InKeras:
         keras.config.set_floatx("float64")
         keras.config.set_dtype_policy("float64")
         try:
-            with nullcontext() if keras.config.backend() == "torch" else jax.enable_x64(True):
+            with jax.enable_x64(True) if keras.config.backend() == "jax" else nullcontext():
                 yield
         finally:
             keras.config.set_floatx(before[0])
@@ -129,7 +148,8 @@ class InKeras:
 
     def penalties(self, alias: str, penalty: Any, weight: float) -> tuple[list[float], Any, dict[str, np.ndarray]]:
         """Return the weighted penalty with each of its options; these, as all are differentiated; the gradients."""
-        regs = regkit.build({alias: [{"weight": weight, **options} for options in penalty.options]})
+        every = [{name: _renamed(value) for name, value in options.items()} for options in penalty.options]
+        regs = regkit.build({alias: [{"weight": weight, **options} for options in every]})
         x = values.inputs(penalty.kind)["in:out"]
         found, gradients = trained(network(penalty.kind), regs, x, lambda _, losses: losses)
         return found, penalty.options, gradients
@@ -147,6 +167,6 @@ class InKeras:
         before, _ = self.changes(alias, weight, z, "")[unit]  # the same seed draws the same
         seen: dict[str, Any] = {}
         (total,), gradients = trained(
-            adding(z, seen), regkit.build({alias: weight}), z, lambda last, _: [seen.get(unit, last).sum()]
+            adding(z, seen), regkit.build({alias: weight}), z, lambda last, _: [keras.ops.sum(seen.get(unit, last))]
         )
         return before, total, gradients["in:out" if unit == "in" else f"{unit}.w"]

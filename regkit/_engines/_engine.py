@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from .._weights import Live
@@ -54,6 +54,22 @@ class Engine:
     def unwrap(self, expression: Any) -> Any:
         """Return the array of an expression: of one that `wrap` made, what it was made of."""
         return expression
+
+    def native(self, hook: Callable[..., Any], arguments: Sequence[Any]) -> Any:
+        """Call a hook of a regularizer that is written for this engine, with arrays in the place of expressions.
+
+        Parameters
+        ----------
+        hook : callable
+        arguments : sequence
+            What the hook takes: layers, mappings of names to expressions, which it may change, or a scalar.
+
+        Returns
+        -------
+        expression, dict of str to expression, or None
+            What the hook returns.
+        """
+        return hook(*arguments)
 
     def eager(self, expression: Any) -> bool:
         """Tell whether the value of an expression is known now, and not only when a compiled function runs."""

@@ -54,17 +54,17 @@ def distribute(site, name, entry_points="", *, source=None, version="1.0", files
 
 
 def regularizers(*names):
-    """The text of an entry_points.txt with aliases of classes that are called after them."""
+    """Return an entry_points.txt with aliases of classes with their names."""
     return "\n".join(["[regkit.regularizers]", *(f"{name} = acme_{name}:{name.capitalize()}" for name in names)]) + "\n"
 
 
 def regularizer(name, before=""):
-    """The source of a module with a regularizer."""
+    """Return the source of a module with a regularizer."""
     return f"import regkit\n{before}\n\n\nclass {name}(regkit.Regularizer):\n    def loss(self):\n        return 1.0\n"
 
 
 def only(*libraries):
-    """A program that is regkit where no other graph libraries can be found, whose imports take seconds."""
+    """Return a program that runs regkit without the other graph libraries, whose imports take seconds."""
     hidden = sorted({"theano", "aesara", "pytensor"} - {*libraries})
     return ("-c", f"import sys; sys.modules.update(dict.fromkeys({hidden})); from regkit.__main__ import main; main()")
 
@@ -74,7 +74,7 @@ MIXED = ("healthy", "import_fails", "conflict", "not_utf8")
 
 
 @pytest.mark.parametrize("importing", [(), ("--check",)])
-def test_list_tells_a_healthy_a_broken_and_two_conflicting_plugins_apart(run, importing):
+def test_list_distinguishes_a_healthy_a_broken_and_two_conflicting_plugins(run, importing):
     done = run("list", "--json", *importing, cases=MIXED)
     rows = json.loads(done.stdout)
     assert done.returncode == 1
@@ -99,7 +99,7 @@ def test_list_tells_a_healthy_a_broken_and_two_conflicting_plugins_apart(run, im
         ("names_missing", "acme_missing defines no"),
     ],
 )
-def test_list_says_what_the_source_shows_to_be_broken(run, case, why):
+def test_list_names_the_reason_that_the_source_shows(run, case, why):
     broken = [row for row in json.loads(run("list", "--json", cases=[case]).stdout) if row["state"] == "broken"]
     assert any(why in row["why"] for row in broken), broken
 
@@ -114,7 +114,7 @@ def test_list_imports_no_plugin_unless_asked_to(run):
     assert run("list", "--check", program=("-c", program)).stdout.splitlines()[-1] == "True"
 
 
-def test_list_says_in_a_sentence_what_a_class_does_wherever_its_module_has_it_from(run, tmp_path):
+def test_list_prints_the_first_sentence_of_a_class_wherever_its_module_imports_it_from(run, tmp_path):
     package = tmp_path / "acme_lazy"
     distribute(tmp_path, "acme_elsewhere", "[regkit.regularizers]\nlazy = acme_lazy:Public\n")
     (package / "rooms").mkdir(parents=True)
@@ -125,7 +125,7 @@ def test_list_says_in_a_sentence_what_a_class_does_wherever_its_module_has_it_fr
     assert (row["state"], row["does"]) == ("ok", "Penalize a thing")
 
 
-def test_list_tells_class_distribution_and_place_only_when_asked(run):
+def test_list_prints_class_distribution_and_folder_only_when_asked(run):
     place = str(INSTALLED / "healthy" / "acme_healthy-1.0.dist-info")
     short, long = (run("list", *option, cases=["healthy"]).stdout for option in ((), ("--long",)))
     assert not any(word in short for word in ("acme_healthy:", "acme-healthy", place))
@@ -220,7 +220,7 @@ def test_check_takes_an_expected_failure(run):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["json:JSONDecoder"], "<class 'json.decoder.JSONDecoder'> is not a regularizer"),
         (["json:nothing"], "json:nothing cannot be imported: AttributeError"),
@@ -231,10 +231,10 @@ def test_check_takes_an_expected_failure(run):
         (["hidden_l1", "--expect", "nothing=why"], "expected_failures names 'nothing', which is not a check"),
     ],
 )
-def test_check_of_what_cannot_be_checked_exits_with_2_and_says_why(run, arguments, said):
+def test_check_of_what_cannot_be_checked_exits_with_2_and_the_reason(run, arguments, message):
     done = run("check", *arguments)
     assert done.returncode == 2
-    assert said in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -277,7 +277,7 @@ def test_new_replaces_each_name_once_and_writes_any_author(run, tmp_path):
     assert author in (tmp_path / "x-my-regularizer2" / "LICENSE").read_text(encoding="utf-8")
 
 
-def test_new_where_nothing_can_be_written_says_so(run, tmp_path):
+def test_new_where_nothing_can_be_written_exits_with_2_and_the_reason(run, tmp_path):
     (tmp_path / "file").write_text("")
     done = run("new", "acme-tv", "--into", "file")
     assert done.returncode == 2
@@ -309,7 +309,7 @@ def test_a_terminal_that_lacks_a_sign_gets_another(run):
     assert done.returncode == 0, done.stderr
 
 
-def test_what_a_plugin_prints_is_no_part_of_the_list(run, tmp_path):
+def test_output_of_a_plugin_is_no_part_of_the_list(run, tmp_path):
     source = regularizer("Talks", "print('hello')")
     distribute(tmp_path, "acme_talks", regularizers("talks") + "misspelt = acme_talks:Tolks\n", source=source)
     done = run("list", "--check", "--json", path=[str(tmp_path)])
@@ -319,7 +319,7 @@ def test_what_a_plugin_prints_is_no_part_of_the_list(run, tmp_path):
     assert "failed: class-aliases_resolve_to_the_class: PluginLoadError: alias 'misspelt'" in checked.stdout
 
 
-def test_what_a_plugin_writes_to_the_descriptor_is_no_part_of_the_list(run, tmp_path):
+def test_output_of_a_plugin_to_the_descriptor_is_no_part_of_the_list(run, tmp_path):
     talk = "import os, sys\nos.write(1, b'one ')\nos.system('echo two')\nprint('three', file=sys.__stdout__)"
     distribute(tmp_path, "acme_talks", regularizers("talks"), source=regularizer("Talks", talk))
     done = run("list", "--check", "--json", path=[str(tmp_path)])
@@ -327,7 +327,7 @@ def test_what_a_plugin_writes_to_the_descriptor_is_no_part_of_the_list(run, tmp_
     assert all(word in done.stderr for word in ("one", "two", "three"))
 
 
-def test_a_plugin_that_panics_is_broken_and_the_others_are_told(run, tmp_path):
+def test_a_plugin_that_panics_is_broken_and_the_others_are_listed(run, tmp_path):
     source = "import regkit\n\n\nclass Panics(BaseException):\n    pass\n\n\nraise Panics('called unwrap')\n"
     distribute(tmp_path, "acme_panics", regularizers("panics"), source=source)
     done = run("list", "--check", "--json", path=[str(tmp_path)])
@@ -371,7 +371,7 @@ EVIL, HARMLESS = "\x1b[2J\x1b]0;owned\x07\u202e", r"\x1b[2J\x1b]0;owned\x07\u202
 
 
 @pytest.mark.parametrize("command", [["list", "--long"], ["show", "öké"], ["doctor"]])
-def test_what_metadata_says_is_shown_so_that_no_terminal_obeys_it(run, tmp_path, command):
+def test_text_of_metadata_is_shown_so_that_no_terminal_obeys_it(run, tmp_path, command):
     lines = f"[regkit.regularizers]\nöké = acme_evil:Evil\nevil{EVIL} = acme_evil:Evil\nno entry\n"
     source = regularizer("Evil") + f'    __doc__ = "Looks harmless{EVIL.encode("unicode_escape").decode()}"\n'
     info = distribute(tmp_path, "acme_evil", lines, source=source)
@@ -385,21 +385,21 @@ def test_what_metadata_says_is_shown_so_that_no_terminal_obeys_it(run, tmp_path,
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
-def test_a_list_into_a_full_output_exits_with_2_and_says_so(run):
+def test_a_list_into_a_full_output_exits_with_2_and_the_reason(run):
     with Path("/dev/full").open("w") as full:
         done = run("list", stdout=full)
     assert (done.returncode, done.stderr) == (2, "regkit: standard output cannot be written: No space left on device\n")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="descriptors are not closed like that")
-def test_a_list_into_a_closed_output_exits_with_2_and_says_so(run):
+def test_a_list_into_a_closed_output_exits_with_2_and_the_reason(run):
     program = "import os, sys; os.close(1); os.execv(sys.executable, [sys.executable, '-m', 'regkit', 'list'])"
     done = run(program=("-c", program))
     assert (done.returncode, done.stderr) == (2, "regkit: standard output is closed\n")
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGPIPE"), reason="there are no signals of pipes")
-def test_a_list_that_nobody_reads_further_ends_without_a_word(run):
+def test_a_list_whose_reader_stops_ends_without_a_message(run):
     reader, writer = os.pipe()
     os.close(reader)
     done = run("list", stdout=writer)
@@ -431,7 +431,7 @@ def {name}(word):
 
 
 def commands(site, name, lines, before=""):
-    """Install a distribution with commands, whose module is called after it."""
+    """Install a distribution with commands, whose module has its name."""
     source = before + "".join(COMMAND.format(name=line.rpartition(":")[2]) for line in lines)
     distribute(site, name, "\n".join(["[regkit.commands]", *lines, ""]), source=source)
 
@@ -462,7 +462,7 @@ def test_a_command_that_cannot_be_imported_harms_no_other(run, tmp_path):
     assert run("show", "hidden_l1", path=[str(tmp_path)]).returncode == 0
 
 
-def test_doctor_says_which_command_is_broken_as_far_as_its_source_tells(run, tmp_path):
+def test_doctor_names_a_command_whose_source_shows_that_it_is_broken(run, tmp_path):
     commands(tmp_path, "acme_lacks", ["lacks = acme_lacks:lacks"], "import a_module_that_nobody_has\n")
     commands(tmp_path, "acme_says", ["say = acme_says:say"])
     done = run("doctor", program=only(), path=[str(tmp_path)])
@@ -474,7 +474,7 @@ def test_doctor_says_which_command_is_broken_as_far_as_its_source_tells(run, tmp
     ]
 
 
-def test_doctor_says_that_a_command_called_as_one_of_regkits_never_runs(run, tmp_path):
+def test_doctor_reports_that_a_command_named_as_one_of_regkit_never_runs(run, tmp_path):
     commands(tmp_path, "acme_lists", ["list = acme_lists:list"])
     done = run("doctor", program=only(), path=[str(tmp_path)])
     assert done.returncode == 1
@@ -487,13 +487,13 @@ def test_doctor_says_that_a_command_called_as_one_of_regkits_never_runs(run, tmp
 
 def test_an_entry_point_that_names_a_module_alone_is_not_a_command(run, tmp_path):
     distribute(tmp_path, "acme_module", "[regkit.commands]\nsay = acme_module\n", source=COMMAND.format(name="say"))
-    said = (
+    message = (
         "the command 'say' of acme_module 1.0 (acme_module) is broken: 'acme_module' names no command, which is "
         "written module:command"
     )
-    assert remedies(run("doctor", program=only(), path=[str(tmp_path)])) == [f"- {said}"]
+    assert remedies(run("doctor", program=only(), path=[str(tmp_path)])) == [f"- {message}"]
     done = run("say", "hello", path=[str(tmp_path)])
-    assert (done.returncode, done.stderr) == (2, f"Error: {said}\n")
+    assert (done.returncode, done.stderr) == (2, f"Error: {message}\n")
 
 
 def test_two_distributions_with_one_command_conflict_and_none_takes_the_place_of_regkits(run, tmp_path):
@@ -509,7 +509,7 @@ def test_two_distributions_with_one_command_conflict_and_none_takes_the_place_of
     assert "  say     In conflict.\n" in run("--help", path=[str(tmp_path)]).stdout
 
 
-def test_a_command_of_a_distribution_that_is_not_installed_says_which_it_is(run):
+def test_a_command_of_a_distribution_that_is_not_installed_names_the_distribution(run):
     program = (
         "from regkit.cli import _commands\n_commands.PROVIDED_BY['absent'] = 'regkit-absent'\n"
         "from regkit.__main__ import main\nmain()"
@@ -541,7 +541,7 @@ def test_new_over_what_exists_changes_nothing(run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("3acme", "'3acme' makes no name for a module"),
         ("acme tv", "'acme tv' makes no name for a module"),
@@ -555,27 +555,27 @@ def test_new_over_what_exists_changes_nothing(run, tmp_path):
         ("a" * 300, "'aaaaaaaaaaaaaaaaaaaa'... has 300 letters; accepted: up to 100"),
     ],
 )
-def test_new_refuses_a_name_that_is_none_or_is_taken(run, tmp_path, name, said):
+def test_new_refuses_a_name_that_is_none_or_is_taken(run, tmp_path, name, message):
     done = run("new", name)
     assert done.returncode == 2
-    assert said in done.stderr
+    assert message in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
-def test_doctor_tells_a_healthy_a_broken_and_two_conflicting_plugins_apart(run):
+def test_doctor_distinguishes_a_healthy_a_broken_and_two_conflicting_plugins(run):
     done = run("doctor", program=only(), cases=[*MIXED, "older"])
     assert done.returncode == 1
     lines = {" ".join(line.split()) for line in done.stdout.splitlines()}
     assert "acme_healthy acme-healthy 1.0 ok" in lines
     assert "acme_broken acme-broken 1.0 broken" in lines
     assert "hidden_l1 acme-l1 2.1 conflict" in lines
-    told = remedies(done)
-    assert len(told) == 4, told
-    assert any("ModuleNotFoundError: No module named 'a_module_that_nobody_has'" in line for line in told)
-    assert any("Uninstall one, or pass an instance" in line for line in told)
-    assert any("entry_points.txt is not UTF-8" in line for line in told)
+    found = remedies(done)
+    assert len(found) == 4, found
+    assert any("ModuleNotFoundError: No module named 'a_module_that_nobody_has'" in line for line in found)
+    assert any("Uninstall one, or pass an instance" in line for line in found)
+    assert any("entry_points.txt is not UTF-8" in line for line in found)
     older = INSTALLED / "older" / "acme_healthy-0.9.dist-info"
-    assert any("acme-healthy is installed in 2 places" in line and line.endswith(f"remove {older}") for line in told)
+    assert any("acme-healthy is installed in 2 places" in line and line.endswith(f"remove {older}") for line in found)
 
 
 @pytest.mark.parametrize(
@@ -636,7 +636,7 @@ def test_doctor_names_a_copy_without_our_group_and_the_later_one_that_it_hides(r
     ]
 
 
-def test_doctor_names_what_pip_left_of_an_upgrade(run, tmp_path):
+def test_doctor_names_metadata_that_pip_left_of_an_upgrade(run, tmp_path):
     left = distribute(tmp_path, "acme_left", regularizers("ghost"), version="0.9")
     left = left.rename(tmp_path / "~cme_left-0.9.dist-info")
     distribute(tmp_path, "acme_left", regularizers("kept"))
@@ -647,7 +647,7 @@ def test_doctor_names_what_pip_left_of_an_upgrade(run, tmp_path):
     assert "ghost" not in done.stdout.partition("alias")[2].partition("- ")[0]
 
 
-def test_doctor_does_not_mind_equal_copies_nor_what_pip_left_of_other_distributions(run, tmp_path):
+def test_doctor_does_not_report_equal_copies_nor_leftovers_of_other_distributions(run, tmp_path):
     (tmp_path / "acme_same.py").write_text(regularizer("Same"))
     for place in ("site", "sources"):
         distribute(tmp_path / place, "acme_same", regularizers("same"))
@@ -680,7 +680,7 @@ def test_doctor_names_the_library_of_the_lane(run, lib):
     assert row.endswith(" ok")
 
 
-def test_doctor_says_why_a_library_does_not_import_and_what_works(run, tmp_path):
+def test_doctor_names_the_reason_why_a_library_does_not_import_and_one_that_works(run, tmp_path):
     (tmp_path / "aesara").mkdir()
     (tmp_path / "aesara" / "__init__.py").write_text("import numpy\nnumpy.no_such_name\n")
     done = run("doctor", program=only("aesara"), path=[str(tmp_path)])
@@ -692,7 +692,7 @@ def test_doctor_says_why_a_library_does_not_import_and_what_works(run, tmp_path)
 
 
 def remedies(done):
-    """What a doctor says is to be done."""
+    """Return the remedies that the doctor prints."""
     return [line for line in done.stdout.splitlines() if line.startswith("- ")]
 
 
@@ -710,64 +710,64 @@ def test_doctor_ends_with_pipes_and_looping_links_on_the_path_and_names_them(run
     (site / "around").symlink_to(".")
     done = run("doctor", program=only(), path=map(str, [tmp_path / "pipe", tmp_path / "loop", site]))
     assert done.returncode == 1, done.stderr
-    told = remedies(done)
-    assert any(f"{tmp_path}/pipe on the path is neither a folder nor a file" in line for line in told), told
-    assert any(f"{tmp_path}/loop on the path is neither a folder nor a file" in line for line in told), told
-    assert any("acme_pipe-1.0.dist-info: entry_points.txt cannot be read" in line for line in told), told
+    found = remedies(done)
+    assert any(f"{tmp_path}/pipe on the path is neither a folder nor a file" in line for line in found), found
+    assert any(f"{tmp_path}/loop on the path is neither a folder nor a file" in line for line in found), found
+    assert any("acme_pipe-1.0.dist-info: entry_points.txt cannot be read" in line for line in found), found
 
 
-def test_doctor_tells_of_an_entry_points_txt_that_cannot_be_read(run, tmp_path):
+def test_doctor_reports_an_entry_points_txt_that_cannot_be_read(run, tmp_path):
     (distribute(tmp_path, "acme_folder") / "entry_points.txt").mkdir()
     done = run("doctor", program=only(), path=[str(tmp_path)])
     assert done.returncode == 1
-    said = f"- {tmp_path}/acme_folder-1.0.dist-info: entry_points.txt cannot be read: it is not a file"
-    assert remedies(done) == [said]
+    message = f"- {tmp_path}/acme_folder-1.0.dist-info: entry_points.txt cannot be read: it is not a file"
+    assert remedies(done) == [message]
 
 
 def theano_of(site, version):
-    """A package that is imported as theano."""
+    """Install a package that is imported as theano."""
     (site / "theano").mkdir(parents=True)
     (site / "theano" / "__init__.py").write_text(f"__version__ = {version!r}\n")
     (site / "theano" / "tensor.py").write_text("")
 
 
-def test_doctor_tells_of_theano_over_theano_pymc(run, tmp_path):
+def test_doctor_reports_theano_over_theano_pymc(run, tmp_path):
     theano_of(tmp_path, "1.0.5")
     distribute(tmp_path, "Theano_PyMC", version="1.1.2", files=["theano/__init__.py"])
     distribute(tmp_path, "Theano", version="1.0.5", files=["theano/__init__.py"])
     done = run("doctor", program=only("theano"), path=[str(tmp_path)])
     assert done.returncode == 1
     assert "theano-pymc 1.0.5 conflict" in {" ".join(line.split()) for line in done.stdout.splitlines()}
-    (said,) = remedies(done)
-    assert said.startswith(
+    (message,) = remedies(done)
+    assert message.startswith(
         f"- Theano 1.0.5 ({tmp_path}/Theano-1.0.5.dist-info) and theano-pymc 1.1.2 both have the package theano; "
         f"the module theano is 1.0.5 ({tmp_path}/theano/__init__.py). pip uninstall Theano theano-pymc. "
     )
 
 
-def test_doctor_tells_of_a_module_that_is_not_the_version_of_its_metadata(run, tmp_path):
+def test_doctor_reports_a_module_that_is_not_the_version_of_its_metadata(run, tmp_path):
     theano_of(tmp_path, "1.0.5")
     distribute(tmp_path, "Theano_PyMC", version="1.1.2", files=["theano/__init__.py"])
-    (said,) = remedies(run("doctor", program=only("theano"), path=[str(tmp_path)]))
-    assert said.startswith("- theano-pymc is 1.1.2 by its metadata; the module theano is 1.0.5 (")
+    (message,) = remedies(run("doctor", program=only("theano"), path=[str(tmp_path)]))
+    assert message.startswith("- theano-pymc is 1.1.2 by its metadata; the module theano is 1.0.5 (")
 
 
-def test_doctor_tells_of_somebody_elses_regkit_beside_ours(run, tmp_path):
+def test_doctor_reports_somebody_elses_regkit_beside_ours(run, tmp_path):
     distribute(tmp_path, "regkit", version="0.3.0", files=["regkit/__init__.py"])
-    (said,) = remedies(run("doctor", program=only(), path=[str(tmp_path)]))
-    assert said == (
+    (message,) = remedies(run("doctor", program=only(), path=[str(tmp_path)]))
+    assert message == (
         f"- regkit 0.3.0 ({tmp_path}/regkit-0.3.0.dist-info) is somebody else's library, imported as regkit too; "
         "both write into one package. pip uninstall regkit, then pip install --force-reinstall --no-deps regkit-core"
     )
 
 
-def test_doctor_tells_of_regkit_core_under_its_old_name(run, tmp_path):
+def test_doctor_reports_regkit_core_under_its_old_name(run, tmp_path):
     distribute(tmp_path, "regkit", "[console_scripts]\nregkit = regkit.__main__:main\n", version="0.1.0")
-    (said,) = remedies(run("doctor", program=only(), path=[str(tmp_path)]))
-    assert f"- regkit 0.1.0 ({tmp_path}/regkit-0.1.0.dist-info) is regkit-core under its old name; " in said
+    (message,) = remedies(run("doctor", program=only(), path=[str(tmp_path)]))
+    assert f"- regkit 0.1.0 ({tmp_path}/regkit-0.1.0.dist-info) is regkit-core under its old name; " in message
 
 
-def test_doctor_tells_of_somebody_elses_regkit_over_ours(run, tmp_path):
+def test_doctor_reports_somebody_elses_regkit_over_ours(run, tmp_path):
     package = Path(regkit.__file__).parent
     shutil.copytree(package, tmp_path / "regkit", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "regkit" / "__init__.py").write_text('__version__ = "0.3.0"\n')
@@ -780,7 +780,7 @@ def test_doctor_tells_of_somebody_elses_regkit_over_ours(run, tmp_path):
 
 
 @pytest.mark.parametrize("missing", ["click", "packaging", "rich"])
-def test_without_the_extra_one_line_says_what_to_install(run, missing):
+def test_without_the_extra_one_line_names_the_remedy(run, missing):
     program = f"import sys; sys.modules[{missing!r}] = None; import regkit.__main__ as m; m.main()"
     done = run(program=("-c", program))
     assert done.returncode == 1

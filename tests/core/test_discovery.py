@@ -192,7 +192,7 @@ def test_a_distribution_whose_metadata_has_no_name_goes_by_its_folder(installed)
         ("not_utf8", "acme_latin-1.0.dist-info: entry_points.txt is not UTF-8"),
     ],
 )
-def test_metadata_that_cannot_be_read_is_told_to_who_misses_an_alias_and_to_nobody_else(installed, case, problem):
+def test_metadata_that_cannot_be_read_is_named_by_the_error_of_an_unknown_alias_alone(installed, case, problem):
     installed(case, "healthy")
     regkit.build(acme_healthy=0.1, hidden_l1=0.1)
     with pytest.raises(regkit.UnknownAliasError) as error:
@@ -279,7 +279,7 @@ def test_the_order_of_the_file_system_changes_nothing(installed, monkeypatch):
     assert found[0] == found[1]
 
 
-def test_files_of_one_folder_that_cannot_be_read_are_told_in_the_order_of_their_names(site, monkeypatch):
+def test_files_of_one_folder_that_cannot_be_read_are_named_in_order(site, monkeypatch):
     for name in ("acme_b", "acme_a", "acme_c"):
         distribute(site, name, "no entry")
     listdir = os.listdir
@@ -288,8 +288,8 @@ def test_files_of_one_folder_that_cannot_be_read_are_told_in_the_order_of_their_
         regkit.refresh()
         with pytest.raises(regkit.UnknownAliasError) as error:
             regkit.build(acme_absent=1)
-        told = [line.partition("acme_")[2][0] for line in str(error.value).splitlines() if "is not alias" in line]
-        assert told == ["a", "b", "c"]
+        named = [line.partition("acme_")[2][0] for line in str(error.value).splitlines() if "is not alias" in line]
+        assert named == ["a", "b", "c"]
 
 
 def test_names_that_differ_only_by_normalization_are_one_distribution(installed, monkeypatch, tmp_path):
@@ -326,7 +326,7 @@ def test_a_byte_order_mark_does_not_hide_the_group(installed, monkeypatch, tmp_p
     assert "acme_healthy" in regkit.available()
 
 
-def test_two_entry_points_of_one_distribution_are_not_called_two_distributions(installed, monkeypatch, tmp_path):
+def test_two_entry_points_of_one_distribution_do_not_count_as_two_distributions(installed, monkeypatch, tmp_path):
     folder = tmp_path / "acme_dup-1.0.dist-info"
     folder.mkdir()
     (folder / "entry_points.txt").write_text("[regkit.regularizers]\ndup = m:A\ndup = m:B\n")
@@ -371,7 +371,7 @@ def test_the_backport_of_importlib_metadata_changes_nothing(installed, monkeypat
         ("class Mute(Exception):\n    def __str__(self):\n        return 1 / 0\nraise Mute\n", "Mute: (its message"),
     ],
 )
-def test_whatever_an_import_raises_is_told_of_that_plugin_alone(site, source, reason):
+def test_whatever_an_import_raises_is_an_error_of_that_plugin_alone(site, source, reason):
     distribute(site, "acme_panics", "panics = acme_panics:Panics", source=source)
     with pytest.raises(regkit.PluginLoadError) as error:
         regkit.build(panics=0.1, hidden_l1=0.1)
@@ -411,7 +411,7 @@ def test_pipes_and_links_to_themselves_keep_nobody_waiting(site, tmp_path):
     assert (done.stdout, done.stderr) == ("acme_header 1.0 (acme_healthy:Healthy)\n", "")
 
 
-def test_an_entry_points_txt_that_cannot_be_read_is_told_to_who_misses_an_alias(site):
+def test_an_entry_points_txt_that_cannot_be_read_is_named_by_the_error_of_an_unknown_alias(site):
     for name in ("acme_folder", "acme_nowhere"):
         (distribute(site, name, "mine = acme:Mine") / "entry_points.txt").unlink()
     (site / "acme_folder-1.0.dist-info" / "entry_points.txt").mkdir()
@@ -576,21 +576,21 @@ HOSTILE = "\x1b[2J\x1b]0;owned\x07\u202e\x00"
 HARMLESS = r"\x1b[2J\x1b]0;owned\x07\u202e\x00"
 
 
-def test_what_metadata_says_is_written_so_that_no_terminal_obeys_it(site):
+def test_text_of_metadata_is_escaped_so_that_no_terminal_obeys_it(site):
     entry_points = f"evil{HOSTILE} = acme:Evil\u202e\nöké = acme:Ä\nöké = acme:B\u202e\nno entry"
     info = distribute(site, "acme_evil", entry_points, version=f"1{HOSTILE}")
     info.rename(site / f"acme{HOSTILE[:-1]}-1.0.dist-info")  # no name of a file has a NUL
     regkit.refresh()
     assert str(regkit.available()[f"evil{HOSTILE}"][0]) == rf"acme_evil 1{HARMLESS} (acme:Evil\u202e)"
-    said = []
+    messages = []
     for wanted in ("absent", f"evil{HOSTILE}", "öké"):
         with pytest.raises(regkit.RegkitError) as error:
             regkit.build({wanted: 0.1})
-        said.append(str(error.value))
-    assert all(line.isprintable() for text in said for line in text.splitlines()), said
-    assert f", evil{HARMLESS}, " in said[0]
-    assert f"acme{HARMLESS[:-4]}-1.0.dist-info: entry_points.txt, line 5 is not alias = target" in said[0]
-    assert "(acme:Ä). " in said[2]
+        messages.append(str(error.value))
+    assert all(line.isprintable() for text in messages for line in text.splitlines()), messages
+    assert f", evil{HARMLESS}, " in messages[0]
+    assert f"acme{HARMLESS[:-4]}-1.0.dist-info: entry_points.txt, line 5 is not alias = target" in messages[0]
+    assert "(acme:Ä). " in messages[2]
 
 
 def test_a_stray_byte_in_metadata_is_written_as_a_repr_has_it():
@@ -623,22 +623,22 @@ def test_finding_many_aliases_of_one_distribution_parses_its_file_once(site):
 def test_a_misspelt_alias_among_very_many_is_compared_with_few(site):
     names = [f"acme_{number * 7919 % 100_000:05}" for number in range(20_000)]
     distribute(site, "acme_many", "\n".join(f"{name} = acme_many:Many" for name in [*names, "hidden_entropy"]))
-    said = []
+    messages = []
 
     def ask():
         for wanted in ("hiden_entropy", "hidden_entorpy", "acme_0791x9", "quite_another_thing"):
             try:
                 discovery.class_of(wanted)
             except regkit.UnknownAliasError as error:
-                said.append(str(error).partition("?")[0].partition("Installed")[0])
+                messages.append(str(error).partition("?")[0].partition("Installed")[0])
 
     assert calls(ask) < 20 * len(names)
-    assert said[:2] == [
+    assert messages[:2] == [
         "no installed plugin provides 'hiden_entropy'. Did you mean 'hidden_entropy'",
         "no installed plugin provides 'hidden_entorpy'. Did you mean 'hidden_entropy'",
     ]
-    assert said[2].endswith("Did you mean 'acme_07919'")
-    assert said[3] == "no installed plugin provides 'quite_another_thing'. "
+    assert messages[2].endswith("Did you mean 'acme_07919'")
+    assert messages[3] == "no installed plugin provides 'quite_another_thing'. "
 
 
 @pytest.mark.parametrize(
@@ -672,7 +672,7 @@ def test_an_alias_that_is_part_of_others_suggests_them(site, wanted, suggested):
         ("Activity-L2", "'hidden_l2'"),
     ],
 )
-def test_a_name_that_is_common_elsewhere_suggests_what_does_that_here(elsewhere, here):
+def test_a_name_that_is_common_elsewhere_suggests_the_alias_here(elsewhere, here):
     with pytest.raises(regkit.UnknownAliasError) as error:
         regkit.build({elsewhere: 0.1})
     assert f"Did you mean {here}?" in str(error.value)

@@ -27,6 +27,9 @@ class Marked:
     def loss(self, outputs):
         return 0.0
 
+    def __repr__(self):
+        return "Marked()"
+
 
 class OfWeights(regkit.Regularizer):
     selects = "params"

@@ -179,7 +179,7 @@ def test_an_alias_that_is_no_name_is_refused():
         regkit.build({3: 0.1})
 
 
-def test_what_a_constructor_refuses_is_told_with_the_alias():
+def test_the_error_of_a_constructor_names_the_alias():
     class Even(regkit.Regularizer):
         def __init__(self, order, weight=0.0):
             super().__init__(None, weight)
@@ -234,7 +234,7 @@ def test_names_are_looked_at_before_a_constructor_is_called():
     assert "patern='hid*', which is not an argument of it" in message(regkit.OptionError, counts=dict(patern="hid*"))
 
 
-def test_load_gives_the_class_of_an_alias_and_answers_as_build_does():
+def test_load_returns_the_class_of_an_alias_and_raises_as_build_does():
     assert regkit.load("hidden_sparsity") is HiddenL1
     with pytest.raises(regkit.UnknownAliasError, match="Did you mean 'hidden_sparsity'"):
         regkit.load("hiden_sparsity")
@@ -262,7 +262,7 @@ def test_the_config_of_every_alias_goes_through_toml_and_back(alias):
 # Aliases
 
 
-def test_an_unknown_alias_is_answered_with_the_nearest_and_the_first_twenty_there_are():
+def test_the_error_of_an_unknown_alias_has_the_nearest_and_the_first_twenty():
     expected = "no installed plugin provides 'hiden_sparsity'. Did you mean 'hidden_sparsity'? Installed aliases: "
     aliases = sorted(regkit.available())
     assert message(regkit.UnknownAliasError, hiden_sparsity=0.1).startswith(

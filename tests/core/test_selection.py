@@ -213,13 +213,17 @@ def test_not_alone_takes_out_of_what_is_selected_by_default():
 @pytest.mark.parametrize(
     ("alias", "pattern", "message"),
     [
-        ("hidden_l1", ["*", "!emb*"], "hidden_l1: pattern '!emb.' takes out none of the outputs: in, hid, out"),
+        (
+            "hidden_l1",
+            ["*", "!emb*"],
+            "hidden_l1: pattern '!emb.' takes out none of the outputs that are selected before it: in, hid, out",
+        ),
         ("hidden_l1", "!emb*", "hidden_l1: pattern '!emb.' takes out none of the outputs: in, hid, out"),
         ("hidden_l1", "!in", "hidden_l1: pattern '!in' takes out none of the outputs of hidden layers: hid"),
-        ("hidden_l1", ["hid", "!in"], "hidden_l1: pattern '!in' takes out none of the outputs"),
+        ("hidden_l1", ["hid", "!in"], "hidden_l1: pattern '!in' takes out none of the outputs that .* before it: hid$"),
         ("hidden_l1", "!hid", "hidden_l1: pattern '!hid' .* none of the outputs: in, hid, out"),
         ("weight_l2", "!w9", "weight_l2: pattern '!w9' takes out none of the parameters: w"),
-        ("weight_l2", ["*", "!w", "w*", "!b"], "weight_l2: pattern '!b' takes out none of the parameters: w"),
+        ("weight_l2", ["*", "!w", "w*", "!b"], "weight_l2: pattern '!b' takes out none of the parameters that .*: w"),
     ],
 )
 def test_a_glob_that_takes_nothing_out_is_an_error_of_the_set(alias, pattern, message):

@@ -130,7 +130,8 @@ def test_every_alias_of_ours_has_a_formula_here():
         for alias, claims in regkit.available().items()
         if any((claim.distribution or "").startswith("regkit-") for claim in claims)
     }
-    assert ours == {*values.PENALTIES, *values.NOISES, *values.DROPOUTS}
+    changes = {*values.NOISES, *values.DROPOUTS, *values.DROP_PATHS, *values.SPARSE}
+    assert ours == {*values.PENALTIES, *values.STEPS, *changes}
 
 
 @pytest.mark.parametrize("alias", values.PENALTIES)
@@ -147,9 +148,46 @@ def test_the_penalty_and_its_gradients_are_those_of_the_formula(alias, place):
         close(gradient, WEIGHT * sum(penalty.gradient(name, **options) for options in differentiated))
 
 
-def changes_of(alias, units, kept, place):
+@pytest.mark.parametrize("alias", values.STEPS)
+def test_the_step_after_the_optimizers_is_that_of_the_formula_with_its_zeros(alias, place):
+    if not hasattr(place, "lab"):
+        pytest.skip("a framework steps by itself: its own tests have that")
+    options, formula = values.STEPS[alias]
+    regs = regkit.build({alias: {"weight": WEIGHT, **options}})
+    params = {name: value for name, value in values.inputs("tanh").items() if name != "in:out"}
+    for rate in (0.4, 6.0):
+
+        def build(given, rate=rate):
+            engine = engine_of(given["hid1.w"])
+            stepped = regs.after_step({name: engine.unwrap(x) for name, x in given.items()}, rate)
+            return [engine.wrap(stepped[name]) for name in params]
+
+        for (name, before), found in zip(params.items(), place.lab.compiled(build, params)(params)):
+            expected = formula(before, rate * WEIGHT / 3) if name.endswith(".w") else before
+            close(found, expected)
+            np.testing.assert_array_equal(np.asarray(found) == 0, expected == 0)
+
+
+@pytest.mark.parametrize("name", values.SCHEDULES)
+def test_a_schedule_has_the_value_of_its_formula_at_a_step_that_is_an_expression(name, place):
+    if not hasattr(place, "lab"):
+        pytest.skip("a framework passes live weights to its step by itself")
+    options, formula = values.SCHEDULES[name]
+    regs = regkit.build(hidden_l1={"weight": {"schedule": name, **options}})
+
+    def build(given):
+        engine = engine_of(given["step"])
+        return engine.wrap(regs.live(engine.unwrap(given["step"]))["hidden_l1"])
+
+    function = place.lab.compiled(build, {"step": np.asarray(0)})
+    for step in (0, 1, 2, 5, 6, 8, 20):
+        (found,) = function({"step": np.asarray(step)})
+        np.testing.assert_allclose(np.asarray(found), formula(step), rtol=1e-6, atol=1e-7)  # in the library's float
+
+
+def changes_of(alias, units, kept, place, z=Z, weight=WEIGHT):
     """What outputs of the units are before an alias and after it, which leaves the others as they are."""
-    found = place.changes(alias, WEIGHT, Z, kept)
+    found = place.changes(alias, weight, z, kept)
     for unit in set(values.UNITS) - set(units):
         np.testing.assert_array_equal(*found[unit])
     return [found[unit] for unit in units]
@@ -170,6 +208,29 @@ def test_dropout_keeps_elements_over_the_probability_of_keeping_them_or_sets_the
         before, total, gradient = place.total_and_gradient(alias, WEIGHT, Z, units[-1])
         close(gradient, (gradient != 0) / KEPT)
         np.testing.assert_allclose(total, (gradient * before).sum(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("alias", values.DROP_PATHS)
+def test_drop_path_keeps_examples_over_the_probability_of_keeping_them_or_sets_them_to_zero(alias, place):
+    z = Z.reshape(2000, 3)
+    masks = []
+    for before, after in changes_of(alias, values.DROP_PATHS[alias], "-predrop", place, z=z):
+        mask = after[:, :1] != 0
+        close(after, mask * before / KEPT)
+        near(mask.mean(), KEPT, np.sqrt(KEPT * WEIGHT / len(z)))
+        masks.append(mask.ravel())
+    near(np.corrcoef(*masks)[0, 1], 0, len(z) ** -0.5)
+
+
+@pytest.mark.parametrize("alias", values.SPARSE)
+def test_sparse_changes_keep_those_elements_that_the_formula_keeps(alias, place):
+    z = values.numbers((100, 60), 5)
+    for (
+        value,
+        formula,
+    ) in zip(*values.SPARSE[alias][:2]):
+        for before, after in changes_of(alias, values.HIDDEN, values.SPARSE[alias][2], place, z=z, weight=value):
+            np.testing.assert_array_equal(after, [formula(example) for example in before])
 
 
 @pytest.mark.parametrize("alias", values.NOISES)

@@ -54,7 +54,8 @@ def test_the_readmes_program_for_a_graph_library_prints_the_penalty_that_stands_
 
 
 def test_the_readmes_lines_to_install_are_those_of_pages_that_lanes_follow():
-    followed = ("docs/lanes.md", "docs/jax.md", "docs/torch.md", "plugins/regkit-keras/README.md")
+    plugins = ("plugins/regkit-keras/README.md", "plugins/regkit-tensorflow/README.md")
+    followed = ("docs/lanes.md", "docs/jax.md", "docs/torch.md", *plugins)
     lines = {line.partition("#")[0].strip() for page in followed for line in commands(page)}
     assert lines >= {line.partition("#")[0].strip() for line in commands("README.md") if line.startswith("pip ")}
     ran(block for block in blocks("README.md", "sh") if "pip install" in block.text)
@@ -135,9 +136,14 @@ def test_the_host_of_the_integrators_page_has_dropout_in_training_alone(host, tr
             regkit.NoMatchError,
             "weight_l2: pattern 'w3' matches none of the layers: hid1, out; and none of the parameters: w1, w2",
         ),
+        (
+            dict(weight_nonnegative=1),
+            regkit.GraphError,
+            "weight_nonnegative acts on parameters after an optimizer's step, and this host does not see the optimizer",
+        ),
     ],
 )
-def test_the_host_of_the_integrators_page_refuses_what_matches_nothing(host, options, error, words):
+def test_the_host_of_the_integrators_page_refuses_what_it_cannot_do(host, options, error, words):
     with pytest.raises(error, match=re.escape(words)), host["watch"](host["net"], regkit.build(options)):
         pass
 

@@ -21,7 +21,7 @@ HOST = re.compile(r"(?:[a-z0-9-]+\.)+[a-z]{2,}")
 
 #: Modules whose names are public.
 MODULES = (
-    *("regkit", "regkit.graph", "regkit.hosts", "regkit.testing"),
+    *("regkit", "regkit.graph", "regkit.hosts", "regkit.schedules", "regkit.testing"),
     *re.findall(
         r"currentmodule:: (regkit_\w+)", (ROOT / "docs/reference/regularizers.rst").read_text(encoding="utf-8")
     ),

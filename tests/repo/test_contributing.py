@@ -52,3 +52,10 @@ def test_the_lane_that_the_page_adds_has_fields_that_lanes_have():
     assert row.keys() <= set(re.findall(r"^#   ([a-z_]+) ", rows, re.MULTILINE))
     assert row["name"] not in {lane["name"] for lane in tomllib.loads(rows)["lane"]}
     assert row["name"] in PAGE.partition("2. Run it")[2]
+
+
+def test_the_page_counts_the_wrong_regularizers_that_there_are_and_the_added_one():
+    wrong = (ROOT / "tests/installed/wrong_regularizers/acme_wrong.py").read_text(encoding="utf-8")
+    count = len(re.findall(r"^@wrong\(", wrong, re.MULTILINE)) + 1
+    counted = f"{count} of {count} wrong regularizers caught, {count} of them first by the check meant for them"
+    assert counted in " ".join(PAGE.split())

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = [ROOT / "regkit", *sorted(path for path in ROOT.glob("plugins/*/src/*") if (path / "__init__.py").exists())]
-PUBLIC = {"regkit", "regkit.errors", "regkit.graph", "regkit.hosts", "regkit.testing"}
+PUBLIC = {"regkit", "regkit.errors", "regkit.graph", "regkit.hosts", "regkit.schedules", "regkit.testing"}
 
 
 def modules(package: Path) -> dict[str, Path]:
@@ -120,6 +120,6 @@ def test_plugins_import_public_modules_of_regkit_and_no_private_name(package):
 
 
 def test_private_modules_of_the_core_begin_with_an_underscore():
-    public = {"regkit.cli", "regkit.errors", "regkit.graph", "regkit.hosts", "regkit.testing"}
+    public = {"regkit.cli", "regkit.errors", "regkit.graph", "regkit.hosts", "regkit.schedules", "regkit.testing"}
     names = modules(ROOT / "regkit").keys() - {"regkit", "regkit.__main__", "regkit._template"}
     assert {name for name in names if not any(part.startswith("_") for part in name.split("."))} == public

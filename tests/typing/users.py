@@ -27,11 +27,32 @@ def sets() -> regkit.RegularizerSet:
         regularizer.log()
     assert_type(len(regs), int)
     assert_type(regs.keys(), "list[str]")
-    assert_type(regs.live(), "dict[str, float]")
+    assert_type(regs.live(), "dict[str, Any]")
+    assert_type(regs.live(step=3), "dict[str, Any]")
+    assert_type(regs.needs_metrics, bool)
     assert_type(regs.config(), "dict[str, Any]")
     assert_type(repr(regs), str)
     assert "hidden_sparsity" in regs
     return regkit.build(regs.config())
+
+
+def schedules() -> regkit.RegularizerSet:
+    """Let weights follow the step and a metric."""
+    schedules = regkit.schedules
+    weights = [
+        schedules.Warmup(0.1, steps=100),
+        schedules.Linear(0.1, 0.2, steps=100),
+        schedules.Cosine(0.2, 0, steps=100),
+        schedules.Steps({0: 0.1, 50: 0.2}),
+        schedules.Target("zeros", 0.9, start=0.1, gain=0.05),
+    ]
+    for weight in weights:
+        assert_type(weight.value, float)
+    regs = regkit.build(hidden_l1=[dict(weight=weight, pattern="hid") for weight in weights])
+    outputs = {"hid": np.ones((2, 3))}
+    regs.step(10)
+    regs.step(metrics=assert_type(regs.metrics(outputs), "dict[str, Any]"))
+    return regs
 
 
 def discovery() -> str:
@@ -81,9 +102,12 @@ def wrong() -> None:
     regkit.Live("0.1")  # type: ignore[arg-type]
     regkit.available()["hidden_l1"][0].nonsense  # type: ignore[attr-defined]  # noqa: B018
     regkit.bild(hidden_l1=0.1)  # type: ignore[attr-defined]
+    regkit.schedules.Warmup(0.1)  # type: ignore[call-arg]
+    regkit.build(hidden_l1=0.1).step("3")  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":
     assert sets().keys()
+    assert schedules().live()
     assert discovery()
     assert len(mistakes()) == 3

@@ -117,6 +117,29 @@ def test_the_measure_of_hoyer_counts_active_units_whatever_their_size(lib):
         assert function(active * size) == pytest.approx(3, rel=1e-12)
 
 
+# Metrics
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_metrics_are_the_sparsity_of_the_outputs_and_means_over_them(lib, cls):
+    arrays = [np.random.default_rng(7).integers(-1, 2, shape).astype("float32") for shape in ((6, 5), (2, 3, 4))]
+    arrays[0][:, 1] = 0
+    units = [array.reshape(-1, array.shape[-1]) for array in arrays]
+    expected = {
+        "zeros": np.mean([(array == 0).mean() for array in arrays]),
+        "l0": np.mean([np.count_nonzero(array, axis=1).mean() for array in units]),
+        "dead": np.mean([(~array.any(axis=0)).mean() for array in units]),
+    }
+    assert expected["dead"] >= 0.1
+    inputs = [lib.tensor(f"z{array.ndim}", "float32", array.ndim) for array in arrays]
+    found = cls("z*").metrics([], {z.name: z for z in inputs})
+    assert found.keys() == expected.keys()
+    values = lib.function(inputs, list(found.values()))(*arrays)
+    np.testing.assert_allclose(values, list(expected.values()), rtol=1e-6)
+    on_arrays = cls("z*").metrics([], {"z2": arrays[0], "z3": arrays[1]})
+    np.testing.assert_allclose([on_arrays[name] for name in expected], list(expected.values()), rtol=1e-6)
+
+
 # Where gradients are special
 
 
@@ -175,7 +198,7 @@ def test_float16_gives_what_float64_gives(lib, cls):
     half = np.random.default_rng(6).uniform(0.01, 0.99, size=(30, 8)).astype("float16")
     expected = cls("z").loss([], {"z": half.astype("float64")})
     for found in (cls("z").loss([], {"z": half}), with_gradient(lib, cls("z"), half)[0]):
-        assert found.dtype == "float32"  # until it has its weight
+        assert found.dtype == "float32"
         assert found == pytest.approx(expected, rel=2e-3)
 
 

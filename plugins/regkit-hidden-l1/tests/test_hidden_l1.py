@@ -207,3 +207,15 @@ def test_a_reduction_that_is_none_of_the_three_is_refused(reduction):
 def test_the_repr_is_the_call_that_makes_it():
     assert repr(HiddenL1()) == "HiddenL1()"
     assert repr(HiddenL1(["a", "b"], 2, "mean")) == "HiddenL1(weight=2, pattern=('a', 'b'), reduction='mean')"
+
+
+def test_metrics_are_shares_of_zeros_and_dead_units_and_the_number_of_active_ones(lib):
+    array = np.array([[1.0, 0.0, 0.0, 2.0], [-3.0, 0.0, 0.0, 0.0]])
+    other = np.array([[0.0, 1.0]])
+    expected = [(5 / 8 + 1 / 2) / 2, (1.5 + 1) / 2, (1 / 2 + 1 / 2) / 2]
+    regs = regkit.build(hidden_l1=dict(weight=0.1, pattern="hid*"))
+    z, y = lib.tensor("z"), lib.tensor("y")
+    found = regs.metrics({"hid1": z, "hid2": y})
+    assert list(found) == ["hidden_l1.zeros", "hidden_l1.l0", "hidden_l1.dead"]
+    np.testing.assert_allclose(lib.function([z, y], list(found.values()))(array, other), expected)
+    np.testing.assert_allclose(list(regs.metrics({"hid1": array, "hid2": other}).values()), expected)

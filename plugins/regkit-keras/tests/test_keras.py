@@ -323,6 +323,9 @@ def test_a_recurrent_layer_counts_as_one_and_several_outputs_are_numbered():
     np.testing.assert_allclose(shares["hidden_l1[1]"], abs(expected[1]).sum(), rtol=1e-5)
 
 
+@pytest.mark.skipif(
+    keras.config.backend() == "tensorflow", reason="Keras cannot rematerialize within a tf.function: custom_gradient"
+)
 def test_rematerialized_layers_give_the_same():
     with keras.RematScope(mode="full"):
         rematerialized = network()
@@ -475,13 +478,13 @@ def test_arguments_of_other_kinds_are_refused():
     )
 
 
-@pytest.mark.parametrize("name", ["tensorflow", "numpy"])
+@pytest.mark.parametrize("name", ["openvino", "numpy"])
 def test_another_backend_is_refused_by_name(monkeypatch, name):
     plain = network()
     monkeypatch.setattr(keras.config, "backend", lambda: name)
     assert refusal(regkit.GraphError, lambda: regkit_keras.Model(plain, regkit.build())) == (
-        f"Keras runs on {name}; regkit_keras works on its backends jax and torch. Set KERAS_BACKEND, such as "
-        "KERAS_BACKEND=jax, before Keras is imported"
+        f"Keras runs on {name}; regkit_keras works on its backends jax, tensorflow, torch. Set KERAS_BACKEND, such "
+        "as KERAS_BACKEND=jax, before Keras is imported"
     )
 
 

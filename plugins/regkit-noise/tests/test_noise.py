@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from regkit_noise import Dropout, GaussianNoise, HiddenNoise
+from regkit_noise import Dropout, DropPath, GaussianNoise, HiddenNoise
 
 import regkit
 import regkit.testing
@@ -22,6 +22,7 @@ test_promises_of_dropout = regkit.testing.pytest_checks("dropout")
 test_promises_of_input_dropout = regkit.testing.pytest_checks("input_dropout")
 test_promises_of_hidden_dropout = regkit.testing.pytest_checks("hidden_dropout")
 test_promises_of_output_dropout = regkit.testing.pytest_checks("output_dropout")
+test_promises_of_drop_path = regkit.testing.pytest_checks("drop_path")
 
 
 def run(regs, outputs):
@@ -64,6 +65,36 @@ def test_dropout_drops_its_share_and_keeps_the_expected_value(lib):
     np.testing.assert_allclose(np.unique(found), [0, 2.5])
     # 100,000 draws: the standard error of the share is 0.0013
     assert (found == 0).mean() == pytest.approx(0.2, abs=0.006)
+
+
+@pytest.mark.parametrize("ndim", [1, 2, 3])
+def test_drop_path_drops_whole_examples_and_keeps_the_expected_value(lib, ndim):
+    z = lib.tensor("z", "float32", ndim)
+    outputs = {"branch": z}
+    DropPath("branch", 0.2).modify_graph(outputs, [])
+    function = lib.function([z], outputs["branch"])
+    ones = np.full((20000, 3, 2)[:ndim], 2, "float32")
+    found = function(ones)
+    assert found.dtype == "float32"
+    examples = found.reshape(len(ones), -1)
+    np.testing.assert_allclose(np.unique(examples), [0, 2.5], rtol=1e-6)
+    assert (examples == examples[:, :1]).all()
+    # 20,000 draws: the standard error of the share is 0.003
+    assert (examples[:, 0] == 0).mean() == pytest.approx(0.2, abs=0.014)
+    assert (function(ones) != found).any()
+
+
+def test_drop_path_changes_hidden_layers_and_leaves_predictions_as_they_are():
+    clean = {name: np.ones((20, 10)) for name in PLACES[""]}
+    regs = regkit.build(drop_path=0.5)
+    found = run(regs, clean)
+    assert [name for name in found if name not in clean] == ["hid1:out-predrop", "hid2:out-predrop"]
+    assert not regs["drop_path"].in_predictions
+
+
+def test_drop_path_of_an_output_without_examples_is_an_error():
+    with pytest.raises(regkit.GraphError, match=r"an output has no axes; DropPath expects \(examples, ...\)"):
+        DropPath("z", 0.5).modify_graph({"z": np.ones(())}, [])
 
 
 @pytest.mark.parametrize("regularizer", [GaussianNoise("*", 0.5), Dropout("*", 0.5)])

@@ -46,7 +46,7 @@ def test_the_plot_has_a_panel_for_each_measure_on_a_log_axis(prepare, space):
 
 def test_the_plot_of_several_aims_has_their_front(space):
     def prepare(regs):
-        return lambda trial: {"a": regs[0].weight.value, "b": -(regs[0].weight.value ** 2)}
+        return lambda trial: {"a": regs[0].weight.value, "b": regs[0].weight.value ** 2}
 
     result = search.run(prepare, space, minimize="a", maximize="b", trials=6)
     figure = result.plot()

@@ -1,4 +1,4 @@
-"""One of two processes of DistributedDataParallel: its shard's gradients into a file."""
+"""One of two processes of DistributedDataParallel and of fully_shard: its shard's gradients into a file."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import regkit_torch
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 import regkit
@@ -36,13 +37,54 @@ def gradients(model, x, reduction):
     """Return gradients of a mean over examples with the penalties."""
     with regkit_torch.watch(model, regularizers(reduction)) as run:
         (model(x).sum(axis=1).mean() + run.loss()).backward()
-    return [param.grad.tolist() for param in model.parameters()]
+    return [whole(param.grad) for param in model.parameters()]
 
 
-if __name__ == "__main__":
-    rank, folder = int(sys.argv[1]), sys.argv[2]
+#: Penalties of weights: of elements, of slices, of matrices.
+OF_WEIGHTS = ("weight_l1", "weight_l2", "elastic_net", "group_lasso", "weight_max_norm", "weight_orthogonal")
+
+
+def sharded():
+    """Return the network with parameters that both processes have a part of."""
+    model = network()
+    fully_shard(model[0])
+    return fully_shard(model)
+
+
+def gradients_of_weights(model, alias, before):
+    """Return the loss and the gradients of a penalty of weights beside a model's loss, in the second of two steps."""
+    with regkit_torch.watch(model, regkit.build(**{alias: 0.5})) as run:
+        for _ in range(2):
+            model.zero_grad()
+            loss = run.loss() if before else None
+            out = model(batch()).mean()
+            loss = loss if before else run.loss()
+            assert type(loss) is torch.Tensor
+            (out + loss).backward()
+    return [loss.item(), *(whole(param.grad) for param in model.parameters())]
+
+
+def whole(gradient):
+    """Return all elements, as lists."""
+    return (gradient.full_tensor() if hasattr(gradient, "full_tensor") else gradient).tolist()
+
+
+def main(rank, folder):
+    """Write what is found into a file."""
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    found = {name: gradients(DistributedDataParallel(network()), batch()[rank::2], name) for name in ("batch", "sum")}
+    x = batch()[rank::2]
+    found = {name: gradients(DistributedDataParallel(network()), x, name) for name in ("batch", "sum")}
+    model = sharded()
+    for step in ("first", "second"):
+        model.zero_grad()
+        found[f"fsdp {step}"] = gradients(model, x, "batch")
+    for alias in OF_WEIGHTS:
+        for before in (True, False):
+            found[f"{alias} {before}"] = gradients_of_weights(sharded(), alias, before)
     if rank == 0:
         Path(folder, "found.json").write_text(json.dumps(found))
     dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import linecache
 import weakref
 
 import numpy as np
@@ -55,15 +56,86 @@ def test_hooks_run_once_for_a_shape_and_the_plan_outlives_the_watch(model, regs)
     assert Counted.count == 1
 
 
-def test_hooks_run_again_for_another_shape_and_another_dtype(model, regs):
+def test_hooks_run_once_for_all_lengths_and_again_for_another_dtype(model, regs):
     with regkit_torch.watch(model, regs) as run:
-        for rows in (8, 3, 8, 3):
+        for rows in (8, 3, 1, 8):
             model(inputs(rows))
             np.testing.assert_allclose(run.loss().item(), by_hand(model, inputs(rows)), rtol=1e-12)
-        assert Counted.count == 2
+        assert Counted.count == 1
         model.float()(inputs(3).float())
         assert run.loss().dtype == torch.float32
-    assert Counted.count == 3
+    assert Counted.count == 2
+
+
+LENGTHS = {
+    "hidden_l1": dict(reduction="batch"),
+    "hidden_l2": dict(reduction="mean"),
+    "hidden_hoyer": dict(reduction="batch"),
+    "hidden_variation": dict(axis=0, reduction="batch"),
+    "hidden_kl": {},
+    "hidden_decorrelation": {},
+}
+
+
+@pytest.mark.parametrize("alias", LENGTHS)
+def test_a_penalty_of_new_lengths_has_the_value_and_the_gradient_of_a_set_that_is_new(alias):
+    options = dict(weight=0.5, pattern="z", **LENGTHS[alias])
+    run = regkit_torch.Run(regkit.build(**{alias: options}))
+    for shape in ((8, 4), (3, 4), (1, 4), (5, 6), (8, 3, 4), (2, 7, 4)):
+        z = torch.rand(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) * 0.9 + 0.05
+        z.requires_grad_()
+        run.tap("z", z)
+        loss = run.loss()
+        expected = regkit.build(**{alias: options}).loss({"z": z})
+        np.testing.assert_allclose(loss.item(), expected.item(), rtol=1e-12)
+        for one, other in zip(torch.autograd.grad(loss, z), torch.autograd.grad(expected, z)):
+            torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("alias", ["dropout", "noise"])
+def test_draws_of_new_lengths_are_those_of_a_set_that_is_new(alias):
+    regs = regkit.build(**{alias: dict(weight=0.5, pattern="z")})
+    run = regkit_torch.Run(regs)
+    for shape in ((8, 4), (3, 4), (5, 6)):
+        z = torch.ones(shape, dtype=torch.float64)
+        torch.manual_seed(7)
+        found = run.tap("z", z)
+        torch.manual_seed(7)
+        other = regkit_torch.Run(regkit.build(**{alias: dict(weight=0.5, pattern="z")})).tap("z", z)
+        torch.testing.assert_close(found, other, rtol=0, atol=0)
+    assert len(run._network.plans._plans) == 1
+
+
+class Halves(regkit.Regularizer):
+    """The first half of the rows, whose number it makes an int of."""
+
+    def loss(self, outputs):
+        Halves.count += 1
+        ((_, z),) = regkit.select_outputs(outputs, self.pattern)
+        return z[: int(z.shape[0]) // 2].sum() if z.shape[0] > 1 else z.sum()
+
+    count = 0
+
+
+def test_a_length_that_is_read_as_a_number_makes_a_plan_of_that_length_alone():
+    Halves.count = 0
+    run = regkit_torch.Run(regkit.build(halves=Halves("z", 1)))
+    for rows in (8, 3, 1, 8, 3, 1):
+        run.tap("z", torch.ones(rows, 2))
+        assert run.loss().item() == 2 * max(rows // 2, 1)
+    assert Halves.count == 3
+
+
+def test_plans_leave_nothing_with_torch_fx(model):
+    def kept():
+        return [name for name in linecache.cache if "eval_with_key" in name]
+
+    before = len(kept())
+    for _ in range(3):
+        run = regkit_torch.Run(regkit.build(counted=Counted("z", 1)))
+        run.tap("z", torch.ones(2))
+        run.loss()
+    assert len(kept()) == before
 
 
 class Silent(regkit.Regularizer):
@@ -292,15 +364,18 @@ def test_terms_are_those_of_the_loss_also_where_a_plan_was_called(model):
 
 def test_plans_are_bounded_and_the_one_not_used_for_longest_goes(monkeypatch, model, regs):
     monkeypatch.setattr(_plans, "PLANS", 2)
-    with regkit_torch.watch(model, regs) as run:
-        for rows in (1, 2, 1, 3):
-            model(inputs(rows))
-            run.loss()
-        assert Counted.count == 3
-        for rows, hooks_ran in ((1, 3), (2, 4)):  # 1 was used after 2, so 3 took the place of 2
-            model(inputs(rows))
-            run.loss()
-            assert Counted.count == hooks_ran
+    run = regkit_torch.Run(regkit.build(counted=Counted("z", 0.5)))
+
+    def loss(axes):
+        run.tap("z", torch.ones((2,) * axes))
+        run.loss()
+
+    for axes in (1, 2, 1, 3):
+        loss(axes)
+    assert Counted.count == 3
+    for axes, hooks_ran in ((1, 3), (2, 4)):  # 1 was used after 2, so 3 took the place of 2
+        loss(axes)
+        assert Counted.count == hooks_ran
 
 
 def test_a_model_that_is_gone_takes_its_plans_with_it(regs):

@@ -1,4 +1,4 @@
-"""Two processes of DistributedDataParallel, each with half of the batch, against one with the whole."""
+"""Two processes of DistributedDataParallel and of fully_shard, each with half of the batch, against one with all."""
 
 from __future__ import annotations
 
@@ -22,8 +22,6 @@ spec.loader.exec_module(shard)
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    if not torch.distributed.is_available() or not torch.distributed.is_gloo_available():
-        pytest.skip("this build of torch has no gloo")
     folder = tmp_path_factory.mktemp("shards")
     command = [sys.executable, str(HERE / "shard.py")]
     every = [
@@ -52,3 +50,25 @@ def test_a_sum_over_the_batch_has_half_of_it_with_two_processes(found):
     for one, other, param in zip(found["sum"], expected, model.parameters()):
         penalty = 0 if param.grad is None else param.grad.numpy()
         np.testing.assert_allclose(one, np.array(other) - penalty / 2, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("step", ["first", "second"])
+def test_fully_sharded_gradients_of_activations_and_weights_are_those_of_one_process_in_each_step(found, step):
+    expected = shard.gradients(shard.network(), shard.batch(), "batch")
+    for one, other in zip(found[f"fsdp {step}"], expected):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("alias", shard.OF_WEIGHTS)
+def test_fully_sharded_weights_have_the_loss_and_the_gradients_of_whole_ones(found, alias, before):
+    expected = shard.gradients_of_weights(shard.network(), alias, before)
+    for one, other in zip(found[f"{alias} {before}"], expected):
+        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-12)
+
+
+def test_a_fully_sharded_weight_has_the_gradient_by_hand(found):
+    model = shard.network()
+    (model(shard.batch()).mean() + 0.5 * ((model[0].weight ** 2).sum() + (model[2].weight ** 2).sum()) / 2).backward()
+    for one, param in zip(found["weight_l2 False"][1:], model.parameters()):
+        np.testing.assert_allclose(one, param.grad, rtol=1e-12, atol=1e-15)

@@ -70,11 +70,11 @@ def test_gradients_are_those_of_the_penalty_by_hand(model):
 
 def test_hooks_are_gone_after_the_watch_and_after_an_exception(model):
     def hooks():
-        return [module for module in model.modules() if module._forward_hooks]
+        return [module for module in model.modules() if module._forward_hooks or "forward" in module.__dict__]
 
     regs = regkit.build(hidden_l1=dict(weight=0.3, pattern="act"))
     with regkit_torch.watch(model, regs):
-        assert hooks() == [model.act]
+        assert hooks() == [model, model.act]
     assert hooks() == []
     with pytest.raises(ZeroDivisionError), regkit_torch.watch(model, regs):
         raise ZeroDivisionError
@@ -139,17 +139,38 @@ def test_a_set_is_logged_once_for_a_model_and_not_at_each_watch(model, caplog):
 # Bad input
 
 
-@pytest.mark.parametrize("pattern", [None, "!hid1"])  # which takes out of a default that there is not
-def test_a_regularizer_of_outputs_without_a_pattern_is_refused(model, pattern):
-    regs = regkit.build(hidden_l1=dict(weight=0.1, pattern=pattern))
-    with pytest.raises(regkit.OptionError) as caught, regkit_torch.watch(model, regs):
+TABLE = """There is:
+  0    Linear
+  1    Sequential
+  1.0  Linear
+  1.1  Softmax"""
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            {"hidden_l1": 0.1},
+            "hidden_l1: HiddenL1 needs a pattern. The model has no modules of torch.nn.modules.activation or recurrent "
+            "ones, whose outputs are the default. Name some: hidden_l1=dict(weight=..., pattern='0'). ",
+        ),
+        (
+            {"noise": 0.1},
+            "noise: GaussianNoise needs a pattern. Which modules are all layers, input and output too is not known of "
+            "a model. Name some: noise=dict(weight=..., pattern='0'). ",
+        ),
+    ],
+)
+def test_a_regularizer_of_outputs_without_a_pattern_is_refused_with_a_table_where_no_default_is_known(options, words):
+    model = nn.Sequential(nn.Linear(4, 3), nn.Sequential(nn.Linear(3, 3), nn.Softmax(-1)))
+    with pytest.raises(regkit.OptionError) as caught, regkit_torch.watch(model, regkit.build(**options)):
         pass
-    assert str(caught.value) == (
-        "hidden_l1: HiddenL1 needs a pattern. A model does not define which of its modules are hidden. Name some: "
-        "hidden_l1=dict(weight=..., pattern='hid1'). There is: hid1, act, block, block.0, block.1, out"
-    )
+    assert str(caught.value) == (f"{words}regkit_torch.names(model, *inputs) shows outputs and parameters. {TABLE}")
+
+
+def test_a_run_without_layers_needs_patterns():
     with pytest.raises(regkit.OptionError, match="needs a pattern. Give one for names that are tapped, or give layers"):
-        regkit_torch.Run(regs)
+        regkit_torch.Run(regkit.build(hidden_l1=0.1))
 
 
 MISSPELLED = (

@@ -45,7 +45,7 @@ class HiddenL1(regkit.Regularizer):
     Notes
     -----
     The gradient is :math:`\operatorname{sign}(Z_i) / (|\Omega| \, n_i)`. The penalty has the dtype of the outputs;
-    integer outputs give floatX, and float16 gives float32, which a set narrows when it has its weight.
+    integer outputs give floatX, and float16 gives float32.
 
     References
     ----------
@@ -102,3 +102,8 @@ class HiddenL1(regkit.Regularizer):
             for name, z in selected
         ]
         return regkit.graph.mean(norms)
+
+    def metrics(self, layers: Sequence[Any], outputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return ``zeros``, ``l0`` and ``dead`` of the matching outputs, as `regkit.graph.sparsity` defines them."""
+        selected = regkit.select_outputs(outputs, self.pattern, layers)
+        return regkit.graph.sparsity([z for _, z in selected])

@@ -90,16 +90,70 @@ class Torch:
     def data(self, regs: regkit.RegularizerSet, array: Any) -> Any:
         """Return an input of a network; one that gradients reach, if a regularizer differentiates by it."""
         tensor = keras.ops.convert_to_tensor(array)
-        by_inputs = any(hasattr(regularizer, "wrt") for regularizer in regs)
-        if by_inputs and tensor.is_floating_point() and not tensor.requires_grad:
+        if _by_inputs(regs) and tensor.is_floating_point() and not tensor.requires_grad:
             tensor = tensor.detach().requires_grad_()
         return tensor
 
 
-_BACKENDS = {"jax": (Jax, "regkit_jax"), "torch": (Torch, "regkit_torch")}
+class TensorFlow:
+    """Keras on TensorFlow: the training step is a `tf.function`, which follows live weights, or runs eagerly."""
+
+    traced = False
+
+    def __init__(self) -> None:
+        import regkit_tensorflow
+
+        self._run = regkit_tensorflow.Run
+
+    def run(self, regs: Any, layers: Any, seed: Any, live: Any, again: Any) -> Any:
+        """Return a `regkit_tensorflow.Run`, with a tape if a regularizer differentiates by an input."""
+        import tensorflow as tf
+
+        self._tape = None
+        if _by_inputs(regs):
+            self._tape = tf.GradientTape(persistent=True)
+            self._tape.__enter__()
+        return self._run(regs, layers, tape=self._tape, seed=seed.next() if regs.changes_graph else None)
+
+    def drawing(self, seed: keras.random.SeedGenerator) -> AbstractContextManager[None]:
+        """Draw: a run of TensorFlow has the seed."""
+        return nullcontext()
+
+    def uncompiled(self, function: Any) -> Any:
+        """Return a function that AutoGraph leaves as it is."""
+        import tensorflow as tf
+
+        return tf.autograph.experimental.do_not_convert(function)
+
+    def terms(self, run: Any) -> list[Any]:
+        """Return each regularizer's part of the loss."""
+        try:
+            return run.terms()  # type: ignore[no-any-return]
+        finally:
+            if self._tape is not None:
+                self._tape.__exit__(None, None, None)
+
+    def data(self, regs: regkit.RegularizerSet, array: Any) -> Any:
+        """Return an input of a network; one that the tape watches, if there is one."""
+        tensor = keras.ops.convert_to_tensor(array)
+        if self._tape is not None and tensor.dtype.is_floating:
+            self._tape.watch(tensor)
+        return tensor
 
 
-def backend() -> Jax | Torch:
+def _by_inputs(regs: regkit.RegularizerSet) -> bool:
+    """Return whether a regularizer differentiates by an input."""
+    return any(hasattr(regularizer, "wrt") for regularizer in regs)
+
+
+_BACKENDS = {
+    "jax": (Jax, "regkit_jax"),
+    "tensorflow": (TensorFlow, "regkit_tensorflow"),
+    "torch": (Torch, "regkit_torch"),
+}
+
+
+def backend() -> Jax | TensorFlow | Torch:
     """Return the backend that Keras runs on.
 
     Raises
@@ -110,12 +164,12 @@ def backend() -> Jax | Torch:
     name = keras.config.backend()
     if name not in _BACKENDS:
         raise regkit.GraphError(
-            f"Keras runs on {name}; regkit_keras works on its backends {' and '.join(_BACKENDS)}. Set KERAS_BACKEND, "
+            f"Keras runs on {name}; regkit_keras works on its backends {', '.join(_BACKENDS)}. Set KERAS_BACKEND, "
             "such as KERAS_BACKEND=jax, before Keras is imported"
         )
     kind, module = _BACKENDS[name]
     try:
-        return kind()  # type: ignore[return-value]  # one of the two, by name
+        return kind()  # type: ignore[return-value]  # one of the three, by name
     except ModuleNotFoundError as error:
         if error.name != module:
             raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from ._layers import describe, find_paths, has_order, input_names
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
-    from ._backends import Jax, Torch
+    from ._backends import Jax, TensorFlow, Torch
 
 
 class Training:
@@ -31,7 +31,7 @@ class Training:
         Whether the step that ran last was one of training.
     """
 
-    def __init__(self, backend: Jax | Torch, regularizers: regkit.RegularizerSet) -> None:
+    def __init__(self, backend: Jax | TensorFlow | Torch, regularizers: regkit.RegularizerSet) -> None:
         self.regularizers = regularizers
         self.now = False
         self._members = hosts.members(regularizers, "Model")
@@ -51,6 +51,9 @@ class Training:
     def _forward(self, model: Any, inputs: Any, seed: keras.random.SeedGenerator) -> tuple[Any, list[Any]]:
         regs, backend = self.regularizers, self._backend
         names = input_names(model, inputs)
+        if not model.built:  # of which TensorFlow's trainer makes the weights only when it traces
+            shapes = keras.tree.map_structure(lambda one: keras.KerasTensor(one.shape, one.dtype), inputs)
+            model(shapes, training=True)
         layers = describe(model, names)
         main = {layer.output_name for layer in layers}
         with plain_errors():
@@ -68,7 +71,7 @@ class Training:
                 if not self._is_wanted(name, value, main):
                     run.skip(name)
                     return value
-                with plain_errors(), backend.drawing(seed):
+                with plain_errors(), backend.drawing(seed) if regs.changes_graph else nullcontext():
                     return run.tap(name, value)
 
             data = [backend.data(regs, one) for one in keras.tree.flatten(inputs)]

@@ -1,4 +1,4 @@
-"""Additive Gaussian noise and inverted dropout, as regkit regularizers that change the graph."""
+"""Additive Gaussian noise, inverted dropout and stochastic depth, as regkit regularizers that change the graph."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = [
+    "DropPath",
     "Dropout",
     "GaussianNoise",
     "HiddenDropout",
@@ -181,6 +182,64 @@ class Dropout(RandomChange):
         weight = regkit.graph.weight(self, z)
         keep = regkit.graph.cast(1, str(z.dtype)) - weight
         return z * stream.bernoulli(z, keep) / keep
+
+
+class DropPath(RandomChange):
+    r"""Set outputs of whole examples to zero at random: stochastic depth.
+
+    Every element of a matching output Z becomes
+
+    .. math:: \frac{m_e z}{1 - p}, \qquad m_e \sim \mathrm{Bernoulli}(1 - p)
+
+    where p is the weight and e the example, along axis 0, with draws that differ from call to call of a compiled
+    function. Dividing by the probability of keeping an example leaves the expected value as it was, so that a network
+    is used for predictions as it is. The clean output stays in the graph as ``<name>-predrop``. There is no penalty.
+
+    It is meant for the branches of a residual network: where the output of a branch is zero, the example takes the
+    connection around it.
+
+    Parameters
+    ----------
+    pattern : str or sequence of str, optional
+        Case-sensitive glob, or several, for names of outputs of axes (examples, ...). By default the main output of
+        every hidden layer.
+    weight : real number, `regkit.Live`, or scalar of a graph library, default 0
+        Probability of dropping an example, from 0 to below 1, dimensionless. At 0 nothing is changed.
+    seed : int, default 13
+        Of the draws, as that of `Dropout`.
+
+    Raises
+    ------
+    regkit.OptionError
+        If the weight is negative, or 1 or more, or the seed not an integer of at least 0.
+
+    References
+    ----------
+    .. [1] G. Huang, Y. Sun, Z. Liu, D. Sedra & K. Weinberger (2016). "Deep Networks with Stochastic Depth." ECCV.
+       arXiv:1603.09382.
+
+    Examples
+    --------
+    >>> import numpy, regkit
+    >>> outputs = {"branch1:out": numpy.ones((1000, 10))}
+    >>> regkit.build(drop_path=dict(weight=0.2, pattern="branch*")).modify_graph(outputs)
+    >>> examples = outputs["branch1:out"]
+    >>> sorted(set(examples.sum(axis=1).tolist())), round(float(examples.mean()), 1)
+    ([0.0, 12.5], 1.0)
+    """
+
+    suffix = "-predrop"
+    weight_below = 1
+    _role = "hidden"
+    default_selection = "all hidden layers"
+
+    def _changed(self, z: Any, stream: Any) -> Any:
+        if not z.ndim:
+            raise regkit.GraphError(f"an output has no axes; {type(self).__name__} expects (examples, ...)")
+        keep = regkit.graph.cast(1, str(z.dtype)) - regkit.graph.weight(self, z)
+        # a sum, for the shape: libraries know that its axes of length 1 are broadcast
+        example = z.sum(axis=tuple(range(1, z.ndim)), keepdims=True) if z.ndim > 1 else z
+        return z * stream.bernoulli(example, keep) / keep
 
 
 class InputNoise(GaussianNoise):

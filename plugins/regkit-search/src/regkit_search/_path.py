@@ -145,7 +145,8 @@ class Walker:
         built = dict(options)
         built[alias] = {**_further(alias, built), "weight": self._live}
         self._regs = regkit.build(built)
-        self._prepare, self._evaluate = prepare, None
+        self._prepare = prepare
+        self._evaluate: Any = None
 
     def check(self, weights: Iterable[float]) -> None:
         """Raise `regkit.OptionError` unless all weights are accepted."""
@@ -157,8 +158,7 @@ class Walker:
         rows, start = [], None
         for number, weight in enumerate(weights):
             self._live.set(weight)
-            if self._evaluate is None:
-                self._evaluate = self._prepared()
+            self._evaluate = self._evaluate or self._prepared()
             trial = Trial(Task(number, self._seed, {self.name: float(weight)}), _never, start, fold)
             outcome = evaluated(self._evaluate, trial, [self.name])
             state = "pruned" if outcome.pruned else "failed" if outcome.error else "complete"

@@ -255,7 +255,7 @@ def figure_of(
             axes.set_xlabel(parameter)
     if one:
         left.supxlabel(parameters[0], fontsize="medium")
-    for axes, (across, up) in zip(right.subplots(len(pairs), squeeze=False).flat if pairs else (), pairs):
+    for axes, (across, up) in zip(right.subplots(len(pairs), squeeze=False).flat if right is not None else (), pairs):
         _scatter(axes, frame, across, up, best)
         front = frame[frame["number"].isin(list(best))].sort_values(across)
         axes.plot(front[across], front[up], color="crimson", linewidth=1)

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from zlib import crc32
 
 import numpy as np
@@ -79,7 +79,7 @@ def _guarded(method: _Method) -> _Method:
                     f"the study {self.study.study_name!r} was deleted from storage {self._where}"
                 ) from error
 
-    return guarded  # type: ignore[return-value] - of the same signature
+    return cast("_Method", guarded)
 
 
 class StoredStudy:
@@ -97,6 +97,8 @@ class StoredStudy:
     regkit.OptionError
         If the storage cannot be opened, is in use, or holds another search of that name.
     """
+
+    _again = False  # whether a method is called a second time, since the storage was away
 
     def __init__(
         self,
@@ -133,7 +135,7 @@ class StoredStudy:
     def _open(self, name: str, sampler: BaseSampler | None, pruner: BasePruner, enqueue: Any, in_memory: bool) -> None:
         try:
             self.study = optuna.create_study(
-                storage=self._storage,  # type: ignore[arg-type] - has all that a storage of Optuna has
+                storage=self._storage,  # type: ignore[arg-type]  # has all that a storage of Optuna has
                 study_name=name,
                 directions=list(self.aims.values()),
                 sampler=sampler,

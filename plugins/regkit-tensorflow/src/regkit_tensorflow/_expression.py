@@ -176,7 +176,7 @@ class Expression:
         """Return the product that sums over the last axis of this, and over the last but one of the other."""
         first, second = alike(self, other)
         if not first.ndim or not second.ndim:
-            return first * second
+            return applied(tf.multiply, first, second)
         return applied(tf.tensordot, first, second, [[first.ndim - 1], [max(0, second.ndim - 2)]])
 
     def clip(self, low: Any = None, high: Any = None) -> Expression:

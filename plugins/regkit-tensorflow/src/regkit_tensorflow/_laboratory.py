@@ -60,13 +60,13 @@ class Laboratory(regkit.testing.Laboratory):
             with _taped(dict(zip(names, map(Expression, tensors)))) as (inputs, tape):
                 made = build(inputs)
                 results = made if isinstance(made, list) else [made]
-            tensors = [bare(result) for result in results]
+            found = [bare(result) for result in results]
             if by:
-                gradients = tape.gradient(tensors[0], [inputs[name].tensor for name in by])
-                tensors += [
+                gradients = tape.gradient(found[0], [inputs[name].tensor for name in by])
+                found += [
                     tf.zeros_like(inputs[name].tensor) if one is None else one for name, one in zip(by, gradients)
                 ]
-            return tensors
+            return found
 
         if default_mode:
             unknown = [tf.TensorSpec([None] * value.ndim, value.dtype) for value in like.values()]

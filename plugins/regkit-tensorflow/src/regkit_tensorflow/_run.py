@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable, TypeVar, cast
 
 import tensorflow as tf
 
@@ -15,8 +15,12 @@ from ._scope import Scope, within
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: AutoGraph would take apart all that hooks are made of, whose branches are Python's own.
-as_written = tf.autograph.experimental.do_not_convert
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def as_written(function: Function) -> Function:
+    """Keep AutoGraph from converting a function, and all that hooks call, whose branches are Python's."""
+    return cast("Function", tf.autograph.experimental.do_not_convert(function))
 
 
 class Run:
@@ -37,6 +41,8 @@ class Run:
         `tf.random.set_seed` repeats a program.
     tape : tf.GradientTape, optional
         For penalties of derivatives: the persistent tape that records the network, and watches its inputs.
+    seed : tensor of two integers, optional
+        The seed of the draws instead of the global generator's, another for each computation.
 
     Raises
     ------
@@ -63,6 +69,7 @@ class Run:
         *,
         train: bool = True,
         tape: Any = None,
+        seed: Any = None,
     ) -> None:
         members = hosts.members(regs, "Run")
         if layers is not None and not isinstance(layers, Iterable):
@@ -75,6 +82,7 @@ class Run:
         self._members = members
         self._train = train
         self._tape = tape
+        self._seed = seed
         self._outputs: dict[str, Any] = {}
         self._times: dict[str, int] = {}
         # members that change outputs and have found none yet
@@ -131,6 +139,10 @@ class Run:
             self._outputs[f"{each}@{times}" if times else each] = output
         return outputs[name]
 
+    def skip(self, name: str) -> None:
+        """Name an output that is not tapped, such as tokens, so that patterns can take it out: ``["*", "!tokens"]``."""
+        self._times.setdefault(name, 1)
+
     @as_written
     def loss(self) -> Any:
         """Return what the regularizers add to the loss, for all that was tapped: a scalar tensor, or the number 0.
@@ -158,8 +170,14 @@ class Run:
                 f"{member.name}: {type(member.regularizer).__name__} changes none of the outputs that were tapped: "
                 f"{hosts.listed(self._times)}"
             )
+        names = [*dict.fromkeys([*self._times, *self._outputs])]
+        params = [name for layer in self._layers for name, _ in hosts.named_params(layer)]
+        for member, glob in hosts.unmatched(self._members, outputs=names, params=params):
+            if self._train or member.penalizes:
+                there = {"outputs": names} if member.selects == "outputs" else {"parameters": params}
+                raise hosts.no_match(member, [glob], **there)
         with within(self._scope()):
-            return chosen.terms(self._layers, self._outputs)
+            return hosts.terms(chosen, self._layers, self._outputs)
 
     @as_written
     def metrics(self) -> dict[str, Any]:
@@ -175,8 +193,8 @@ class Run:
 
     def _scope(self) -> Scope:
         """Return the scope for hooks: with a new seed where they draw."""
-        seed = None
-        if self._train and self._regs.changes_graph:
+        seed = self._seed
+        if seed is None and self._train and self._regs.changes_graph:
             seed = tf.random.get_global_generator().uniform_full_int((2,), tf.int32)
         return Scope(seed, self._tape)
 

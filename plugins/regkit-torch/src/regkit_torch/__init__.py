@@ -1,8 +1,8 @@
 """regkit's regularizers for models of PyTorch: `watch` shows a model's outputs to them, `Run` what one taps.
 
 >>> import regkit, regkit_torch, torch
->>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Tanh())
->>> with regkit_torch.watch(model, regkit.build(hidden_l1=dict(weight=0.1, pattern="1"))) as run:
+>>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Tanh(), torch.nn.Linear(3, 1))
+>>> with regkit_torch.watch(model, regkit.build(hidden_l1=0.1)) as run:
 ...     loss = model(torch.ones(2, 4)).sum() + run.loss()
 >>> loss.ndim
 0
@@ -11,8 +11,9 @@ Importing it is not needed for `regkit.build` and the sets it makes: they find t
 """
 
 from . import engine  # noqa: F401  # expressions name it as their engine once it is imported
+from ._names import names
 from ._run import Run
 from ._watch import watch
 
-__all__ = ["Run", "watch"]
+__all__ = ["Run", "names", "watch"]
 __version__ = "0.3.0"

@@ -62,8 +62,9 @@ def _reflected(function: Callable[..., Any]) -> Callable[[Any, Any], Any]:
 class Expression:
     """A tensor with the operators and the methods of NumPy's arrays, recorded if it belongs to a recording.
 
-    While hooks are recorded, the value of a live weight is a Python float, and so is what is computed from it and
-    numbers alone: a plan takes it as an argument.
+    While hooks are recorded, the value of a live weight is a Python number, and so is the length of an axis of an
+    output, and what is computed from them and numbers alone: a plan takes the one as an argument, and asks its outputs
+    for the other. Where a hook makes an int of a length, or a choice by it, the plan is for outputs of these lengths.
     """
 
     #: NumPy's scalars leave arithmetic to this class, also where they come first.
@@ -77,6 +78,9 @@ class Expression:
     #: Whether it was computed from numbers alone, so that it moves to the device of the tensors that it meets.
     on_any_device = False
 
+    #: Whether it was computed from outputs, which have other lengths in other steps.
+    varies = False
+
     def __init__(self, value: Any, node: Any = None, recording: Recording | None = None, dtype: str = "") -> None:
         self.value = value
         self.node = node
@@ -86,40 +90,54 @@ class Expression:
     @property
     def dtype(self) -> str:
         """NumPy's name of the dtype."""
-        return self._dtype or name_of(self.value.dtype)
+        return self._dtype or (name_of(self.value.dtype) if isinstance(self.value, torch.Tensor) else "int64")
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> tuple[Any, ...]:
         """The lengths of the axes."""
-        return () if isinstance(self.value, float) else tuple(self.value.shape)
+        if _is_number(self.value):
+            return ()
+        if not self.varies:
+            return tuple(self.value.shape)
+        return tuple(_applied(_length, (self, axis), {}) for axis in range(self.value.ndim))
 
     @property
     def ndim(self) -> int:
         """The number of axes."""
-        return len(self.shape)
+        return 0 if _is_number(self.value) else int(self.value.ndim)
 
     @property
-    def size(self) -> int:
+    def size(self) -> Any:
         """The number of elements."""
-        return 1 if isinstance(self.value, float) else int(self.value.numel())
+        if _is_number(self.value):
+            return 1
+        return _applied(torch.Tensor.numel, (self,), {}) if self.varies else int(self.value.numel())
+
+    @property
+    def present_shape(self) -> tuple[int, ...]:
+        """The lengths of the axes that there are now, for errors."""
+        return () if _is_number(self.value) else tuple(self.value.shape)
 
     def __repr__(self) -> str:
-        return f"Expression(shape={self.shape}, dtype={self.dtype})"
+        return f"Expression(shape={self.present_shape}, dtype={self.dtype})"
 
     def __len__(self) -> int:
         if not self.ndim:
             raise TypeError("an expression without axes has no length")
-        return self.shape[0]
+        return int(self.shape[0])
 
     def __iter__(self) -> Any:
         return (self[i] for i in range(len(self)))
 
-    __hash__ = object.__hash__
+    # Values, on which a recording must not depend, but for lengths
 
-    # Values, on which a recording must not depend
+    def __hash__(self) -> int:
+        return hash(int(self)) if self._is_length else object.__hash__(self)
 
     def __bool__(self) -> bool:
-        raise self._refusal("be true or false")
+        if not self._is_length:
+            raise self._refusal("be true or false")
+        return bool(self._known("be true or false"))
 
     def __float__(self) -> float:
         return float(self._known("become a Python number"))
@@ -131,21 +149,30 @@ class Expression:
 
     def item(self) -> Any:
         """Return the value as a Python number."""
-        return self._known("become a Python number").item()
+        known = self._known("become a Python number")
+        return known.item() if isinstance(known, torch.Tensor) else known
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
-        return np.asarray(numpy_of(self._known("become a NumPy array")), dtype=dtype)
+        known = self._known("become a NumPy array")
+        return np.asarray(numpy_of(known) if isinstance(known, torch.Tensor) else known, dtype=dtype)
+
+    @property
+    def _is_length(self) -> bool:
+        """Whether it is the length of an axis, or computed from such alone."""
+        return self.varies and _is_number(self.value)
 
     def _known(self, use: str) -> Any:
         if self.recording is not None:
-            raise self._refusal(use)
+            if not self._is_length:
+                raise self._refusal(use)
+            self.recording.for_these_lengths = True
         return self.value
 
     def _refusal(self, use: str) -> regkit.GraphError:
         return regkit.GraphError(
-            f"an expression of torch of shape {self.shape} cannot {use}: hooks run once for shapes and dtypes, and "
-            "what they compute is then computed for other values too. Write what depends on values as arithmetic, such "
-            "as regkit.graph.functions(z).where(condition, this, that)"
+            f"an expression of torch of shape {self.present_shape} cannot {use}: hooks run once for shapes and dtypes, "
+            "and what they compute is then computed for other values too. Write what depends on values as arithmetic, "
+            "such as regkit.graph.functions(z).where(condition, this, that)"
         )
 
     # Operators
@@ -206,8 +233,13 @@ class Expression:
     def astype(self, dtype: Any) -> Expression:
         """Return it in another dtype."""
         wanted = torch_dtype(dtype)
-        if isinstance(self.value, float):  # a number takes the dtype of what it meets
-            return Expression(self.value, self.node, self.recording, name_of(wanted))
+        if _is_number(self.value):  # which takes the dtype of what it meets
+            number = (
+                _applied(float, (self,), {}) if wanted.is_floating_point and type(self.value) is not float else self
+            )
+            found = Expression(number.value, number.node, number.recording, name_of(wanted))
+            found.varies = number.varies
+            return found
         return self if self.value.dtype == wanted else call(torch.Tensor.to, self, wanted)
 
     def sum(self, axis: Any = None, keepdims: bool = False) -> Expression:
@@ -271,11 +303,12 @@ class Expression:
     def reshape(self, *shape: Any) -> Expression:
         """Return the elements in another shape."""
         lengths = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
-        return call(torch.reshape, self, tuple(int(length) for length in lengths))
+        lengths = tuple(one if isinstance(one, Expression) and one._is_length else int(one) for one in lengths)
+        return _applied(torch.reshape, (self, lengths), {})
 
     def flatten(self) -> Expression:
         """Return all elements in a row."""
-        return self.reshape(-1) if self.size else self.reshape(0)
+        return self.reshape(-1)
 
     ravel = flatten
 
@@ -290,6 +323,8 @@ class Expression:
 
     def squeeze(self, axis: Any = None) -> Expression:
         """Return it without axes of one element."""
+        if self.varies and self.recording is not None:  # how many axes it has depends on lengths
+            self.recording.for_these_lengths = True
         return call(torch.squeeze, self) if axis is None else call(torch.squeeze, self, axis)
 
     def dot(self, other: Any) -> Any:
@@ -331,12 +366,20 @@ class Parameter(Expression):
         self._value = value
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float))
+
+
+def _length(tensor: torch.Tensor, axis: int) -> int:
+    return tensor.shape[axis]
+
+
 def _countable(value: Any) -> Any:
     return value.astype("int64") if isinstance(value, Expression) and value.dtype == "bool" else value
 
 
 def _floats(expression: Expression) -> Expression:
-    floating = isinstance(expression.value, float) or expression.value.dtype.is_floating_point
+    floating = _is_number(expression.value) or expression.value.dtype.is_floating_point
     return expression if floating else expression.astype(torch.get_default_dtype())
 
 
@@ -355,7 +398,8 @@ def arithmetic(function: Callable[..., Any], first: Any, second: Any) -> Any:
         return NotImplemented
     first, second = _widened(first, second), _widened(second, first)
     numbers = [one for one in (_as_number(first), _as_number(second)) if one is not None]
-    if len(numbers) == 2 and function is not operator.truediv and not isinstance(function(*numbers), float):
+    live = any(isinstance(one, Expression) and not one.varies for one in (first, second))
+    if len(numbers) == 2 and live and function is not operator.truediv and not isinstance(function(*numbers), float):
         return call(function, _plain(first), _plain(second))  # comparing two live weights gives no float
     return _applied(function, (_plain(first), _plain(second)), {})
 
@@ -368,10 +412,12 @@ def created(function: Callable[..., Any], arguments: Sequence[Any], keywords: di
         expression.on_any_device = "device" not in keywords
         return expression
     keywords = {"device": recording.device, **keywords}
-    value = function(*arguments, **keywords)
-    node = recording.call(function, arguments, keywords)
+    value = function(*_mapped(arguments, lambda one: one.value), **keywords)
+    node = recording.call(function, _mapped(arguments, recording.node_of), keywords)
     node.meta["dtype"] = value.dtype
-    return Expression(value, node, recording)
+    expression = Expression(value, node, recording)
+    expression.varies = any(True for _ in _expressions_in(arguments))
+    return expression
 
 
 def _applied(function: Callable[..., Any], arguments: Any, keywords: Any) -> Expression:
@@ -380,15 +426,58 @@ def _applied(function: Callable[..., Any], arguments: Any, keywords: Any) -> Exp
     _move_to_one_device(found)
     recording = next((one.recording for one in found if one.recording is not None), None)
     values = _mapped((arguments, keywords), lambda one: one.value)
+    sharded = [is_sharded(one.value) for one in found]
+    if any(sharded) and not (function in BY_PARTS and all(map(_fits_parts, found, sharded))):
+        return _applied(function, *_mapped((arguments, keywords), _whole))
     result = function(*values[0], **values[1])
     if recording is None:
-        return Expression(result)
+        return _whole(Expression(result)) if is_sharded(result) and not result.ndim else Expression(result)
     node = recording.call(function, *_mapped((arguments, keywords), recording.node_of))
-    if isinstance(result, float):
+    if is_sharded(result) and not result.ndim:  # a scalar is whole: it meets those of outputs
+        return _whole(Expression(result, node, recording))
+    if _is_number(result):
         node.meta["number"] = True
-        return Expression(result, node, recording, next(one.dtype for one in found if isinstance(one.value, float)))
-    node.meta["dtype"] = getattr(result, "dtype", None)
-    return Expression(result, node, recording)
+        dtypes = (one.dtype for one in found if isinstance(one.value, float))
+        expression = Expression(result, node, recording, next(dtypes, "float64") if type(result) is float else "int64")
+    else:
+        node.meta["dtype"] = getattr(result, "dtype", None)
+        expression = Expression(result, node, recording)
+    # of numbers, those of lengths alone
+    expression.varies = (all if _is_number(result) else any)(one.varies for one in found)
+    return expression
+
+
+def is_sharded(value: Any) -> bool:
+    """Return whether a tensor is in parts on several processes."""
+    return type(value) not in (torch.Tensor, torch.nn.Parameter) and hasattr(value, "full_tensor")
+
+
+#: What is computed of the parts of arrays that processes have; for other functions the whole is put together.
+BY_PARTS = {
+    *(operator.add, operator.sub, operator.mul, operator.truediv, operator.pow, torch.abs, torch.neg, torch.sqrt),
+    *(torch.square, torch.exp, torch.log, torch.sum, torch.Tensor.to, torch.Tensor.detach),
+}
+
+
+def _fits_parts(expression: Expression, sharded: bool) -> bool:
+    """Return whether an array can meet parts of others: it is in parts too, or a scalar."""
+    return sharded or not expression.ndim
+
+
+def _full_tensor(sharded: Any) -> torch.Tensor:
+    return sharded.full_tensor()  # type: ignore[no-any-return]
+
+
+def _whole(expression: Expression) -> Expression:
+    """An expression of the whole array, of which each process has a part."""
+    if not is_sharded(expression.value):
+        return expression
+    value = _full_tensor(expression.value)
+    if expression.recording is None:
+        return Expression(value)
+    node = expression.recording.call(_full_tensor, (expression.recording.node_of(expression),), {})
+    node.meta["dtype"] = value.dtype
+    return Expression(value, node, expression.recording)
 
 
 class _Typed:
@@ -473,7 +562,7 @@ def _move_to_one_device(expressions: Sequence[Expression]) -> None:
 
 def _tensor(expression: Expression) -> Expression:
     """An expression that is a tensor, as functions take it: a live weight becomes one."""
-    if not isinstance(expression.value, float):
+    if not _is_number(expression.value):
         return expression
     device = expression.recording.device if expression.recording else None
     return _applied(torch.scalar_tensor, (expression,), {"dtype": torch_dtype(expression.dtype), "device": device})
@@ -520,6 +609,8 @@ class Recording:
         self._arguments: dict[int, Node] = {}  # live weights and constants by id
         self._params: dict[int, tuple[str, Parameter]] = {}  # by id
         self._open = True
+        #: Whether hooks made an int of a length, or a choice by one.
+        self.for_these_lengths = False
 
     @classmethod
     def current(cls) -> Recording | None:
@@ -539,7 +630,9 @@ class Recording:
     def output(self, name: str, tensor: torch.Tensor) -> Expression:
         """Return an expression of an output."""
         self.outputs[name] = tensor
-        return Expression(tensor, self._argument("output", name, tensor), self)
+        expression = Expression(tensor, self._argument("output", name, tensor), self)
+        expression.varies = True
+        return expression
 
     def param(self, name: str, tensor: torch.Tensor) -> Expression:
         """Return an expression of a parameter: the same for all names of one."""
@@ -604,3 +697,7 @@ class Recording:
         self.graph.output(tuple(self.node_of(result) for result in results))
         self.graph.erase_node(self._start)
         return self.graph
+
+    def forget(self) -> None:
+        """Forget all tensors: what hooks were given refers to this recording, and it to that."""
+        self.outputs, self.seen, self._params, self._arguments = {}, {}, {}, {}

@@ -14,12 +14,14 @@ from torch.utils.weak import WeakIdKeyDictionary
 import regkit
 from regkit import hosts
 
-from ._arrays import Expression, Recording, created
+from ._arrays import Recording, created
+from ._forwards import version_of
 from ._plans import Plan, kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
 
+    from ._forwards import Forward
     from ._plans import Plans
 
     #: Outputs by their names, with the count of changes in place that they had.
@@ -39,8 +41,15 @@ class Network:
         The name and the role of each layer, and the full names of its parameters.
     paths : list of str
         Names of outputs that need no tap.
+    hidden : dict of str to None, or None
+        Names of outputs that are the default; None where the layers have roles or an order.
+    final : container of str
+        Those that are the model's output in this loss, and so are no hidden ones.
     plans : Plans
         Those of the set beside this network.
+    routes : dict of str to Route
+        By names of outputs, those of `route` so far.
+    routing : Routing
     train : bool
         Whether it is in training mode.
     unmatched : list of (hosts.Member, str)
@@ -51,7 +60,11 @@ class Network:
     hint: str
     layers: list[tuple[str, str | None, list[str]]]
     paths: list[str]
+    hidden: Mapping[str, None] | None = None
+    final: Container[str] = ()
     plans: Plans
+    routes: dict[str, Route]
+    routing: Routing
     train: bool
     unmatched: list[tuple[hosts.Member, str]]
 
@@ -63,6 +76,16 @@ class Network:
         """Return the present parameters by their full names."""
         raise NotImplementedError
 
+    def groups(self) -> list[tuple[list[str], Container[str] | None]]:
+        """Return names of members with the names of parameters that these see, None for all."""
+        return [(list(self.routing.penalizers), None)]
+
+    def route(self, name: str) -> Route:
+        """Return the route of an output."""
+        if name not in self.routes:
+            self.routes[name] = self.routing.route(name, self.hidden)
+        return self.routes[name]
+
     def check(self, tapped: Iterable[str]) -> None:
         """Raise if no loss can be computed now, after some names were tapped."""
         if self.unmatched:
@@ -73,15 +96,56 @@ class Network:
         self.unmatched = [(member, glob) for member, glob in self.unmatched if not may_find(member, glob, tapped)]
         for member, glob in self.unmatched:
             there = {"modules": self.paths} if self.paths else {}
-            raise hosts.no_match(member, [glob], **there, **{"names of run.tap(name, value)": tapped})
+            error = hosts.no_match(member, [glob], **there, **{"names of run.tap(name, value)": tapped})
+            raise regkit.NoMatchError(f"{error}{self.tied(glob)}")
 
-    def recorded_layers(self, recording: Recording) -> list[regkit.Layer]:
-        """Return the layers with expressions of their parameters."""
-        params = {name: recording.param(name, param) for name, param in self.params().items()}
+    def settle(self) -> None:
+        """Take what compiled code has left."""
+
+    def check_seen(self, forwards: Sequence[Forward]) -> None:
+        """Raise if a module that a member looks at ran unseen."""
+
+    def of_forwards(self, forwards: Sequence[Forward]) -> Hashable:
+        """Have the weights of forwards from here on; return what a plan depends on besides outputs and parameters."""
+        return ()
+
+    def check_globs(self, names: Iterable[str]) -> None:
+        """Raise for a glob of a penalty, one of several, that matches no name that there is."""
+
+    def tied(self, glob: str) -> str:
+        """Return words on what a glob matches under another name; none if there is no such thing."""
+        return ""
+
+    def recorded_layers(
+        self, recording: Recording, outputs: Container[str], visible: Container[str] | None = None
+    ) -> list[regkit.Layer]:
+        """Return the layers with expressions of their parameters.
+
+        Parameters
+        ----------
+        recording : Recording
+        outputs : container of str
+            The names of outputs that there are; of the default, others are not hidden layers of this loss.
+        visible : container of str, optional
+            The names of parameters; by default all.
+        """
+        params = {
+            name: recording.param(name, param)
+            for name, param in self.params().items()
+            if visible is None or name in visible
+        }
         return [
             regkit.Layer(output_name, {name: params[name] for name in names if name in params}, role=role)
-            for output_name, role, names in self.layers
+            for output_name, role, names in self.rows(outputs)
         ]
+
+    def rows(self, outputs: Container[str]) -> list[tuple[str, str | None, list[str]]]:
+        """Return the rows of `layers`, of which those of the default are hidden that are among some outputs."""
+        if self.hidden is None:
+            return self.layers
+        hidden = {name: "hidden" for name in self.hidden if name in outputs and name not in self.final}
+        rows = [(name, hidden.pop(name, role), names) for name, role, names in self.layers]
+        return rows + [(name, role, []) for name, role in hidden.items()]
 
 
 @lru_cache(maxsize=1 << 15)  # a watch for each step asks the same of each module and glob
@@ -117,42 +181,45 @@ class Routing:
         By their names.
     changing, penalizing : RegularizerSet
         Those that change outputs, and those that have a penalty.
-    changers : dict of str to hosts.Member
-        The members of `changing`.
-    routes : dict of str to Route
-        By names of outputs, those of `route` so far.
+    changers, penalizers : dict of str to hosts.Member
+        The members of these.
     """
 
     def __init__(self, regs: regkit.RegularizerSet, caller: str) -> None:
         self.every = {member.name: member for member in hosts.members(regs, caller)}
         self.changers = {name: member for name, member in self.every.items() if member.changes_graph}
-        penalizers = {name: member for name, member in self.every.items() if member.penalizes}
+        self.penalizers = {name: member for name, member in self.every.items() if member.penalizes}
         self.changing = hosts.subset(regs, list(self.changers))
-        self.penalizing = hosts.subset(regs, list(penalizers))
-        self._penalizers = list(penalizers.values())
-        self.routes: dict[str, Route] = {}
+        self.penalizing = hosts.subset(regs, list(self.penalizers))
 
-    def route(self, name: str) -> Route:
-        """Return the route of an output."""
-        if name not in self.routes:
-            self.routes[name] = Route(
-                any(member.looks_at(name) for member in self._penalizers),
-                tuple(changer for changer, member in self.changers.items() if member.changes(name)),
+    def route(self, name: str, hidden: Container[str] | None) -> Route:
+        """Return the route of an output, where some are the default."""
+        changers = (
+            changer
+            for changer, member in self.changers.items()
+            if (
+                member.changes(name) if hidden is None or not member.needs_pattern else by_default(member, name, hidden)
             )
-        return self.routes[name]
+        )
+        return Route(any(looks_at(member, name, hidden) for member in self.penalizers.values()), tuple(changers))
 
-    def taken_out(self, names: Iterable[str]) -> list[str]:
-        """Return the names that a pattern of a penalty takes out, so that their outputs are not kept."""
-        patterns = []
-        for member in self._penalizers:
-            selecting = [glob for glob in member.globs or () if not glob.startswith("!")]
-            if member.selects == "outputs" and member.globs is not None and len(selecting) < len(member.globs):
-                patterns.append((selecting, member.globs))
-        return [
-            name
-            for name in names
-            if any(hosts.matches(name, some) and not hosts.matches(name, globs) for some, globs in patterns)
-        ]
+
+def looks_at(member: hosts.Member, name: str, hidden: Container[str] | None) -> bool:
+    """Return whether a member is given an output, where some are the default."""
+    if hidden is None or not member.needs_pattern:
+        return member.looks_at(name)
+    # the set checks that what a glob takes out of the default is there, so that is kept too
+    taken = name.partition("@")[0] in hidden or by_default(member, name, hidden)
+    return taken or any(hosts.matches(name, globs) for globs in member.named)
+
+
+def by_default(member: hosts.Member, name: str, hidden: Container[str]) -> bool:
+    """Return whether a member without a pattern, or with one that takes out of the default, selects an output."""
+    globs = member.globs or ()
+    if name.partition("@")[0] in hidden:
+        return not globs or hosts.matches(name, globs)
+    adding = next((i for i, glob in enumerate(globs) if not glob.startswith("!")), len(globs))
+    return adding < len(globs) and hosts.matches(name, globs[adding:])
 
 
 #: By sets, by identity: members of equal sets need not be equal. It does not keep a set alive.
@@ -175,6 +242,15 @@ class Computed(NamedTuple):
     results: Sequence[torch.Tensor]  # the weighted sum, each penalty, and what `Plan.later` needs besides
     weighted: Sequence[torch.Tensor] | None  # None if `Plan.later` did not compute them yet
 
+    def detached(self) -> Computed:
+        """Return it without the graph that it was computed by."""
+        weighted = None if self.weighted is None else list(map(_detached, self.weighted))
+        return Computed(self.plan, list(map(_detached, self.results)), weighted)
+
+
+def _detached(result: Any) -> Any:
+    return result.detach() if isinstance(result, torch.Tensor) else result  # or the number of a live weight
+
 
 class Hooks:
     """The hooks of a set beside a network. They run once for names, shapes and dtypes; then plans are called.
@@ -192,8 +268,8 @@ class Hooks:
 
     def modify_graph(self, outputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return the outputs of one layer after the hook, with the originals that regularizers keep."""
-        key = ("modify_graph", *((name, *kind_of(tensor)) for name, tensor in outputs.items()))
-        plan = self._plans.get(key)
+        key, kinds = ("modify_graph",), [(name, *kind_of(tensor)) for name, tensor in outputs.items()]
+        plan = self._plans.get(key, kinds)
         device = next(iter(outputs.values())).device
         with _full_precision(device.type):
             params = None if plan is None else plan.params_by(self._network.param)
@@ -201,11 +277,12 @@ class Hooks:
                 return dict(zip(plan.names, plan.call(*[outputs[name] for name in plan.outputs], *params)))
             with Recording(device, global_draws=True) as recording:
                 expressions = {name: recording.output(name, tensor) for name, tensor in outputs.items()}
-                self._routing.changing.modify_graph(expressions, self._network.recorded_layers(recording))
-        self._plans.put(key, Plan(recording, list(expressions.values()), list(expressions)))
+                layers = self._network.recorded_layers(recording, outputs)
+                self._routing.changing.modify_graph(expressions, layers)
+        self._plans.put(key, kinds, Plan(recording, list(expressions.values()), list(expressions)))
         return {name: expression.value for name, expression in expressions.items()}
 
-    def loss(self, outputs: Outputs, names: Iterable[str]) -> Computed:
+    def loss(self, outputs: Outputs, names: Iterable[str], conditions: Hashable = ()) -> Computed:
         """Return the set's part of the loss for outputs.
 
         Parameters
@@ -214,6 +291,8 @@ class Hooks:
             Those that a penalty is of.
         names : iterable of str
             Those of all outputs that were shown.
+        conditions : hashable
+            What else a plan depends on.
 
         Raises
         ------
@@ -223,21 +302,22 @@ class Hooks:
             If the pattern of a regularizer matches nothing.
         """
         plan = self._plans.last
-        tensors = None if plan is None else plan.outputs_in(outputs)
+        tensors = None if plan is None or plan.conditions != conditions else plan.outputs_in(outputs)
         if tensors is None:
             _check_unchanged(outputs)
-            plan = self._plans.get(_key_of(outputs))
+            plan = self._plans.get(("loss", conditions), _kinds_of(outputs))
             tensors = None if plan is None else plan.outputs_in(outputs)
         params = None if plan is None else plan.params_by(self._network.param)
         if plan is None or tensors is None or params is None:
-            return self._recorded(outputs, names)
+            return self._recorded(outputs, names, conditions)
         self._plans.last = plan
         if not torch.is_autocast_enabled(plan.device):
             return Computed(plan, plan.call(*tensors, *params), None)
         with _full_precision(plan.device):
             return Computed(plan, plan.call(*tensors, *params), None)
 
-    def _recorded(self, outputs: Outputs, names: Iterable[str]) -> Computed:
+    def _recorded(self, outputs: Outputs, names: Iterable[str], conditions: Hashable) -> Computed:
+        self._network.check_globs(names)
         first = next(iter([tensor for tensor, _ in outputs.values()] or self._network.params().values()), None)
         device = None if first is None else first.device
         with (
@@ -245,26 +325,57 @@ class Hooks:
             Recording(device, global_draws=True) as recording,
         ):
             expressions = {name: recording.output(name, tensor) for name, (tensor, _) in outputs.items()}
-            layers = self._network.recorded_layers(recording)
-            # The set checks that each glob takes something out. Those outputs were not kept, and no hook gets them.
-            nothing = Expression(torch.empty(0))
-            taken_out = self._routing.taken_out([*self._network.paths, *names])
-            expressions.update({name: nothing for name in taken_out if name not in expressions})
-            try:
-                terms = self._routing.penalizing.terms(layers, expressions)
-            except regkit.NoMatchError as error:
-                raise regkit.NoMatchError(f"{self._of_all(names) or error}. {self._network.hint}") from None
+            found = {}
+            for members, visible in self._network.groups():
+                layers = self._network.recorded_layers(recording, outputs, visible)
+                try:
+                    every = hosts.terms(hosts.subset(self._routing.penalizing, members), layers, expressions)
+                except regkit.NoMatchError as error:
+                    raise regkit.NoMatchError(f"{self._of_all(names) or error}. {self._network.hint}") from None
+                found.update({term.name: term for term in every})
+            terms = [found[name] for name in self._routing.penalizers if name in found]
             total = hosts.total(terms) if terms else created(torch.zeros, ((),), {})  # hooks may return None
             results = [total, *(term.penalty for term in terms)]
         weighted = [term.weighted for term in terms]
-        plan = Plan(recording, results, [term.name for term in terms], weighted)
-        self._plans.put(_key_of(outputs), plan)
+        plan = Plan(recording, results, [term.name for term in terms], weighted, conditions)
+        self._plans.put(("loss", conditions), _kinds_of(outputs), plan)
         self._plans.last = plan
         return Computed(plan, [one.value for one in results], [one.value for one in weighted])
 
+    def each(self, outputs: Mapping[str, torch.Tensor]) -> list[regkit.Term]:
+        """Return a term for each output or weight that a member selects, as if it selected that alone."""
+        network, found = self._network, []
+        params = {name: param.detach() for name, param in network.params().items()}
+        visible = {name: seen for names, seen in network.groups() for name in names}
+        for member in self._routing.penalizers.values():
+            subset = hosts.subset(self._routing.penalizing, [member.name])
+            of_params = member.selects == "params"
+            seen = visible.get(member.name)
+            for one in params if of_params else outputs:
+                if not (seen is None or one in seen if of_params else self._selects(member, one)):
+                    continue
+                beside = {name for name in outputs if any(hosts.matches(name, globs) for globs in member.named)}
+                shown = {name: output for name, output in outputs.items() if name in beside or name == one}
+                layers = [
+                    regkit.Layer(name, {one: params[one]} if of_params and one in names else {}, role=role)
+                    for name, role, names in network.rows({one})
+                ]
+                try:
+                    terms = hosts.terms(subset, layers, shown)
+                except regkit.NoMatchError:  # a vector, or a weight that the pattern does not match
+                    continue
+                found += [term._replace(name=f"{member.name}/{one}") for term in terms]
+        return found
+
+    def _selects(self, member: hosts.Member, name: str) -> bool:
+        """Return whether a member selects an output, and is not given it for another option alone."""
+        if member.needs_pattern and self._network.hidden is not None:
+            return name not in self._network.final and by_default(member, name, self._network.hidden)
+        return member.globs is None or hosts.matches(name, member.globs)
+
     def _of_all(self, names: Iterable[str]) -> regkit.NoMatchError | None:
         """Return the error for a pattern that matches none of all names; outputs that none matches are not kept."""
-        for member in self._routing.every.values():
+        for member in self._routing.penalizers.values():
             globs = None if member.needs_pattern or member.selects != "outputs" else member.globs
             if globs is not None and not any(hosts.matches(name, globs) for name in names):
                 return hosts.no_match(member, globs, outputs=names)
@@ -283,7 +394,7 @@ class Hooks:
 def _check_unchanged(outputs: Outputs) -> None:
     """Raise if an output was changed in place after regularizers were shown it."""
     for name, (tensor, version) in outputs.items():
-        if tensor._version != version:
+        if version_of(tensor) != version:
             raise regkit.GraphError(
                 f"output {name!r} was changed in place after regularizers saw it, by a module such as "
                 "ReLU(inplace=True) or an operation such as +=, so a penalty would be of the changed values. Write "
@@ -291,9 +402,9 @@ def _check_unchanged(outputs: Outputs) -> None:
             )
 
 
-def _key_of(outputs: Outputs) -> tuple[Any, ...]:
-    """Return the key of the plan of a loss."""
-    return ("loss", *((name, *kind_of(tensor)) for name, (tensor, _) in outputs.items()))
+def _kinds_of(outputs: Outputs) -> list[tuple[Any, ...]]:
+    """Return the names and kinds of outputs, which a plan is kept by."""
+    return [(name, *kind_of(tensor)) for name, (tensor, _) in outputs.items()]
 
 
 def _full_precision(device: str) -> AbstractContextManager[Any]:

@@ -5,18 +5,25 @@ from __future__ import annotations
 import operator
 from collections import OrderedDict
 from functools import cached_property
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.fx import Graph, GraphModule, Node
+from torch.fx import Graph, Node
 from torch.utils.weak import WeakIdKeyDictionary
 
+from ._arrays import is_sharded
+from ._forwards import version_of
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
     import regkit
 
     from ._arrays import Expression, Recording
+
+    #: The name of an output, its shape, its dtype, its device.
+    Kind = tuple[Any, ...]
 
 #: So many plans of a set and a network are kept, the last used; and so many forms of a network.
 PLANS = 512
@@ -34,6 +41,8 @@ class Plan:
         Names for the results.
     later : sequence of Expression, default ()
         More results, which `later` computes when they are asked for.
+    conditions : hashable
+        What it depends on besides outputs and parameters.
 
     Attributes
     ----------
@@ -45,6 +54,8 @@ class Plan:
         Names of the results, and of the outputs and the parameters that `call` takes.
     device : str
         The type of device that it was recorded on.
+    any_lengths : bool
+        Whether it is for outputs of other lengths too, with as many axes.
     """
 
     def __init__(
@@ -53,6 +64,7 @@ class Plan:
         results: Sequence[Expression],
         names: Sequence[str] = (),
         later: Sequence[Expression] = (),
+        conditions: Hashable = (),
     ) -> None:
         graph = recording.finished([*results, *later])
         _simplify(graph)
@@ -62,19 +74,22 @@ class Plan:
         self._later = _split(graph, nodes[: len(results)], nodes[len(results) :])
         taken = _in_order(graph, ("output", "param", "live", "constant"))
         self.names = list(names)
+        self.conditions = conditions
+        self.any_lengths = not recording.for_these_lengths
         self.outputs, self.params = ([node.meta["name"] for node in taken[kind]] for kind in ("output", "param"))
         self._lives: list[regkit.Live] = [node.meta["value"] for node in taken["live"]]
         self._constants: list[torch.Tensor] = [node.meta["value"] for node in taken["constant"]]
         self._kinds_of_outputs = [
-            (name, *kind_of(tensor), name in self.outputs) for name, tensor in recording.outputs.items()
+            (name, *kind_of(tensor)[:3], name in self.outputs) for name, tensor in recording.outputs.items()
         ]
         self._kinds_of_params = [kind_of(node.meta["value"]) for node in taken["param"]]
         #: Parameters that hooks looked at and the plan does not take: their shapes may be numbers in the code.
         self._seen = [(name, kind_of(param)) for name, param in recording.seen.items() if name not in self.params]
         self._ties = recording.ties
         self.device = "cpu" if recording.device is None else recording.device.type
-        for node in graph.nodes:  # tensors of this step, which nothing needs any more
+        for node in (*graph.nodes, *self._later.nodes):  # tensors of this step, which nothing needs any more
             node.meta.clear()
+        recording.forget()
         self._function, self.code = _compiled(graph)
         self.call: Callable[..., tuple[Any, ...]] = (
             self._call_with_more if self._lives or self._constants else self._function
@@ -104,10 +119,10 @@ class Plan:
         ):
             if (
                 name != other
-                or tensor.shape != shape
+                or (tensor.dim() != len(shape) if self.any_lengths else tensor.shape != shape)
                 or tensor.dtype is not dtype
                 or tensor.device != device
-                or tensor._version != version
+                or version_of(tensor) != version
             ):
                 return None
             if taken:
@@ -138,19 +153,28 @@ class Plan:
 
 
 def _compiled(graph: Graph) -> tuple[Any, str]:
-    module = GraphModule(torch.nn.Module(), graph)
-    return module.forward, module.code
+    """Return the function that a graph computes, and its source; a GraphModule would be kept by torch.fx for good."""
+    code = graph.python_code("self")
+    names = dict(code.globals)
+    exec(code.src, names)
+    return MethodType(names["forward"], object()), code.src
 
 
 def kind_of(tensor: torch.Tensor) -> tuple[Any, ...]:
-    """Return what a plan is recorded for: shape, dtype and device."""
-    return tensor.shape, tensor.dtype, tensor.device
+    """Return what a plan is recorded for: shape, dtype, device, and which part of it each process has."""
+    return tensor.shape, tensor.dtype, tensor.device, tensor.placements if is_sharded(tensor) else None
 
 
 def _is_of(tensor: Any, kind: Sequence[Any]) -> bool:
     """Return whether something is a tensor of a kind."""
-    shape, dtype, device = kind
-    return tensor is not None and tensor.shape == shape and tensor.dtype is dtype and tensor.device == device
+    shape, dtype, device, placements = kind
+    return (
+        tensor is not None
+        and tensor.shape == shape
+        and tensor.dtype is dtype
+        and tensor.device == device
+        and (tensor.placements if is_sharded(tensor) else None) == placements
+    )
 
 
 # How a recorded graph is made shorter
@@ -268,6 +292,12 @@ def _result(graph: Graph) -> Node:
 # Where plans are kept
 
 
+def _without_lengths(kind: Kind) -> Kind:
+    """Return a kind of outputs that have as many axes, of any lengths."""
+    name, shape, *rest = kind
+    return name, len(shape), *rest
+
+
 class Plans:
     """The plans of a set beside a network of one form, the last used.
 
@@ -287,16 +317,18 @@ class Plans:
         self.last: Plan | None = None
         self._plans: OrderedDict[Any, Plan] = OrderedDict()
 
-    def get(self, key: Any) -> Plan | None:
-        """Return the plan for names, shapes and dtypes; None if there is none yet."""
-        plan = self._plans.get(key)
-        if plan is not None:
-            self._plans.move_to_end(key)
-        return plan
+    def get(self, key: tuple[Any, ...], kinds: Sequence[Kind]) -> Plan | None:
+        """Return the plan for a purpose and for outputs of names and kinds; None if there is none yet."""
+        for full in ((*key, *map(_without_lengths, kinds)), (*key, *kinds)):
+            plan = self._plans.get(full)
+            if plan is not None:
+                self._plans.move_to_end(full)
+                return plan
+        return None
 
-    def put(self, key: Any, plan: Plan) -> None:
+    def put(self, key: tuple[Any, ...], kinds: Sequence[Kind], plan: Plan) -> None:
         """Keep a plan, and forget the one that was not used for longest."""
-        self._plans[key] = plan
+        self._plans[(*key, *(map(_without_lengths, kinds) if plan.any_lengths else kinds))] = plan
         if len(self._plans) > PLANS:
             self._plans.popitem(last=False)
 

@@ -10,13 +10,15 @@ import torch
 import regkit
 from regkit import hosts
 
-from ._hooks import Computed, Hooks, Network, Routing, routing_of
+from ._forwards import Forwards, merged, outside
+from ._hooks import Computed, Hooks, Network, routing_of
 from ._plans import plans_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ._hooks import Route
+    from ._forwards import Forward
+    from ._hooks import Route, Routing
 
 
 class Layers(Network):
@@ -32,11 +34,15 @@ class Layers(Network):
             raise regkit.OptionError(f"Run got layers={layers!r}; accepted: a sequence of regkit.Layer, or None")
         given = list(layers or ())
         hosts.check_layers(given)
+        if not given:
+            hosts.check_patterns(routing.every.values(), (), "Give one for names that are tapped, or give layers")
         self._params = {name: param for layer in given for name, param in hosts.named_params(layer)}
         self.layers = [
             (layer.output_name, getattr(layer, "role", None), [name for name, _ in hosts.named_params(layer)])
             for layer in given
         ]
+        self.routing = routing
+        self.routes = {}
         self.train = train
         self.plans = plans_of(regs, regs, self.layers)
         self.paths = []
@@ -48,6 +54,13 @@ class Layers(Network):
         if self.train:
             super().check(tapped)
 
+    def check_globs(self, names: Iterable[str]) -> None:
+        """Raise for a glob of a penalty, one of several, that matches no output or parameter."""
+        several = [member for member in self.routing.penalizers.values() if member.globs and len(member.globs) > 1]
+        for kind, there in (("outputs", names), ("params", self._params)):
+            for member, glob in hosts.unmatched(several, **{kind: there}):
+                raise hosts.no_match(member, [glob], **{"outputs" if kind == "outputs" else "parameters": there})
+
     def param(self, name: str) -> Any:
         """Return the parameter of a full name."""
         return self._params.get(name)
@@ -55,27 +68,6 @@ class Layers(Network):
     def params(self) -> Mapping[str, torch.Tensor]:
         """Return the parameters by their full names."""
         return self._params
-
-
-class Shown:
-    """The outputs that regularizers were shown since the last loss.
-
-    Attributes
-    ----------
-    outputs : dict of str to (tensor, int)
-        Those that a penalty is of, with the count of changes in place that each had.
-    times : dict of str to int
-        How often each name was shown.
-    changed_by : set of str
-        The members that changed an output.
-    """
-
-    __slots__ = ("changed_by", "outputs", "times")
-
-    def __init__(self) -> None:
-        self.outputs: dict[str, tuple[torch.Tensor, int]] = {}
-        self.times: dict[str, int] = {}
-        self.changed_by: set[str] = set()
 
 
 class Run:
@@ -120,18 +112,27 @@ class Run:
     """
 
     def __init__(self, regs: regkit.RegularizerSet, layers: Sequence[Any] | None = None, *, train: bool = True) -> None:
-        self._routing = routing_of(regs, "Run")
-        self._network = layers if isinstance(layers, Network) else Layers(layers, train, self._routing, regs)
-        if not self._network.layers:
-            hosts.check_patterns(self._routing.every.values(), (), "Give one for names that are tapped, or give layers")
-        self._hooks = Hooks(self._routing, self._network)
+        routing = routing_of(regs, "Run")
+        self._begin(Layers(layers, train, routing, regs), Forwards("all", marks=False))
+
+    @classmethod
+    def of(cls, network: Network, forwards: Forwards) -> Run:
+        """Return the run of a network whose outputs a watch shows."""
+        run = cls.__new__(cls)
+        run._begin(network, forwards)
+        return run
+
+    def _begin(self, network: Network, forwards: Forwards) -> None:
+        self._routing = network.routing
+        self._network = network
+        self._forwards = forwards
+        self._hooks = Hooks(self._routing, network)
         self._tapped: dict[str, bool] = {}
-        self._shown = Shown()
         self._last: Computed | None = None
         self._ended = ""
 
     def __repr__(self) -> str:
-        return f"{self._network.caller}({list(self._routing.every)}, outputs={list(self._shown.outputs)})"
+        return f"{self._network.caller}({list(self._routing.every)}, outputs={list(self.outputs)})"
 
     @property
     def train(self) -> bool:
@@ -145,7 +146,9 @@ class Run:
     @property
     def outputs(self) -> dict[str, torch.Tensor]:
         """The outputs by their names that the next loss is of, clean originals of changed ones among them."""
-        return {name: tensor for name, (tensor, _) in self._shown.outputs.items()}
+        self._network.settle()
+        found = merged([one for one in self._forwards.kept() if one.outputs])
+        return {name: tensor for name, (tensor, _) in found.items()}
 
     # Outputs
 
@@ -155,7 +158,7 @@ class Run:
         Parameters
         ----------
         name : str
-            The name for patterns. Tapped again before the next loss it is ``name@1``, then ``name@2``, which a pattern
+            The name for patterns. Tapped again in the same forward it is ``name@1``, then ``name@2``, which a pattern
             that matches the name matches too.
         value : torch.Tensor of floats
 
@@ -175,7 +178,7 @@ class Run:
             if not isinstance(name, str) or not name or "@" in name:
                 raise regkit.GraphError(f"tap got the name {name!r}; accepted: a string without @")
             self._tapped[name] = True
-        route = self._routing.routes.get(name) or self._routing.route(name)
+        route = self._network.routes.get(name) or self._network.route(name)
         if not isinstance(value, torch.Tensor) or not value.is_floating_point():
             raise not_floats(name, value)
         if route.changers and self._network.train:
@@ -186,39 +189,55 @@ class Run:
     def skip(self, name: str) -> None:
         """Name an output that is not tapped, such as tokens, so that patterns can take it out: ``["*", "!tokens"]``."""
         self._tapped[name] = True
-        self._shown.times.setdefault(name, 1)
+        self._forwards.here.shown[name] = None
 
-    def _keep(self, name: str, tensor: torch.Tensor, route: Route) -> None:
+    def _keep(self, name: str, tensor: torch.Tensor, route: Route, module: torch.nn.Module | None = None) -> None:
         """Keep an output that regularizers do not change."""
-        if torch.is_grad_enabled() and _current_backward() == -1:
-            shown = self._shown
-            times = shown.times.get(name, 0)
-            shown.times[name] = times + 1
+        grad = torch.is_grad_enabled()
+        forward = self._forwards.of_output(module, grad)
+        if forward is None:
+            return
+        if forward.grad and not grad:
             if route.penalized:
-                shown.outputs[f"{name}@{times}" if times else name] = tensor, tensor._version
-            self._last = None
+                forward.missed[name] = NO_GRAD
+            return
+        times = forward.times.get(name, 0)
+        forward.times[name] = times + 1
+        if route.penalized:
+            forward.keep(f"{name}@{times}" if times else name, tensor)
 
-    def _show(self, outputs: dict[str, torch.Tensor], train: bool) -> dict[str, torch.Tensor]:
+    def _show(
+        self, outputs: dict[str, torch.Tensor], train: bool, module: torch.nn.Module | None = None
+    ) -> dict[str, torch.Tensor]:
         """Take the outputs of one layer, and return them with their changes and the originals that are kept."""
-        route = self._routing.route
+        route = self._network.route
         changers = {changer for name in outputs for changer in route(name).changers} if train else ()
-        shown = self._shown
         if changers:
             outputs = self._hooks.modify_graph(outputs)
-            shown.changed_by.update(changers)
-        if torch.is_grad_enabled() and _current_backward() == -1:
-            times = max(shown.times.get(name, 0) for name in outputs)
-            for name, tensor in outputs.items():
+            self._forwards.here.changed_by.update(changers)
+        grad = torch.is_grad_enabled()
+        forward = self._forwards.of_output(module, grad)
+        if forward is None:
+            return outputs
+        times = max(forward.times.get(name, 0) for name in outputs)
+        for name, tensor in outputs.items():
+            if forward.grad and not grad:
                 if route(name).penalized:
-                    shown.outputs[f"{name}@{times}" if times else name] = tensor, tensor._version
-                shown.times[name] = times + 1
-            self._last = None
+                    forward.missed[name] = NO_GRAD
+                continue
+            forward.times[name] = times + 1
+            if route(name).penalized:
+                forward.keep(f"{name}@{times}" if times else name, tensor)
         return outputs
 
     # The loss
 
+    @outside
     def loss(self) -> Any:
-        """Return the regularizers' part of the loss: weight times penalty, of all outputs since the last loss.
+        """Return the regularizers' part of the loss: weight times penalty, of the forward since the last loss.
+
+        Under ``torch.no_grad()`` it is of forwards under that, and the next loss with gradients is as if there had been
+        none of these.
 
         Returns
         -------
@@ -230,18 +249,39 @@ class Run:
         regkit.NoMatchError
             If the pattern of a regularizer matches nothing that was kept.
         regkit.GraphError
-            If an output was changed in place since, a penalty cannot be computed, or the run has ended.
+            If a model was called several times since the last loss and the watch is for one forward, or a backward has
+            passed through the forward already; if a module that a pattern matches ran unseen; if an output was changed
+            in place since, a penalty cannot be computed, or the run has ended.
         """
-        shown, self._shown = self._shown, Shown()  # after an error too, the next loss is of later outputs
+        if self._ended:
+            raise regkit.GraphError(self._ended)
         self._last = None
-        self._check_open()
+        self._network.settle()
+        here = self._forwards.here
+        changed_by, shown = here.changed_by, here.shown
+        forwards = self._forwards.of_loss(take=True)  # after an error too, the next loss is of later outputs
+        self._network.check(self._tapped)
+        self._network.check_seen(forwards)
         if self._routing.changers:
-            self._check_changes(shown)
-        self._last = computed = self._computed(shown)
-        return computed.results[0] if computed else 0
+            self._check_changes(changed_by, _names(forwards, shown))
+        computed = self._computed(forwards, shown)
+        if computed is None:
+            return 0
+        self._last = computed.detached()
+        return computed.results[0]
 
-    def terms(self) -> list[regkit.Term]:
-        """Return each regularizer's part of the loss: of the outputs since the last loss, or else of the last loss.
+    @outside
+    def terms(self, each: bool = False) -> list[regkit.Term]:
+        """Return each regularizer's part of the loss: of the forward since the last loss, or else of the last loss.
+
+        Those of the last loss have no gradients.
+
+        Parameters
+        ----------
+        each : bool, default False
+            Whether to return a term for each output or weight that a regularizer selects, as if it selected that alone:
+            named ``hidden_l1/enc.1``, without gradients. This is of the forward since the last loss, so it is asked for
+            before the loss.
 
         Returns
         -------
@@ -250,41 +290,83 @@ class Run:
         Raises
         ------
         regkit.NoMatchError, regkit.GraphError
-            As `loss`.
+            As `loss`; for `each` also if the outputs are those of the last loss, which are gone.
         """
+        if self._ended:
+            raise regkit.GraphError(self._ended)
+        self._network.settle()
+        forwards = self._forwards.of_loss(take=False)
         computed = self._last
-        if computed is None:
-            self._check_open()
-            computed = self._computed(self._shown)
+        if each and self._last is not None and not merged(forwards):
+            raise regkit.GraphError(
+                "there was no forward since the last loss, which took the outputs. Call run.terms(each=True) before "
+                "run.loss()"
+            )
+        if computed is None or forwards or each:
+            self._network.check(self._tapped)
+            self._network.check_seen(forwards)
+            if each:
+                self._network.of_forwards(forwards)
+                return self._hooks.each({name: tensor.detach() for name, (tensor, _) in merged(forwards).items()})
+            computed = self._computed(forwards, self._forwards.here.shown)
         return self._hooks.terms(computed) if computed else []
 
-    def _computed(self, shown: Shown) -> Computed | None:
-        return self._hooks.loss(shown.outputs, shown.times) if len(self._routing.penalizing) else None
+    @outside
+    def discard(self) -> None:
+        """Forget the forwards since the last loss, so that the next loss is of later ones.
+
+        Examples
+        --------
+        >>> import regkit, regkit_torch, torch
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Tanh())
+        >>> with regkit_torch.watch(model, regkit.build(hidden_l1=dict(weight=0.1, pattern="1"))) as run:
+        ...     teacher = model(torch.ones(2, 4))
+        ...     run.discard()
+        ...     loss = (model(torch.zeros(2, 4)) - teacher).square().sum() + run.loss()
+        """
+        if self._ended:
+            raise regkit.GraphError(self._ended)
+        self._network.settle()
+        self._forwards.discard()
+
+    def _computed(self, forwards: list[Forward], shown: Mapping[str, None]) -> Computed | None:
+        if not len(self._routing.penalizing):
+            return None
+        conditions = self._network.of_forwards(forwards)
+        outputs = merged([one for one in forwards if one.outputs])
+        return self._hooks.loss(outputs, _names(forwards, shown), conditions)
 
     # Errors
 
-    def _check_open(self) -> None:
-        """Raise if nothing can be computed here any more."""
-        if self._ended:
-            raise regkit.GraphError(self._ended)
-        self._network.check(self._tapped)
-
-    def _check_changes(self, shown: Shown) -> None:
+    def _check_changes(self, changed_by: set[str], names: Iterable[str]) -> None:
         """Raise for a regularizer that changes outputs, in training, and was shown none that it changes."""
         if not self._network.train:
             return
         for name, member in self._routing.changers.items():
-            if name not in shown.changed_by:
+            if name not in changed_by:
                 if member.globs is not None:
-                    error = str(hosts.no_match(member, member.globs, outputs=shown.times))
+                    error = str(hosts.no_match(member, member.globs, outputs=names))
                 else:
                     error = f"{name}: {type(member.regularizer).__name__} was shown no output that it changes"
                 raise regkit.NoMatchError(f"{error}. {self._network.hint}")
 
     def _end(self, reason: str) -> None:
         """Forget all outputs, and refuse more."""
-        self._shown = Shown()
+        self._forwards.clear()
+        self._last = None
         self._ended = reason
+
+
+#: Why an output was not seen.
+NO_GRAD = (
+    "ran under torch.no_grad() within a forward with gradients, as in checkpoint(..., use_reentrant=True), so a "
+    "penalty of it would have no gradient. Write use_reentrant=False there, or give a pattern that does not match it"
+)
+
+
+def _names(forwards: Iterable[Forward], shown: Mapping[str, None]) -> list[str]:
+    """Return the names of all outputs that forwards showed."""
+    return list(dict.fromkeys((*(name for one in forwards for name in one.times), *shown)))
 
 
 def not_floats(name: str, value: Any) -> regkit.GraphError:
@@ -296,7 +378,3 @@ def not_floats(name: str, value: Any) -> regkit.GraphError:
         f"output {name!r} is of {value.dtype}, which has no gradient; accepted: a torch.Tensor of floats. Give a "
         "pattern that does not match it"
     )
-
-
-#: Returns the number of the backward that runs here, -1 for none: a backward computes checkpoints again.
-_current_backward = torch._C._current_graph_task_id

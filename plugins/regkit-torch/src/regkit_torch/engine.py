@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,7 +15,7 @@ from ._arrays import Expression, Recording, call, created, name_of, torch_dtype
 from ._functions import FUNCTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 
 class Torch(Engine):
@@ -32,8 +33,39 @@ class Torch(Engine):
     def unwrap(self, expression: Any) -> Any:
         return expression.value if isinstance(expression, Expression) else expression
 
+    def native(self, hook: Callable[..., Any], arguments: Sequence[Any]) -> Any:
+        """Call a hook with tensors: one call of the recording, which runs the hook again in each step."""
+        given = [
+            list(argument.values()) if isinstance(argument, Mapping) else _params(argument) for argument in arguments
+        ]
+        keys: list[Any] = []
+
+        def native(*lists: list[Any]) -> tuple[Any, ...]:
+            taken = [_with_tensors(*each) for each in zip(arguments, lists)]
+            before = [dict(one) if isinstance(one, dict) else {} for one in taken]
+            returned = hook(*taken)
+            results = returned if isinstance(returned, Mapping) else {None: returned}
+            changes = [
+                (i, name, value)
+                for i, (one, old) in enumerate(zip(taken, before))
+                for name, value in (one.items() if isinstance(one, dict) else ())
+                if old.get(name) is not value
+            ]
+            keys[:] = list(results), [(i, name) for i, name, _ in changes]
+            return *results.values(), *(value for _, _, value in changes)
+
+        every = call(native, *given)
+        names, changed = keys
+        parts = [None if one is None else call(operator.getitem, every, i) for i, one in enumerate(every.value)]
+        for (i, name), part in zip(changed, parts[len(names) :]):
+            arguments[i][name] = part
+        return parts[0] if names == [None] else dict(zip(names, parts))
+
     def eager(self, expression: Any) -> bool:
         return getattr(expression, "recording", None) is None
+
+    def described(self, expression: Any) -> str:
+        return f"shape {self.wrap(expression).present_shape}"
 
     def unfit(self, expression: Any) -> str:
         tensor = self.unwrap(expression)
@@ -89,6 +121,23 @@ class Torch(Engine):
         from ._laboratory import Laboratory
 
         return Laboratory()
+
+
+def _params(argument: Any) -> list[Any]:
+    """Return the parameters of layers; anything else as it is, in a list."""
+    return [list(layer.params) for layer in argument] if isinstance(argument, (list, tuple)) else [argument]
+
+
+def _with_tensors(argument: Any, tensors: list[Any]) -> Any:
+    """Return what a hook is given, with tensors in the place of expressions."""
+    if isinstance(argument, Mapping):
+        return dict(zip(argument, tensors))
+    if not isinstance(argument, (list, tuple)):
+        return tensors[0]
+    return [
+        regkit.Layer(layer.output_name, dict(zip(layer.param_names, params)), role=layer.role)
+        for layer, params in zip(argument, tensors)
+    ]
 
 
 def _seeded(distribution: str, seed: int, shape: Any, *, dtype: torch.dtype, device: Any) -> torch.Tensor:

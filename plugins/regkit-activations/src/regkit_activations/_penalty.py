@@ -28,6 +28,10 @@ class ActivationPenalty(regkit.Regularizer):
         selected = regkit.select_outputs(outputs, self.pattern, layers)
         return regkit.graph.mean([self._penalty(name, regkit.graph.widened(z)) for name, z in selected])
 
+    def metrics(self, layers: Sequence[Any], outputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return ``zeros``, ``l0`` and ``dead`` of the matching outputs, as `regkit.graph.sparsity` defines them."""
+        return regkit.graph.sparsity([z for _, z in regkit.select_outputs(outputs, self.pattern, layers)])
+
     def _penalty(self, name: str, z: Any) -> Any:
         """Return the penalty of one output, which is of float32 or wider."""
         raise NotImplementedError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import regkit
 
-from .penalty import ActivationPenalty, count
+from ._penalty import ActivationPenalty, count
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

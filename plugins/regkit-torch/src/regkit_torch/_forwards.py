@@ -1,0 +1,421 @@
+"""Forwards: which outputs a loss is of."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import weakref
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch._compile
+from torch.compiler import is_compiling
+
+import regkit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+FORWARDS = ("one", "all", "last")
+
+#: A forward is marked as used up by a backward through one of its first outputs, so many of them, or its last one. A
+#: mark takes as long as an operation of torch on scalars. If a backward passes through others alone, torch refuses to
+#: go through them again.
+MARKS = 8
+
+#: So many forwards that conflict are kept: one of them may still be used up, and the other count.
+CONFLICTING = 4
+
+#: The number of the backward that runs here, -1 for none: a backward computes checkpoints again.
+current_backward: Callable[[], int] = getattr(torch._C, "_current_graph_task_id", lambda: -1)
+
+#: Whether the backward that runs here keeps the graph that it goes through.
+_keeps_graph: Callable[[], bool] = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: False)
+
+
+def outside(function: Any) -> Any:
+    """Return a function for which compiled code is interrupted, and which is not compiled itself."""
+    disable = getattr(torch._compile, "_disable_dynamo", torch.compiler.disable)  # the first imports little
+    disabled: list[Any] = []
+
+    @wraps(function)
+    def either(*args: Any, **kwargs: Any) -> Any:
+        if not is_compiling() and not _compiles():
+            return function(*args, **kwargs)
+        if not disabled:
+            disabled.append(disable(function))
+        return disabled[0](*args, **kwargs)
+
+    return either
+
+
+#: Returns what compiles the functions that are called here, None for nothing; without it a wrapper takes 10 µs a call.
+_frames = getattr(getattr(torch._C, "_dynamo", None), "eval_frame", None)
+_compiles: Callable[[], Any] = getattr(_frames, "get_eval_frame_callback", lambda: "torch._dynamo" in sys.modules)
+
+
+def version_of(tensor: torch.Tensor) -> int:
+    """Return how often a tensor was changed in place; inference tensors do not count that."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
+class Forward:
+    """The outermost call of a module, or what is tapped outside of one.
+
+    Attributes
+    ----------
+    module : torch.nn.Module or None
+        None where something was tapped before any module was called.
+    grad : bool
+        Whether it began with gradients enabled.
+    outputs : dict of str to (tensor, int)
+        Those that a penalty is of, with the count of changes in place that each had.
+    seen : list of (str, tensor, int)
+        Those that are not among `outputs` yet: while modules run, little is to be done.
+    times : dict of str to int
+        How often each name was shown.
+    weights : dict of str to tensor
+        The weights that modules computed with, where they are not parameters of the model.
+    params : list of tensor, or None
+        The parameters that modules computed with.
+    changed : dict of str to tensor
+        While it runs, the outputs that a member changed.
+    final : tuple of str
+        The names of outputs that are the model's.
+    missed : dict of str to str
+        The paths of modules whose outputs were not seen, and why.
+    used : bool
+        Whether a backward that keeps no graph has passed through its outputs, and nothing came since.
+    lost : bool
+        Whether outputs went by that.
+    """
+
+    __slots__ = (
+        "__weakref__", "_last", "_mark", "_marks", "changed", "final", "grad", "lost", "missed", "module",
+        "outputs", "params", "seen", "times", "used", "weights",
+    )  # fmt: skip
+
+    def __init__(self, module: torch.nn.Module | None, grad: bool, marks: int = 0) -> None:
+        self.module = module
+        self.grad = grad
+        self.outputs: dict[str, tuple[torch.Tensor, int]] = {}
+        self.seen: list[tuple[str, torch.Tensor, int]] = []
+        self.times: dict[str, int] = {}
+        self.weights: dict[str, torch.Tensor] = {}
+        self.params: list[Any] | None = None
+        self.changed: dict[str, torch.Tensor] = {}
+        self.final: tuple[str, ...] = ()
+        self.missed: dict[str, str] = {}
+        self.used = self.lost = False
+        self._mark = _Mark(self)
+        self._marks = marks
+        self._last: torch.Tensor | None = None
+
+    def keep(self, name: str, tensor: torch.Tensor) -> None:
+        """Keep an output under a name, which has not been given before."""
+        if self.seen:
+            self.settle()
+        self.outputs[name] = tensor, version_of(tensor)
+        self.used = False
+        if self._marks < MARKS:
+            self.mark(tensor)
+        else:
+            self._last = tensor
+
+    def settle(self) -> None:
+        """Put what was seen among the outputs."""
+        seen, self.seen = self.seen, []
+        outputs = {name: (tensor, version) for name, tensor, version in seen}
+        if len(outputs) < len(seen) or not outputs.keys().isdisjoint(self.times):
+            for name, tensor, version in seen:
+                times = self.times.get(name, 0)
+                self.times[name] = times + 1
+                self.outputs[f"{name}@{times}" if times else name] = tensor, version
+        else:
+            self.outputs.update(outputs)
+            self.times.update(dict.fromkeys(outputs, 1))
+        if seen:
+            self.used = False
+            for _, tensor, _ in seen[: MARKS - self._marks]:
+                self.mark(tensor)
+            self._last = seen[-1][1]
+
+    def keep_weight(self, name: str, tensor: torch.Tensor) -> None:
+        """Keep a weight that a module computes with."""
+        self.weights[name] = tensor
+        self.mark(tensor)
+
+    def mark(self, tensor: torch.Tensor) -> None:
+        """Let a backward through a tensor use up this forward."""
+        node = tensor.grad_fn if self.grad else None
+        if node is not None:
+            node.register_prehook(self._mark)
+            self._marks += 1
+
+    def end(self, output: Any) -> None:
+        """Finish it, with what its module returned."""
+        self.changed = {}
+        self.settle()
+        last, self._last = self._last, None
+        if last is not None:
+            self.mark(last)
+        if not self._marks and isinstance(output, torch.Tensor):
+            self.mark(output)
+
+    def use_up(self) -> None:
+        """Forget what was kept, which a backward has passed through."""
+        self.used, self.lost = True, self.lost or bool(self.outputs)
+        self.outputs.clear()
+        self.times.clear()
+        self.weights.clear()
+        self._last = None
+
+
+class _Mark:
+    """What runs in a backward through an output: it refers to the forward weakly, since the graph refers to it."""
+
+    __slots__ = ("_forward",)
+
+    def __init__(self, forward: Forward) -> None:
+        self._forward = weakref.ref(forward)
+
+    def __call__(self, gradients: Any) -> None:
+        forward = self._forward()
+        if forward is not None and not _keeps_graph():
+            forward.use_up()
+
+
+class State:
+    """The forwards of a thread since its last loss.
+
+    Attributes
+    ----------
+    open : Forward or None
+        The one that runs.
+    done : list of Forward
+        Those that have ended.
+    changed_by : set of str
+        The members that changed an output.
+    shown : dict of str to None
+        The names of outputs that were seen, for errors.
+    dropped : int
+        How many forwards were dropped, because there were too many that conflict.
+    lost : bool
+        Whether a forward whose outputs were used up is gone.
+    """
+
+    __slots__ = ("__weakref__", "changed_by", "done", "dropped", "lost", "open", "shown")
+
+    def __init__(self) -> None:
+        self.open: Forward | None = None
+        self.done: list[Forward] = []
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin anew after a loss."""
+        self.changed_by: set[str] = set()
+        self.shown: dict[str, None] = {}
+        self.dropped = 0
+        self.lost = False
+
+
+class _Here(threading.local):
+    """The state of the thread that asks."""
+
+    def __init__(self, every: weakref.WeakSet[State]) -> None:
+        self.state = State()
+        every.add(self.state)
+
+
+class Forwards:
+    """The forwards of a model, by threads.
+
+    Parameters
+    ----------
+    mode : {"one", "all", "last"}
+        Which forwards a loss is of.
+    marks : bool, default True
+        Whether a backward uses forwards up.
+    """
+
+    def __init__(self, mode: str = "one", marks: bool = True) -> None:
+        if mode not in FORWARDS:
+            raise regkit.OptionError(f"watch got forwards={mode!r}; accepted: {', '.join(map(repr, FORWARDS))}")
+        self.mode = mode
+        self._marks = 0 if marks else MARKS
+        self._every: weakref.WeakSet[State] = weakref.WeakSet()
+        self._here = _Here(self._every)
+
+    @property
+    def here(self) -> State:
+        """The forwards of this thread."""
+        return self._here.state
+
+    # While modules run
+
+    def begin(self, module: torch.nn.Module) -> Forward | None:
+        """Open a forward if none is open here; return it."""
+        state = self._here.state
+        if state.open is not None or current_backward() != -1:
+            return None
+        state.open = self._new(state, module)
+        return state.open
+
+    def end(self, forward: Forward, output: Any) -> None:
+        """Close a forward."""
+        state = self._here.state
+        forward = state.open if state.open is not None else forward  # a loss within it has made it another one
+        state.open = None
+        forward.end(output)
+        state.done.append(forward)
+
+    def drop(self, forward: Forward) -> None:
+        """Forget the forward that is open, which raised."""
+        self._here.state.open = None
+
+    def of_output(self, module: torch.nn.Module | None, grad: bool) -> Forward | None:
+        """Return the forward that an output belongs to: of a module, or tapped. None if it is of a backward."""
+        if current_backward() != -1:
+            return None
+        state = self._here.state
+        if state.open is not None:
+            return state.open
+        last = state.done[-1] if state.done else None
+        if module is None and last is not None and last.grad == grad and not last.used:
+            return last
+        forward = self._new(state, module)
+        state.done.append(forward)
+        return forward
+
+    def _new(self, state: State, module: torch.nn.Module | None) -> Forward:
+        """Return a new forward; what cannot be in a loss any more goes."""
+        forward = Forward(module, torch.is_grad_enabled(), self._marks)
+        if state.done:
+            state.lost = state.lost or any(one.lost for one in state.done)
+            # Of forwards without gradients the last of each module counts, until the next one with gradients. Of
+            # weights alone, the last one.
+            state.done = [
+                one
+                for one in state.done
+                if not one.used
+                and (one.outputs or one.missed)
+                and (one.grad or (not forward.grad and one.module is not module))
+                and not (self.mode == "last" and one.grad and forward.grad and one.module is module is not None)
+            ]
+            if self.mode == "one" and forward.grad:
+                conflicting = [one for one in state.done if one.grad and _conflict(one, forward)]
+                for one in conflicting[: max(0, len(conflicting) + 1 - CONFLICTING)]:
+                    state.done.remove(one)
+                    state.dropped += 1
+        return forward
+
+    # The loss
+
+    def of_loss(self, take: bool) -> list[Forward]:
+        """Return the forwards that a loss is of here, in order.
+
+        Parameters
+        ----------
+        take : bool
+            Whether they, and those that will be in no other loss, are gone afterwards.
+
+        Raises
+        ------
+        regkit.GraphError
+            If all were used up, or several conflict and the loss is to be of one.
+        """
+        state = self._here.state
+        grad = torch.is_grad_enabled()
+        if state.open is not None:
+            state.open.settle()
+        mine = [one for one in (*state.done, state.open) if one is not None and one.grad == grad]
+        for one in mine:
+            if not one.outputs:
+                state.shown.update(dict.fromkeys(one.times))
+        lost, dropped = grad and (state.lost or any(one.lost for one in mine)), state.dropped if grad else 0
+        if take:
+            state.done = [one for one in state.done if one.grad != grad]
+            if state.open is not None and state.open.grad == grad:  # it goes on, for the next loss
+                state.open = Forward(state.open.module, grad, self._marks)
+            state.clear()
+        live = [one for one in mine if one.outputs or one.missed or one.weights or one.params is not None]
+        if lost and not any(one.outputs for one in live):
+            raise regkit.GraphError(
+                "a backward has passed through the outputs of the forward already, and has freed what a loss of them "
+                "would need. Call run.loss() before the backward, or backward(retain_graph=True)"
+            )
+        if not grad or self.mode == "last":
+            last = {id(one.module): one for one in live}
+            return [one for one in live if last[id(one.module)] is one]
+        if self.mode == "one":
+            check_one([one for one in live if one.outputs], dropped)
+        return live
+
+    def kept(self) -> list[Forward]:
+        """Return the forwards that a loss could be of here."""
+        state, grad = self._here.state, torch.is_grad_enabled()
+        if state.open is not None:
+            state.open.settle()
+        return [one for one in (*state.done, state.open) if one is not None and one.grad == grad and not one.used]
+
+    def discard(self) -> None:
+        """Forget the forwards of this thread."""
+        state = self._here.state
+        state.done = []
+        state.clear()
+        if state.open is not None:
+            state.open = Forward(state.open.module, state.open.grad, self._marks)
+
+    def clear(self) -> None:
+        """Forget the forwards of all threads."""
+        for state in list(self._every):
+            state.done, state.open = [], None
+
+    def elsewhere(self) -> int:
+        """Return how many forwards other threads have."""
+        others = [state for state in list(self._every) if state is not self._here.state]
+        return sum(bool(one.outputs) for state in others for one in state.done)
+
+
+def check_one(forwards: list[Forward], dropped: int = 0) -> None:
+    """Raise if a loss would be of several forwards of one module, or of a module and a part of it."""
+    for i, one in enumerate(forwards):
+        conflicting = [other for other in forwards[i + 1 :] if _conflict(one, other)]
+        if conflicting:
+            number = len(conflicting) + 1 + dropped
+            raise regkit.GraphError(
+                f"there were {number} forwards of {type(one.module).__name__} since the last loss, and a penalty would "
+                "be the mean of them. For a loss of all, such as of two views of an example, open "
+                "watch(..., forwards='all'); for that of the last forward of each module, forwards='last'; after a "
+                "forward that does not count, call run.discard()"
+            )
+
+
+def _conflict(one: Forward, other: Forward) -> bool:
+    """Return whether the module of one forward is that of the other, or contains it."""
+    if one.module is None or other.module is None:
+        return False
+    return _contains(one.module, other.module) or _contains(other.module, one.module)
+
+
+def _contains(outer: torch.nn.Module, inner: torch.nn.Module) -> bool:
+    return outer is inner or any(module is inner for module in outer.modules())
+
+
+def merged(forwards: Iterable[Forward]) -> dict[str, tuple[torch.Tensor, int]]:
+    """Return the outputs of forwards; those of a name that comes again go by numbers, as within a forward."""
+    forwards = list(forwards)
+    if len(forwards) < 2:
+        return forwards[0].outputs if forwards else {}
+    first, *others = forwards
+    outputs = dict(first.outputs)
+    times = dict(first.times)
+    for forward in others:
+        for full, output in forward.outputs.items():
+            name, _, number = full.partition("@")
+            place = times.get(name, 0) + int(number or 0)
+            outputs[f"{name}@{place}" if place else name] = output
+        for name, number in forward.times.items():
+            times[name] = times.get(name, 0) + number
+    return outputs

@@ -1,0 +1,127 @@
+"""A Trainer of Lightning: its parameters are those of a loop by hand."""
+
+from __future__ import annotations
+
+import lightning
+import pytest
+import regkit_torch.lightning
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import regkit
+
+X = torch.randn(32, 4, generator=torch.Generator().manual_seed(1))
+Y = torch.randn(32, 1, generator=torch.Generator().manual_seed(2))
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # which Lightning has many of
+
+
+class Module(lightning.LightningModule):
+    def __init__(self, form="tensor"):
+        super().__init__()
+        torch.manual_seed(3)
+        self.net = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 1))
+        self.form = form
+
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        loss = nn.functional.mse_loss(self.net(x), y)
+        return loss if self.form == "tensor" else {"loss": loss, "more": 1}
+
+    def validation_step(self, batch, batch_idx):
+        x, y = batch
+        self.log("val_loss", nn.functional.mse_loss(self.net(x), y))
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def loader():
+    return DataLoader(TensorDataset(X, Y), batch_size=8)
+
+
+def fit(module, regs, **options):
+    trainer = lightning.Trainer(
+        max_epochs=2,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[regkit_torch.lightning.Callback(regs)],
+        **options,
+    )
+    trainer.fit(module, loader(), loader())
+    return trainer
+
+
+def regularizers():
+    return regkit.build(hidden_l2=dict(weight=0.1, reduction="batch"), weight_l1=0.01)
+
+
+def penalties(net, x):
+    hidden = (torch.tanh(net[0](x)) ** 2).sum() / len(x)
+    return 0.1 * hidden, 0.01 * (net[0].weight.abs().sum() + net[2].weight.abs().sum()) / 2
+
+
+def by_hand(accumulate=1):
+    net = Module().net
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    for _ in range(2):
+        for i, (x, y) in enumerate(loader()):
+            hidden, weights = penalties(net, x)
+            terms = (nn.functional.mse_loss(net(x), y) + hidden + weights) / accumulate
+            terms.backward()
+            if (i + 1) % accumulate == 0:
+                optimizer.step()
+                optimizer.zero_grad()
+    return net
+
+
+@pytest.mark.parametrize("accumulate", [1, 4])
+@pytest.mark.parametrize("form", ["tensor", "dict"])
+def test_parameters_are_those_of_a_loop_by_hand_and_accumulation_counts_once(form, accumulate):
+    module = Module(form)
+    fit(module, regularizers(), accumulate_grad_batches=accumulate)
+    for found, expected in zip(module.net.parameters(), by_hand(accumulate).parameters()):
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_terms_are_logged_by_name_and_validation_has_its_values():
+    module = Module()
+    trainer = fit(module, regularizers())
+    metrics = trainer.callback_metrics
+    assert {"hidden_l2", "weight_l1", "val_hidden_l2", "val_weight_l1", "val_loss"} <= set(metrics)
+    each = [penalties(module.net, x) for x, _ in loader()]
+    torch.testing.assert_close(metrics["val_hidden_l2"], sum(hidden for hidden, _ in each).detach() / 4)
+    torch.testing.assert_close(metrics["val_weight_l1"], each[0][1].detach())
+    losses = [nn.functional.mse_loss(module.net(x), y) for x, y in loader()]
+    torch.testing.assert_close(metrics["val_loss"], sum(losses).detach() / 4)  # that of the model alone
+
+
+def test_nothing_is_left_on_the_module():
+    module = Module()
+    fit(module, regularizers())
+    assert "training_step" not in module.__dict__
+    assert not any(one._forward_hooks for one in module.modules())
+    with regkit_torch.watch(module, regularizers()):
+        pass
+
+
+def test_an_exception_in_a_step_closes_the_watch():
+    class Fails(Module):
+        def training_step(self, batch, batch_idx):
+            raise ZeroDivisionError
+
+    module = Fails()
+    with pytest.raises(ZeroDivisionError):
+        fit(module, regularizers())
+    assert not any(one._forward_hooks for one in module.modules())
+
+
+def test_manual_optimization_is_refused_in_words():
+    module = Module()
+    module.automatic_optimization = False
+    with pytest.raises(regkit.OptionError, match=r"Module optimizes by itself .* add run.loss\(\) to the loss"):
+        fit(module, regularizers())
