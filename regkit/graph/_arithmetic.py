@@ -63,8 +63,8 @@ def as_float(expression: Any) -> Any:
 
     Examples
     --------
-    >>> import numpy, regkit
-    >>> regkit.graph.as_float(numpy.array([1, 2])).dtype
+    >>> import numpy
+    >>> as_float(numpy.array([1, 2])).dtype
     dtype('float64')
     """
     if str(expression.dtype).startswith(("int", "uint", "bool")):

@@ -14,6 +14,11 @@ import pytest
 import regkit
 from regkit.schedules import Cosine, Linear, Steps, Target, Warmup
 
+try:
+    import tomllib
+except ModuleNotFoundError:  # before Python 3.11: pip has the same in it
+    from pip._vendor import tomli as tomllib
+
 Z = np.array([[1.0, -3.0]])  # an L1 norm of 4
 
 #: Each with steps and the values that it has there, worked by hand.
@@ -222,7 +227,6 @@ def test_a_config_has_the_schedule_and_build_takes_it_back_from_json(config):
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config["schedule"])
 def test_a_config_is_the_same_from_toml(config):
-    tomllib = pytest.importorskip("tomllib", reason="Python 3.11 has it")
     items = ", ".join(f"{key} = {json.dumps(value)}" for key, value in config.items() if key != "weights")
     steps = ", ".join(f"{key} = {value}" for key, value in config.get("weights", {}).items())
     items += f", weights = {{ {steps} }}" if steps else ""
@@ -246,6 +250,12 @@ def test_the_log_and_the_table_show_the_present_value_and_the_schedule(caplog):
         "regularizer: 0.1 (Warmup(to=0.3, steps=3)) * HiddenL1(all hidden layers) [hidden_l1, reduction=sum]"
     ]
     assert "<td>0.1 (Warmup(to=0.3, steps=3))</td>" in regs._repr_html_()
+
+
+def test_sets_with_equal_schedules_are_two_and_one_schedule_makes_them_equal():
+    weight = Warmup(0.1, 10)
+    assert regkit.build(hidden_l1=weight) == regkit.build(hidden_l1=weight)
+    assert regkit.build(hidden_l1=weight) != regkit.build(hidden_l1=Warmup(0.1, 10))
 
 
 def test_copies_share_a_schedule_and_an_unpickled_one_goes_on_by_itself():

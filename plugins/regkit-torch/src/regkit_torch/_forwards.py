@@ -416,6 +416,6 @@ def merged(forwards: Iterable[Forward]) -> dict[str, tuple[torch.Tensor, int]]:
             name, _, number = full.partition("@")
             place = times.get(name, 0) + int(number or 0)
             outputs[f"{name}@{place}" if place else name] = output
-        for name, number in forward.times.items():
-            times[name] = times.get(name, 0) + number
+        for name, count in forward.times.items():
+            times[name] = times.get(name, 0) + count
     return outputs

@@ -72,10 +72,11 @@ def with_outputs(path: str, output: Any, changed: Mapping[str, Any]) -> Any:
     values = [(key, with_outputs(f"{path}:{key}", part, changed)) for key, part in parts]
     if all(value is part for (_, value), (_, part) in zip(values, parts)):
         return output
+    copied: Any
     if isinstance(output, Mapping):
         copied = copy.copy(output)
         for key, value in values:
-            copied[key] = value  # type: ignore[index]  # a mapping that modules return is a dict
+            copied[key] = value  # a mapping that modules return is a dict
         return copied
     if dataclasses.is_dataclass(output):
         copied = copy.copy(output)

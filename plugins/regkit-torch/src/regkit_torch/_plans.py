@@ -328,7 +328,10 @@ class Plans:
 
     def put(self, key: tuple[Any, ...], kinds: Sequence[Kind], plan: Plan) -> None:
         """Keep a plan, and forget the one that was not used for longest."""
-        self._plans[(*key, *(map(_without_lengths, kinds) if plan.any_lengths else kinds))] = plan
+        if plan.any_lengths:
+            kinds = [_without_lengths(kind) for kind in kinds]
+        full = (*key, *kinds)
+        self._plans[full] = plan
         if len(self._plans) > PLANS:
             self._plans.popitem(last=False)
 

@@ -351,6 +351,7 @@ def _forward_of(watch: Watch, module: torch.nn.Module, shows: str | None, contai
             opened = here.state.open
             if (
                 kept
+                and shows is not None
                 and opened is not None
                 and type(output) is torch.Tensor
                 and opened.grad
@@ -451,8 +452,8 @@ class Model(Network):
         self.hidden = layout.hidden
         self.routes = layout.routes
         self.watched = [(path, every[place]) for path, place in layout.watched]
-        self.containers = [(path, every[place]) for path, place in layout.containers]
-        self.computed = [(name, every[place]) for name, place in layout.computed]
+        self.containers: list[tuple[str, torch.nn.Module]] = [(path, every[place]) for path, place in layout.containers]
+        self.computed: list[tuple[str, torch.nn.Module]] = [(name, every[place]) for name, place in layout.computed]
         self.unmatched = [(routing.every[name], glob) for name, glob in layout.unmatched]
         self._layout = layout
         self._compiled = [(path, module) for path, module in self.containers + self.watched if _is_compiled(module)]
