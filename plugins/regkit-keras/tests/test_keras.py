@@ -135,6 +135,17 @@ def test_evaluate_and_predict_are_those_of_the_model_alone():
     assert model.evaluate(X, Y, verbose=0, return_dict=True).keys() == {"loss"}
 
 
+def test_a_change_that_holds_in_predictions_is_made_in_predict_and_evaluate():
+    model = network()
+    full = regularized(model, hidden_topk=dict(k=1, pattern="hid"), dropout=dict(weight=0.5, pattern="hid"))
+    z = hidden(model)
+    kept = np.where(z == z.max(axis=-1, keepdims=True), z, 0)
+    kernel, bias = model.layers[-1].get_weights()
+    np.testing.assert_allclose(full.predict(X, verbose=0), kept @ kernel + bias, rtol=1e-4, atol=1e-6)
+    expected = ((kept @ kernel + bias - Y) ** 2).mean()
+    np.testing.assert_allclose(full.evaluate(X, Y, verbose=0), expected, rtol=1e-4)
+
+
 def test_the_model_keeps_nothing_of_having_been_trained():
     plain = network()
     before = [set(vars(layer)) for layer in plain.layers]

@@ -320,3 +320,25 @@ def test_noise_of_a_name_that_is_tapped_alone_is_added_in_training_mode(model):
         assert not torch.allclose(run.tap("relu", out), out)
         model.eval()
         assert run.tap("relu", out) is out
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+def test_a_change_that_holds_in_predictions_is_made_in_eval_mode_too(compiled):
+    regs = regkit.build(hidden_topk=dict(k=1, pattern="0"), dropout=dict(weight=0.5, pattern="0"))
+    model = torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.Linear(5, 2)).eval()
+    x = torch.randn(4, 3)
+    hidden = model[0](x)
+    expected = model[1](torch.where(hidden == hidden.max(-1, keepdim=True).values, hidden, torch.zeros(())))
+    call = torch.compile(model, backend="eager") if compiled else model
+    with torch.no_grad(), regkit_torch.watch(model, regs) as run:
+        torch.testing.assert_close(call(x), expected)
+        assert run.loss() == 0
+    run = regkit_torch.Run(regs, train=False)
+    torch.testing.assert_close((run.tap("0", hidden) != 0).sum(-1), torch.ones(4, dtype=torch.int64))
+
+
+def test_a_change_that_holds_in_predictions_and_matches_nothing_raises_in_eval_mode():
+    run = regkit_torch.Run(regkit.build(hidden_topk=dict(k=1, pattern="y")), train=False)
+    run.tap("x", torch.ones(2, 3))
+    with pytest.raises(regkit.NoMatchError, match="hidden_topk"):
+        run.loss()

@@ -28,12 +28,13 @@ class Jax:
         self,
         regs: regkit.RegularizerSet,
         layers: Sequence[regkit.Layer],
-        seed: keras.random.SeedGenerator,
+        seed: keras.random.SeedGenerator | None,
         live: Mapping[str, Any] | None,
-        again: Callable[[Any], Any],
+        again: Callable[[Any], Any] | None,
     ) -> Any:
-        """Return a `regkit_jax.Run`."""
-        return self._run(regs, layers, seed.next() if regs.changes_graph else None, live, again)
+        """Return a `regkit_jax.Run`: for predictions, without a seed."""
+        key = seed.next() if seed is not None and regs.changes_graph else None
+        return self._run(regs, layers, key, live, again)
 
     def drawing(self, seed: keras.random.SeedGenerator) -> AbstractContextManager[None]:
         """Draw: a run of JAX has the key."""
@@ -64,7 +65,7 @@ class Torch:
 
     def run(self, regs: Any, layers: Any, seed: Any, live: Any, again: Any) -> Any:
         """Return a `regkit_torch.Run`."""
-        return self._run(regs, layers)
+        return self._run(regs, layers, train=seed is not None)
 
     @contextmanager
     def drawing(self, seed: keras.random.SeedGenerator) -> Iterator[None]:
@@ -115,7 +116,8 @@ class TensorFlow:
         if _by_inputs(regs):
             self._tape = tf.GradientTape(persistent=True)
             self._tape.__enter__()
-        return self._run(regs, layers, tape=self._tape, seed=seed.next() if regs.changes_graph else None)
+        number = seed.next() if seed is not None and regs.changes_graph else None
+        return self._run(regs, layers, train=seed is not None, tape=self._tape, seed=number)
 
     def drawing(self, seed: keras.random.SeedGenerator) -> AbstractContextManager[None]:
         """Draw: a run of TensorFlow has the seed."""
@@ -127,7 +129,7 @@ class TensorFlow:
 
         return tf.autograph.experimental.do_not_convert(function)
 
-    def terms(self, run: Any) -> list[Any]:
+    def terms(self, run: Any, regs: regkit.RegularizerSet) -> list[Any]:
         """Return each regularizer's part of the loss."""
         try:
             return run.terms()  # type: ignore[no-any-return]

@@ -101,9 +101,11 @@ class Model(keras.Model):
         self.built = True
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """Compute the model; in training as the regularizers change it, with their penalties among `losses`."""
-        if not training or not all(map(_has_value, keras.tree.flatten(inputs))):
+        """Compute the model as the regularizers change it; in training with their penalties among `losses`."""
+        if not all(map(_has_value, keras.tree.flatten(inputs))):
             return self.model(inputs, training=training)
+        if not training:
+            return self._training.predict(self.model, inputs, training)
         context = self._get_call_context()  # so that no layer within takes itself for the first and forgets its losses
         context.set_value("training", True)
         try:

@@ -35,6 +35,7 @@ class Training:
         self.regularizers = regularizers
         self.now = False
         self._members = hosts.members(regularizers, "Model")
+        self._predicting = [member for member in self._members if member.in_predictions]
         self._backend = backend
         self._shares: dict[str, Any] = {}
         self._in_step = False
@@ -47,6 +48,30 @@ class Training:
     def forward(self, model: Any, inputs: Any, seed: keras.random.SeedGenerator) -> tuple[Any, list[Any]]:
         """Compute a model as the regularizers change it; return what it gives, and their terms."""
         return self._backend.uncompiled(self._forward)(model, inputs, seed)  # type: ignore[no-any-return]
+
+    def predict(self, model: Any, inputs: Any, training: bool | None) -> Any:
+        """Compute a model with the changes of outputs that hold in predictions too."""
+        if not self._predicting:
+            return model(inputs, training=training)
+        return self._backend.uncompiled(self._predict)(model, inputs, training)
+
+    def _predict(self, model: Any, inputs: Any, training: bool | None) -> Any:
+        names = input_names(model, inputs)
+        layers = describe(model, names)
+        main = {layer.output_name for layer in layers}
+        with plain_errors():
+            regs = hosts.subset(self.regularizers, [member.name for member in self._predicting])
+            run = self._backend.run(regs, layers, None, self._live_values(), None)
+
+        def show(name: str, value: Any) -> Any:
+            if not _is_wanted(self._predicting, name, value, main):
+                return value
+            with plain_errors():
+                return run.tap(name, value)
+
+        data = [show(name, one) for name, one in zip(names, keras.tree.flatten(inputs))]
+        with _watched(model, show):
+            return model(keras.tree.pack_sequence_as(inputs, data), training=training)
 
     def _forward(self, model: Any, inputs: Any, seed: keras.random.SeedGenerator) -> tuple[Any, list[Any]]:
         regs, backend = self.regularizers, self._backend
@@ -68,7 +93,7 @@ class Training:
         def compute(run: Any) -> Any:
             def show(name: str, value: Any) -> Any:
                 times[name] = times.get(name, 0) + 1
-                if not self._is_wanted(name, value, main):
+                if not _is_wanted(self._members, name, value, main):
                     run.skip(name)
                     return value
                 with plain_errors(), backend.drawing(seed) if regs.changes_graph else nullcontext():
@@ -92,17 +117,6 @@ class Training:
             terms = backend.terms(run, regs)
         self._shares = {term.name: term.weighted for term in terms}
         return outputs, terms
-
-    def _is_wanted(self, name: str, value: Any, main: Container[str]) -> bool:
-        """Return whether to show an output to the regularizers; `main` are those of layers, which need no pattern."""
-        if isinstance(value, keras.KerasTensor):
-            return False
-        floats = keras.ops.is_tensor(value) and "float" in keras.backend.standardize_dtype(value.dtype)
-        return any(
-            member.wants(name, floats)
-            and (member.globs is not None or name in main or not member.needs_pattern or member.wants(name, False))
-            for member in self._members
-        )
 
     def _check_globs(self, outputs: Iterable[str], layers: Sequence[regkit.Layer]) -> None:
         """Raise for a glob that matches none of these outputs or parameters, or takes none of them out."""
@@ -139,6 +153,18 @@ class Training:
     def _live_values(self) -> dict[str, Any] | None:
         """The values that a traced step has for live weights; outside of steps, they are read as they are."""
         return {name: variable.value for name, variable in self.live.items()} if self._in_step and self.live else None
+
+
+def _is_wanted(members: Iterable[hosts.Member], name: str, value: Any, main: Container[str]) -> bool:
+    """Return whether to show an output to the regularizers; `main` are those of layers, which need no pattern."""
+    if isinstance(value, keras.KerasTensor):
+        return False
+    floats = keras.ops.is_tensor(value) and "float" in keras.backend.standardize_dtype(value.dtype)
+    return any(
+        member.wants(name, floats)
+        and (member.globs is not None or name in main or not member.needs_pattern or member.wants(name, False))
+        for member in members
+    )
 
 
 @contextmanager

@@ -166,10 +166,15 @@ def may_find(member: hosts.Member, glob: str, names: Iterable[str]) -> bool:
 
 
 class Route(NamedTuple):
-    """Whether a penalty is of an output, and which members change it."""
+    """Whether a penalty is of an output, which members change it, and which of these do so in predictions too."""
 
     penalized: bool
     changers: tuple[str, ...]
+    predicting: tuple[str, ...]
+
+    def changed_by(self, train: bool) -> tuple[str, ...]:
+        """Return the members that change the output in one of the two modes."""
+        return self.changers if train else self.predicting
 
 
 class Routing:
@@ -179,8 +184,8 @@ class Routing:
     ----------
     every : dict of str to hosts.Member
         By their names.
-    changing, penalizing : RegularizerSet
-        Those that change outputs, and those that have a penalty.
+    changing, predicting, penalizing : RegularizerSet
+        Those that change outputs, those that do so in predictions too, and those that have a penalty.
     changers, penalizers : dict of str to hosts.Member
         The members of these.
     """
@@ -190,18 +195,21 @@ class Routing:
         self.changers = {name: member for name, member in self.every.items() if member.changes_graph}
         self.penalizers = {name: member for name, member in self.every.items() if member.penalizes}
         self.changing = hosts.subset(regs, list(self.changers))
+        self.predicting = hosts.subset(regs, [name for name, one in self.changers.items() if one.in_predictions])
         self.penalizing = hosts.subset(regs, list(self.penalizers))
 
     def route(self, name: str, hidden: Container[str] | None) -> Route:
         """Return the route of an output, where some are the default."""
-        changers = (
+        changers = [
             changer
             for changer, member in self.changers.items()
             if (
                 member.changes(name) if hidden is None or not member.needs_pattern else by_default(member, name, hidden)
             )
-        )
-        return Route(any(looks_at(member, name, hidden) for member in self.penalizers.values()), tuple(changers))
+        ]
+        predicting = [changer for changer in changers if self.changers[changer].in_predictions]
+        penalized = any(looks_at(member, name, hidden) for member in self.penalizers.values())
+        return Route(penalized, tuple(changers), tuple(predicting))
 
 
 def looks_at(member: hosts.Member, name: str, hidden: Container[str] | None) -> bool:
@@ -268,9 +276,9 @@ class Hooks:
         self._network = network
         self._plans = network.plans
 
-    def modify_graph(self, outputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def modify_graph(self, outputs: Mapping[str, torch.Tensor], train: bool) -> dict[str, torch.Tensor]:
         """Return the outputs of one layer after the hook, with the originals that regularizers keep."""
-        key, kinds = ("modify_graph",), [(name, *kind_of(tensor)) for name, tensor in outputs.items()]
+        key, kinds = ("modify_graph", train), [(name, *kind_of(tensor)) for name, tensor in outputs.items()]
         plan = self._plans.get(key, kinds)
         device = next(iter(outputs.values())).device
         with _full_precision(device.type):
@@ -280,7 +288,8 @@ class Hooks:
             with Recording(device, global_draws=True) as recording:
                 expressions = {name: recording.output(name, tensor) for name, tensor in outputs.items()}
                 layers = self._network.recorded_layers(recording, outputs)
-                self._routing.changing.modify_graph(expressions, layers)
+                changing = self._routing.changing if train else self._routing.predicting
+                changing.modify_graph(expressions, layers)
         self._plans.put(key, kinds, Plan(recording, list(expressions.values()), list(expressions)))
         return {name: expression.value for name, expression in expressions.items()}
 

@@ -165,7 +165,7 @@ class Run:
         Returns
         -------
         torch.Tensor
-            The same, unless a regularizer changes it, in training.
+            The same, unless a regularizer changes it: in training, or in predictions too.
 
         Raises
         ------
@@ -181,8 +181,8 @@ class Run:
         route = self._network.routes.get(name) or self._network.route(name)
         if not isinstance(value, torch.Tensor) or not value.is_floating_point():
             raise not_floats(name, value)
-        if route.changers and self._network.train:
-            return self._show({name: value}, True)[name]
+        if route.changed_by(self._network.train):
+            return self._show({name: value}, self._network.train)[name]
         self._keep(name, value, route)
         return value
 
@@ -211,9 +211,9 @@ class Run:
     ) -> dict[str, torch.Tensor]:
         """Take the outputs of one layer, and return them with their changes and the originals that are kept."""
         route = self._network.route
-        changers = {changer for name in outputs for changer in route(name).changers} if train else ()
+        changers = {changer for name in outputs for changer in route(name).changed_by(train)}
         if changers:
-            outputs = self._hooks.modify_graph(outputs)
+            outputs = self._hooks.modify_graph(outputs, train)
             self._forwards.here.changed_by.update(changers)
         grad = torch.is_grad_enabled()
         forward = self._forwards.of_output(module, grad)
@@ -341,11 +341,9 @@ class Run:
     # Errors
 
     def _check_changes(self, changed_by: set[str], forwards: Sequence[Forward], shown: Mapping[str, None]) -> None:
-        """Raise for a regularizer that changes outputs, in training, and was shown none that it changes."""
-        if not self._network.train:
-            return
+        """Raise for a regularizer that changes outputs in this mode, and was shown none that it changes."""
         for name, member in self._routing.changers.items():
-            if name not in changed_by:
+            if name not in changed_by and (self._network.train or member.in_predictions):
                 if member.globs is not None:
                     error = str(hosts.no_match(member, member.globs, outputs=_names(forwards, shown)))
                 else:

@@ -129,7 +129,7 @@ class Watch:
         for path, module in self._network.watched:
             if module._forward_hooks or module._forward_pre_hooks:
                 del shown[id(module)]
-                module._forward_hooks[self._number] = _Seen(self, path, module, self._network.may_change(path))
+                module._forward_hooks[self._number] = _Seen(self, path, module)
                 self._hooked.append(module)
         for name, module in self._network.computed:
             module._forward_hooks[self._number] = _Weight(self, name, module)
@@ -192,7 +192,7 @@ class Watch:
             self._network.settle()
         network = self._network
         route = network.routes.get(path) or network.route(path)
-        if isinstance(output, torch.Tensor) and not (route.changers and module.training):
+        if isinstance(output, torch.Tensor) and not route.changed_by(module.training):
             if route.penalized:
                 if not output.is_floating_point():
                     raise not_floats(path, output)
@@ -254,14 +254,15 @@ class _Seen(_Hook):
 
     __slots__ = ("_changes",)
 
-    def __init__(self, watch: Watch, path: str, module: torch.nn.Module, changes: bool = False) -> None:
+    def __init__(self, watch: Watch, path: str, module: torch.nn.Module) -> None:
         super().__init__(watch, path, module)
-        self._changes = changes
+        network = watch._network
+        self._changes = network.may_change(path, train=False), network.may_change(path, train=True)
 
     def __call__(self, module: torch.nn.Module, _: Any, output: Any) -> Any:
         """Show the output; return it with its changes, or None for the same."""
         if is_compiling():
-            if self._changes and module.training and not is_exporting():
+            if self._changes[module.training] and not is_exporting():
                 return _changed_outside(self, output)
             self.leave(output)
             return None
@@ -342,7 +343,7 @@ def _forward_of(watch: Watch, module: torch.nn.Module, shows: str | None, contai
     forward = module.forward
     here, is_grad_enabled = watch._forwards._here, torch.is_grad_enabled
     changes = shows is not None and watch._network.may_change(shows)
-    seen = _Seen(watch, shows or "", module, changes)
+    seen = _Seen(watch, shows or "", module)
     begun, ended = _Begun(watch, contains or "", module), _Ended(watch, contains or "", module)
     kept = shows is not None and not changes and watch._network.route(shows).penalized
 
@@ -533,9 +534,9 @@ class Model(Network):
                 if name not in forward.outputs:
                     raise regkit.GraphError(f"module {name!r} {why}")
 
-    def may_change(self, path: str) -> bool:
-        """Return whether a member may change an output of a module."""
-        changers = self.routing.changers.values()
+    def may_change(self, path: str, train: bool = True) -> bool:
+        """Return whether a member may change an output of a module in one of the two modes."""
+        changers = (member for member in self.routing.changers.values() if train or member.in_predictions)
         return any(_may_be_shown(path, member, self.hidden or {}) for member in changers)
 
     def check_changed(self) -> None:
@@ -596,7 +597,7 @@ class Model(Network):
             route = self.route(name)
             if route.penalized:
                 forward.missed[name] = COMPILED_BEFORE
-            if route.changers and self.train:
+            if route.changed_by(self.train):
                 self._unchanged[name] = COMPILED_BEFORE
         if self._layout.looks_at_params:
             self.weights.note(forward)
