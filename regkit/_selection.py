@@ -161,8 +161,9 @@ def _hidden_outputs(layers: Sequence[Any], outputs: Mapping[str, Any]) -> list[t
     if missing:
         raise NoMatchError(f"hidden output {missing[0]!r} is not among the outputs: {', '.join(outputs) or 'none'}")
     again: dict[str, list[str]] = {}
+    of_layers = {layer.output_name for layer in layers}
     for name in outputs:
-        if first_name(name) != name:
+        if first_name(name) != name and name not in of_layers:  # a layer of that name has a role of its own
             again.setdefault(first_name(name), []).append(name)
     selected = dict.fromkeys(name for main in names for name in (main, *again.get(main, ())))
     return [(name, outputs[name]) for name in selected]

@@ -25,6 +25,7 @@ SEED = 5
 
 if keras.config.backend() == "torch":
     import torch as functions
+    from torch import zeros_like as zeros
 elif keras.config.backend() == "tensorflow":
     import tensorflow as tf
 
@@ -99,7 +100,10 @@ def trained(
     if keras.config.backend() == "torch":
         data.requires_grad_()
         scalars = of(around(data, training=True), around.losses)
-        gradients = functions.autograd.grad(sum(scalars), [data, *weights], materialize_grads=True)
+        total = sum(scalars)
+        by = [data, *weights]
+        differentiable = total.requires_grad  # a count is not
+        gradients = functions.autograd.grad(total, by, materialize_grads=True) if differentiable else map(zeros, by)
         return [scalar.item() for scalar in scalars], dict(zip(names, (gradient.numpy() for gradient in gradients)))
 
     if keras.config.backend() == "tensorflow":

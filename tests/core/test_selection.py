@@ -41,6 +41,16 @@ def test_by_default_the_repetitions_of_hidden_outputs_are_selected_too():
     assert [name for name, _ in regkit.select_outputs(outputs, None, layers)] == ["hid1", "hid2", "hid2@1"]
 
 
+def test_a_numbered_output_that_is_of_a_layer_has_the_role_of_that_layer():
+    layers = [
+        regkit.Layer("in", role="input"),
+        regkit.Layer("code", role="hidden"),
+        regkit.Layer("code@1", role="output"),
+    ]
+    outputs = {name: np.ones(2) for name in ("in", "code", "code@1")}
+    assert [name for name, _ in regkit.select_outputs(outputs, None, layers)] == ["code"]
+
+
 def test_outputs_that_match_nothing_are_named():
     with pytest.raises(regkit.NoMatchError) as error:
         regkit.select_outputs(OUTPUTS, ["hid9", "HID1:out"])

@@ -110,6 +110,33 @@ def test_a_weight_penalty_of_a_vector_by_a_glob_says_that_it_has_not_two_dimensi
     assert str(error.value) == "weight_l1: pattern 'b*' matches only parameters without two dimensions: b2"
 
 
+def counts(**regularizers):
+    """A model of a matrix of numbers and one of counts."""
+    with pm.Model() as model:
+        pm.Flat("w", shape=(3, 4))
+        pm.Poisson("k", 2, shape=(2, 2))
+        regkit_pymc.regularize(**regularizers)
+    return potential(model, {"w": W1, "k": np.array([[1, 2], [3, 4]])})
+
+
+def test_discrete_matrices_are_no_weights_unless_a_pattern_selects_them():
+    both = (np.abs(W1).sum() + 10) / 2
+    assert counts(weight_l1=1) == pytest.approx(-np.abs(W1).sum(), rel=1e-12)
+    assert counts(weight_l1=dict(weight=1, pattern="*")) == pytest.approx(-both, rel=1e-12)
+    assert counts(weight_l1=dict(weight=1, pattern=["*", "!w"])) == pytest.approx(-10, rel=1e-12)
+    assert counts(weight_l1=dict(weight=1, pattern=["w", "k"])) == pytest.approx(-both, rel=1e-12)
+
+
+def test_a_model_of_discrete_matrices_alone_says_how_they_count():
+    with pm.Model():
+        pm.Poisson("k", 2, shape=(2, 2))
+        with pytest.raises(regkit.NoMatchError) as error:
+            regkit_pymc.regularize(weight_l1=1)
+    assert str(error.value) == (
+        "weight_l1: pattern '*' matches none of the parameters: none. Discrete ones count by a pattern: k"
+    )
+
+
 def test_observed_variables_are_not_parameters():
     with pytest.raises(regkit.NoMatchError) as error:
         network(weight_l1=dict(weight=1, pattern="y"))

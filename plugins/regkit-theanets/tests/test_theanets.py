@@ -107,9 +107,109 @@ ALIASES = {
     "input_dropout": 0.3,
     "hidden_dropout": 0.3,
     "output_dropout": 0.3,
+    "drop_path": dict(weight=0.3, pattern="hid1:out"),
+    "hidden_topk": dict(k=2),
+    "hidden_threshold": dict(threshold=0.1),
     "contractive": dict(weight=0.1, pattern="hid1:out", wrt="in"),
 }
 OF_TIME = {"recurrent_norm": dict(weight=0.1, pattern="hid1:out"), "recurrent_state": 0.1}
+
+
+# What theanets' own tests ask of its regularizers, asked of ours
+
+
+def from_kwargs(net, **keywords):
+    return theanets.regularizers.from_kwargs(net, **keywords)
+
+
+def test_from_kwargs_returns_an_object_for_each_regularizer_with_its_weight_and_pattern(net):
+    regularizers = from_kwargs(
+        net, hidden_l1=0.1, weight_l2=dict(weight=0.2, pattern="hid*.w"), noise={"hid1:out": 0.3, "in:out": 0.4}
+    )
+    found = [(type(one).__name__.partition(" ")[0], one.weight, one.pattern) for one in regularizers]
+    assert found == [
+        ("HiddenL1", 0.1, None),
+        ("WeightL2", 0.2, "hid*.w"),
+        ("GaussianNoise", 0.3, "hid1:out"),
+        ("GaussianNoise", 0.4, "in:out"),
+    ]
+    assert repr(regularizers[0]) == "build(hidden_l1=dict(weight=0.1, reduction='mean'))"
+
+
+def test_a_mapping_and_a_list_of_regularizers_are_taken(net):
+    assert len(from_kwargs(net, regularizers=dict(input_noise=0.01))) == 1
+    (theirs,) = from_kwargs(net, regularizers=[theanets.regularizers.WeightL2(weight=0.01)])
+    assert type(theirs) is theanets.regularizers.WeightL2
+    (ours,) = from_kwargs(net, regularizers=[regkit.build(weight_l2=0.01)])
+    assert (ours.weight, ours.pattern) == (0.01, None)
+
+
+def test_the_penalty_is_not_weighted_and_theanets_multiplies_it(net):
+    (one,) = from_kwargs(net, weight_l1=0.5)
+    outputs, _ = net.build_graph([one])
+    twin = np.mean([np.abs(array).mean() for array in matrices(net).values()])
+    assert float(one.loss(net.layers, outputs).eval()) == pytest.approx(twin, rel=1e-5)
+    (live,) = from_kwargs(net, weight_l1=regkit.Live(0.25))
+    assert float(live.weight.eval()) == 0.25
+
+
+def test_each_regularizer_that_differs_in_any_option_has_its_own_graph(net):
+    weight = regkit.Live(0.5)
+    keywords = [
+        dict(hidden_l1=0.5),
+        dict(hidden_l1=dict(weight=0.5, reduction="sum")),
+        dict(hidden_l1=weight),
+        dict(hidden_l1=regkit.Live(0.5)),
+        dict(hidden_l2=0.5),
+    ]
+    hashes = [net._hash(from_kwargs(net, **each)) for each in keywords]
+    assert len(set(hashes)) == len(keywords)
+    assert net._hash(from_kwargs(net, hidden_l1=weight)) == hashes[2]
+
+
+def test_a_clean_original_is_not_changed_by_the_next_regularizer(net):
+    outputs = net.feed_forward(X, noise={"hid1:out": 0.1}, dropout={"hid1:out*": 0.5})
+    np.testing.assert_allclose(outputs["hid1:out-prenoise"], net.feed_forward(X)["hid1:out"], rtol=1e-5)
+    assert "hid1:out-prenoise-predrop" not in outputs
+
+
+# Classes of the user's
+
+
+@pytest.fixture
+def mine(net):
+    """A class of the user's, registered in theanets under an alias of regkit."""
+
+    class Mine(theanets.Regularizer):
+        __extra_registration_keys__ = ("hidden_l1",)
+
+        def loss(self, layers, outputs):
+            return theano.tensor.constant(100.0)
+
+    theirs = theanets.regularizers.HiddenL1
+    yield Mine
+    theanets.Regularizer._registry.update(hidden_l1=theirs)
+    del theanets.Regularizer._registry["mine"]
+
+
+def test_a_class_of_the_users_counts_in_the_place_of_ours(net, mine):
+    (one,) = from_kwargs(net, hidden_l1=0.5)
+    assert type(one) is mine
+    assert loss_value(net, hidden_l1=0.5) - loss_value(net) == pytest.approx(50, rel=1e-6)
+    own, ours = from_kwargs(net, hidden_l1=0.5, hidden_sparsity=0.5)
+    assert (type(own), type(ours).__name__.partition(" ")[0]) == (mine, "HiddenL1")
+
+
+# The pattern *
+
+
+@pytest.mark.parametrize("alias", ["hidden_l1", "hidden_sparsity"])
+@pytest.mark.parametrize("default", [None, "*"], ids=["0.7", "0.8"])
+def test_a_star_is_all_outputs_or_all_hidden_ones_where_it_is_theanets_default(net, alias, default, monkeypatch):
+    monkeypatch.setattr(theanets.Regularizer.__init__, "__defaults__", (default, 0.0))
+    selected = [z for name, z in outputs_of(net).items() if default is None or name in ("hid1:out", "hid2:out")]
+    added = loss_value(net, **{alias: dict(weight=1, pattern="*")}) - loss_value(net)
+    assert added == pytest.approx(np.mean([np.abs(z).mean() for z in selected]), rel=1e-5)
 
 
 AFTER_A_STEP = ["decoupled_decay", "weight_l0", "weight_nonnegative", "weight_unit_norm"]

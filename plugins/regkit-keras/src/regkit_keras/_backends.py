@@ -43,7 +43,7 @@ class Jax:
         """Return a function as it is: what regularizers do is traced with the step."""
         return function
 
-    def terms(self, run: Any) -> list[Any]:
+    def terms(self, run: Any, regs: regkit.RegularizerSet) -> list[Any]:
         """Return each regularizer's part of the loss."""
         return run.terms()  # type: ignore[no-any-return]
 
@@ -82,10 +82,12 @@ class Torch:
 
         return torch.compiler.disable(function)
 
-    def terms(self, run: Any) -> list[Any]:
-        """Return each regularizer's part of the loss."""
-        run.loss()  # which finds what changes outputs and matched none
-        return run.terms()  # type: ignore[no-any-return]
+    def terms(self, run: Any, regs: regkit.RegularizerSet) -> list[Any]:
+        """Return each regularizer's part of the loss; those of the last loss would have no gradients."""
+        terms = run.terms()
+        if regs.changes_graph:
+            run.loss()  # which raises for a regularizer that was to change outputs and matched none
+        return terms  # type: ignore[no-any-return]
 
     def data(self, regs: regkit.RegularizerSet, array: Any) -> Any:
         """Return an input of a network; one that gradients reach, if a regularizer differentiates by it."""

@@ -89,7 +89,7 @@ class Training:
         with plain_errors():
             later = [f"{name}@{i}" for name, count in times.items() for i in range(1, count)]
             self._check_globs(dict.fromkeys([*times, *later, *run.outputs]), layers)
-            terms = backend.terms(run)
+            terms = backend.terms(run, regs)
         self._shares = {term.name: term.weighted for term in terms}
         return outputs, terms
 

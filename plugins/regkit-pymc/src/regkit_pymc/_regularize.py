@@ -140,22 +140,31 @@ def terms_of(regs: regkit.RegularizerSet, members: Sequence[hosts.Member], model
     hosts.check_patterns(
         members, [z.name for z in outputs], "A PyMC model does not define which deterministics are layers. Name some"
     )
-    layer = regkit.Layer(LAYER, {w.name: tensors[w.name] for w in model.free_RVs})
     terms = []
     for member in members:
         # a pattern selects no data; those that it would not select are among the outputs, for other options
         selected = member.globs or ("*",) if member.selects != "params" else ()
-        taken = [x.name for x in model.data_vars if selected and hosts.matches(x.name, selected)]
-        shown = [z.name for z in (*outputs, *model.data_vars) if z.name not in taken]
+        data = [x.name for x in model.data_vars if selected and hosts.matches(x.name, selected)]
+        shown = {z.name: tensors[z.name] for z in (*outputs, *model.data_vars) if z.name not in data}
+        discrete = [w.name for w in model.free_RVs if _is_left_out(w, member)]
+        params = {w.name: tensors[w.name] for w in model.free_RVs if w.name not in discrete}
         try:
-            terms += hosts.subset(regs, [member.name]).terms([layer], {name: tensors[name] for name in shown})
+            terms += hosts.subset(regs, [member.name]).terms([regkit.Layer(LAYER, params)], shown)
         except regkit.NoMatchError as error:
-            if not taken or member.globs is None:
-                raise
-            raise regkit.NoMatchError(
-                f"{error}. Patterns select no data, so these are left out: {', '.join(taken)}"
-            ) from None
+            if data and member.globs is not None:
+                raise regkit.NoMatchError(
+                    f"{error}. Patterns select no data, so these are left out: {', '.join(data)}"
+                ) from None
+            if discrete and member.selects == "params":
+                raise regkit.NoMatchError(f"{error}. Discrete ones count by a pattern: {', '.join(discrete)}") from None
+            raise
     return terms
+
+
+def _is_left_out(variable: Any, member: hosts.Member) -> bool:
+    """Return whether a free variable is no parameter for a member: a discrete one that its pattern does not select."""
+    default = member.globs is None or member.globs[0].startswith("!")
+    return "float" not in variable.dtype and (default or not hosts.matches(variable.name, member.globs or ()))
 
 
 def add(terms: Sequence[regkit.Term], name: str, model: Any, mark: Any) -> None:

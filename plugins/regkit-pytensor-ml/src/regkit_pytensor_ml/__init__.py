@@ -18,7 +18,7 @@ if version("pytensor-ml").split(".")[:2] != ACCEPTED.split("."):
 from pytensor.graph.basic import clone_get_equiv  # noqa: E402 - what the version is checked for
 from pytensor_ml.loss import Loss  # noqa: E402
 
-from .finding import find_layers  # noqa: E402
+from ._finding import find_layers  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +27,14 @@ __all__ = ["Regularized", "find_layers", "regularized"]
 __version__ = "0.3.0"
 
 
-def regularized(loss: Loss, options: Mapping[str, Any] | None = None, /, **aliases: Any) -> Regularized:
+def regularized(
+    loss: Loss,
+    options: Mapping[str, Any] | None = None,
+    /,
+    *,
+    roles: Mapping[str, str] | None = None,
+    **aliases: Any,
+) -> Regularized:
     """Return a loss of pytensor-ml with regularizers.
 
     Parameters
@@ -36,6 +43,8 @@ def regularized(loss: Loss, options: Mapping[str, Any] | None = None, /, **alias
         What to minimize beside the penalties.
     options : mapping of str to value, optional
         Aliases and values as read from JSON or TOML.
+    roles : mapping of str to {"input", "hidden", "output"}, optional
+        Of layers, by the names of their main outputs, in the place of those that `find_layers` finds.
     **aliases : value
         As `regkit.build` takes them.
 
@@ -51,7 +60,7 @@ def regularized(loss: Loss, options: Mapping[str, Any] | None = None, /, **alias
     regkit.UnknownAliasError
         If a keyword is not an installed alias.
     """
-    return Regularized(loss, regkit.build(options, **aliases))
+    return Regularized(loss, regkit.build(options, **aliases), roles)
 
 
 class Regularized(Loss):
@@ -62,6 +71,8 @@ class Regularized(Loss):
     without : pytensor_ml.loss.Loss
         The loss without them.
     regularizers : regkit.RegularizerSet
+    roles : dict of str to str
+        Of layers, in the place of those that are found.
 
     Raises
     ------
@@ -71,7 +82,7 @@ class Regularized(Loss):
         If a regularizer changes parameters after a step.
     """
 
-    def __init__(self, loss: Loss, regularizers: regkit.RegularizerSet) -> None:
+    def __init__(self, loss: Loss, regularizers: regkit.RegularizerSet, roles: Mapping[str, str] | None = None) -> None:
         if not isinstance(loss, Loss):
             raise regkit.OptionError(
                 f"regularized got {loss!r}; accepted: a loss of pytensor-ml, such as pytensor_ml.loss.SquaredError()"
@@ -79,6 +90,7 @@ class Regularized(Loss):
         hosts.check_no_steps(hosts.members(regularizers, "Regularized"), "a loss of pytensor-ml has no part in that")
         self.without = loss
         self.regularizers = regularizers
+        self.roles = dict(roles or {})
 
     def target_ndim(self, prediction_ndim: int) -> int:
         """Return what the loss without regularizers says."""
@@ -92,8 +104,6 @@ class Regularized(Loss):
         """Return the loss of the changed prediction, plus the penalties."""
         # A copy: their rules rewrite in place the graph that they differentiate, and the model's own is to stay.
         copied = clone_get_equiv([], [y_pred], copy_inputs=False, copy_orphans=False)[y_pred]
-        layers = find_layers(copied)
-        (output,) = regkit.select_layers(layers, "output")
-        done = self.regularizers.regularize(layers)
-        loss = self.without(y_true, done.outputs[output.output_name])
+        done = self.regularizers.regularize(find_layers(copied, self.roles), also=[copied])
+        loss = self.without(y_true, *done.also)
         return loss + done.loss if done.terms else loss

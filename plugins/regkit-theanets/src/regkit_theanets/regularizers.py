@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import operator
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,9 @@ BY_PATTERN = ("noise", "dropout")
 
 #: Aliases that theanets means for every input of a network, of which it may have several.
 OF_INPUTS = ("input_noise", "input_dropout")
+
+#: Aliases for which the pattern ``*`` is all hidden outputs in theanets 0.8, whose default it is.
+OF_HIDDEN = ("hidden_l1", "hidden_sparsity", "contractive")
 
 
 class Keywords:
@@ -38,19 +42,36 @@ class Keywords:
                     raise regkit.OptionError(f"{name!r} is in regularizers and in the keywords. Give it once")
             kwargs.update(given)
             given = None
+        users = {name: kwargs.pop(name) for name in list(kwargs) if self._is_of_user(name)}
         options, rest = regkit.split(kwargs)
+        rest.update(users)
         seed: Any = kwargs.get("rng")
         seed = operator.index(seed) if hasattr(seed, "__index__") else 13  # theanets' own default
         values = {alias: self._value(graph, alias, value, seed) for alias, value in options.items()}
         # theanets would drop its keywords where objects are given
         regularizers = self._as_they_are(graph, given) if given is not None else list(self._original(graph, **rest))
         if values:
-            regularizers.append(self._driven(graph, regkit.build(values)))
+            regularizers += self._driven(graph, regkit.build(values))
         return regularizers
 
-    def _driven(self, graph: Any, regularizers: regkit.RegularizerSet) -> Driven:
-        hosts.check_no_steps(hosts.members(regularizers, "theanets"), "theanets has no place for that")
-        return Driven(graph, regularizers, self)
+    def _is_of_user(self, alias: str) -> bool:
+        """Return whether a class outside of theanets is registered there under an alias; it is left to theanets."""
+        base = self._theanets.Regularizer
+        return base.is_registered(alias) and not base.get_class(alias).__module__.startswith("theanets.")
+
+    def _driven(self, graph: Any, regularizers: regkit.RegularizerSet) -> list[Driven]:
+        """Return an object for each member of a set, in order."""
+        members = hosts.members(regularizers, "theanets")
+        hosts.check_no_steps(members, "theanets has no place for that")
+        kept: dict[str, Any] = {}
+        alive = _alive.setdefault(graph, {})
+        # theanets tells graphs apart by class name, weight and pattern: the name of the class has all other options
+        return [
+            type(_key(member.regularizer, alive), (Driven,), {})(
+                graph, hosts.subset(regularizers, [member.name]), kept, self
+            )
+            for member in members
+        ]
 
     def _as_they_are(self, graph: Any, given: Any) -> list[Any]:
         """Regularizers handed over as objects: theanets' own, regkit's, sets of regkit's."""
@@ -59,13 +80,13 @@ class Keywords:
             if isinstance(item, (self._theanets.Regularizer, Driven)):
                 result.append(item)
             elif isinstance(item, regkit.RegularizerSet):
-                result.append(self._driven(graph, item))
+                result += self._driven(graph, item)
             elif item is None or isinstance(item, (str, Mapping, int, float, list, tuple)):
                 raise regkit.OptionError(
                     f"regularizers has {item!r}; accepted: a mapping of keywords, or regularizers and sets of them"
                 )
             else:
-                result.append(self._driven(graph, regkit.build({type(item).__name__: item})))
+                result += self._driven(graph, regkit.build({type(item).__name__: item}))
         return result
 
     def _value(self, graph: Any, alias: str, value: Any, seed: Any) -> Any:
@@ -86,6 +107,8 @@ class Keywords:
         if "seed" in arguments:
             options.setdefault("seed", seed)
         inputs = [layer for layer in graph.layers if isinstance(layer, self._theanets.layers.Input)]
+        if alias in OF_HIDDEN and options.get("pattern") == "*" and self._has_star_for_default():
+            del options["pattern"]
         if alias in OF_INPUTS:
             options.setdefault("pattern", tuple(_output_name(layer) for layer in inputs))
         if alias == "contractive":
@@ -95,6 +118,9 @@ class Keywords:
             if _is_accepted(alias, scaled):
                 return scaled
         return options
+
+    def _has_star_for_default(self) -> bool:
+        return bool(inspect.signature(self._theanets.Regularizer.__init__).parameters["pattern"].default == "*")
 
 
 def in_parts(itertrain: Any, keywords: Keywords) -> Any:
@@ -125,32 +151,45 @@ def in_parts(itertrain: Any, keywords: Keywords) -> Any:
 
 
 class Driven:
-    """A regkit set as theanets sees it: one regularizer of weight 1.
+    """A regularizer of regkit as theanets sees it.
 
-    theanets tells graphs apart by class name, weight and pattern. The pattern here is the whole configuration of the
-    set, so that two that differ in any option do not share a graph.
+    Attributes
+    ----------
+    pattern : str, tuple of str, or None
+    weight : number or expression
+    regularizers : regkit.RegularizerSet
+        That of this one regularizer.
     """
 
-    weight = 1
-
-    def __init__(self, graph: Any, regularizers: regkit.RegularizerSet, keywords: Keywords) -> None:
+    def __init__(
+        self, graph: Any, regularizers: regkit.RegularizerSet, kept: dict[str, Any], keywords: Keywords
+    ) -> None:
+        (member,) = hosts.members(regularizers, "theanets")
         self._keywords = keywords
         self._layers = [regkit.Layer(_output_name(layer), layer.params) for layer in graph.layers]
         self._network = graph
+        self._kept = kept  # clean originals, which a set keeps from its next regularizers
         self.regularizers = regularizers
-        self.pattern = _key(regularizers, _alive.setdefault(graph, {}))
+        self.pattern = getattr(member.regularizer, "pattern", None)
+        self.weight = _weight_of(member.regularizer)
         self._outputs: dict[str, Any] = {}
 
+    def __repr__(self) -> str:
+        return repr(self.regularizers)
+
     def log(self) -> None:
-        """Log a line for each regularizer."""
+        """Log a line."""
         self.regularizers.log()
 
     def modify_graph(self, outputs: dict[str, Any]) -> None:
-        """Change the outputs of one layer; after the last, see that every pattern matched.
+        """Change the outputs of one layer; after the last, see that the pattern matched.
 
         A prediction never asks for the loss, where regkit would find that a penalty matches nothing.
         """
-        self.regularizers.modify_graph(outputs, self._layers)
+        visible = {name: z for name, z in outputs.items() if name not in self._kept}
+        self.regularizers.modify_graph(visible, self._layers)
+        self._kept.update({name: z for name, z in visible.items() if name not in outputs})
+        outputs.update(visible)
         self._outputs.update(outputs)
         last = self._layers[-1].output_name
         if last in outputs and not self._keywords.network_is_partial:
@@ -158,25 +197,35 @@ class Driven:
             self.regularizers.loss(self._layers, {**inputs, **self._outputs, "out": outputs[last]})
 
     def loss(self, layers: Any, outputs: dict[str, Any]) -> Any:
-        """Return what the set adds to the loss; of a part of a network, what those add that match anything there."""
-        if not self._keywords.network_is_partial:
-            return self.regularizers.loss(self._layers, outputs)
-        total = 0
-        for position in range(len(self.regularizers)):
-            try:
-                total = total + self.regularizers[position : position + 1].loss(self._layers, outputs)
-            except regkit.NoMatchError:
-                continue
-        return total
+        """Return the penalty, which theanets multiplies by the weight; 0 for one that matches nothing of a part."""
+        try:
+            terms = self.regularizers.terms(self._layers, outputs)
+        except regkit.NoMatchError:
+            if not self._keywords.network_is_partial:
+                raise
+            return 0
+        for term in terms:
+            return term.weighted if isinstance(self.weight, (int, float)) and self.weight == 0 else term.penalty
+        return 0
+
+
+def _weight_of(regularizer: Any) -> Any:
+    """Return a regularizer's weight as theanets multiplies by it: a live one as the expression that follows it."""
+    weight = getattr(regularizer, "weight", 1)
+    if not isinstance(weight, regkit.Live):
+        return weight
+    import theano.tensor
+
+    return regkit.graph.weight(regularizer, theano.tensor.constant(0.0, dtype=theano.config.floatX))
 
 
 #: By network: what tells its graphs apart by identity, live weights and classes, and so has to live as long as it.
 _alive: WeakKeyDictionary[Any, dict[int, Any]] = WeakKeyDictionary()
 
 
-def _key(regularizers: regkit.RegularizerSet, alive: dict[int, Any]) -> str:
-    """A text that is the same for sets that build the same graph, and only for those."""
-    return json.dumps([_description(regularizer, alive) for regularizer in regularizers])
+def _key(regularizer: Any, alive: dict[int, Any]) -> str:
+    """Return a text that is the same for regularizers that build the same graph, and only for those."""
+    return f"{type(regularizer).__name__} {json.dumps(_description(regularizer, alive))}"
 
 
 def _description(regularizer: Any, alive: dict[int, Any]) -> list[Any]:
@@ -207,8 +256,6 @@ def _by_pattern(value: Any, arguments: list[str]) -> list[Any]:
 
 def _arguments(alias: str) -> list[str]:
     """The arguments that an alias's class takes, or none if it cannot be had: build will say why."""
-    import inspect
-
     try:
         return list(inspect.signature(regkit.load(alias)).parameters)
     except regkit.RegkitError:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from itertools import count
+from typing import TYPE_CHECKING, Any
 
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Constant
@@ -16,47 +17,75 @@ from pytensor_ml.layers.conv import ConvLayer
 from pytensor_ml.params import TrainableParameter
 
 import regkit
+from regkit import hosts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
-def find_layers(prediction: Any) -> list[regkit.Layer]:
-    """Return the layers of the graph of a prediction, by depth and then by name.
+class Layers(list[regkit.Layer]):
+    """The layers of a network, which are written as a table."""
+
+    def __repr__(self) -> str:
+        rows = [("role", "outputs", "parameters")]
+        for layer in self:
+            params = (f"{name}[{param.ndim}]" for name, param in zip(layer.param_names, layer.params))
+            rows.append((str(layer.role), ", ".join(layer.outputs), ", ".join(params)))
+        widths = [max(len(row[i]) for row in rows) for i in range(2)]
+        return "\n".join(f"{row[0]:{widths[0]}}  {row[1]:{widths[1]}}  {row[2]}".rstrip() for row in rows)
+
+
+def find_layers(prediction: Any, roles: Mapping[str, str] | None = None) -> Layers:
+    """Return the layers of the graph of a prediction, by depth and then by name; printed, they are a table.
 
     A layer begins where a parameter of two or more dimensions meets data, has the name that this parameter has for its
-    layer, and reaches to the next. Parameters tell, and not names of expressions, since pytensor-ml rewrites the
-    graphs that it trains in place.
+    layer, and reaches to the next. Where the same parameter meets data again, as in a tied autoencoder, another layer
+    begins. Parameters tell, and not names of expressions, since pytensor-ml rewrites the graphs that it trains in
+    place.
 
     Parameters
     ----------
     prediction : TensorVariable
         The output of a network.
+    roles : mapping of str to {"input", "hidden", "output"}, optional
+        Of layers, by the names of their main outputs, in the place of those that are found.
 
     Returns
     -------
     list of regkit.Layer
-        With roles. Main outputs are ``name:out``: the last expression through which all goes that others get of the
-        layer. ``name:pre``, its first, is there if it is another. The data are layers too.
+        With roles: layers that no other layer depends on are output, those with parameters before them hidden. Main
+        outputs are ``name:out``, and ``name:out@1`` of a layer whose weights are used again: the last expression
+        through which all goes that others get of the layer. ``name:pre``, its first, is there if it is another. The
+        data are layers too.
 
     Raises
     ------
     regkit.GraphError
-        If a layer, or an input, has no name; if two have the same, or one is applied twice; if a layer has no single
-        output; if there are no layers.
+        If a layer, or an input, has no name; if two have the same; if a layer has no single output; if there are no
+        layers.
+    regkit.NoMatchError
+        If `roles` has a name that no layer has.
     """
     walk = _Walk(prediction)
-    last = walk.layer_of.get(prediction)
-    if last not in walk.begins:
+    if not walk.begins:
         raise regkit.GraphError(
             f"{prediction} depends on no layer: no parameter of two or more dimensions, made by a layer of pytensor-ml "
             "or by pytensor_ml.params.trainable, meets data"
         )
     out = walk.outputs(prediction)
-    layers = []
-    for name in sorted(walk.depth, key=walk.rank):
-        role = "output" if name == last else "hidden" if name in walk.begins else "input"
-        outputs = {f"{name}:out": out[name]}
+    names = {name: walk.output_name(name, "out") for name in sorted(walk.depth, key=walk.rank)}
+    given = dict(roles or {})
+    unknown = [name for name in given if name not in names.values()]
+    if unknown:
+        raise regkit.NoMatchError(f"roles has {unknown[0]!r}; the layers: {hosts.listed(names.values())}")
+    layers = Layers()
+    for name, output_name in names.items():
+        role = "output" if name in walk.last else "hidden" if name in walk.begins else "input"
+        outputs = {output_name: out[name]}
         if name in walk.pre and walk.pre[name] is not out[name]:
-            outputs = {f"{name}:pre": walk.pre[name], **outputs}
-        layers.append(regkit.Layer(f"{name}:out", list(walk.params.get(name, ())), outputs, role))
+            outputs = {walk.output_name(name, "pre"): walk.pre[name], **outputs}
+        params = list(walk.params.get(name, ()))
+        layers.append(regkit.Layer(output_name, params, outputs, given.get(output_name, role)))
     return layers
 
 
@@ -75,6 +104,8 @@ class _Walk:
         self._data: dict[str, Any] = {}
         self._parameters_in: dict[Any, dict[Any, None]] = {}  # of expressions that depend on no data
         self._before: dict[Any, frozenset[str]] = {}  # expression -> layers that it depends on
+        self._name_of: dict[str, tuple[str, int]] = {}  # layer -> its name, and how often its weights were used before
+        inner: frozenset[str] = frozenset()  # layers that others depend on
         self._named: dict[str, Any] = {}
         for variable in graph_inputs([prediction]):
             if isinstance(variable, TrainableParameter):
@@ -84,10 +115,22 @@ class _Walk:
         self.nodes = [node for node in toposort([prediction]) if not isinstance(node.op, (Shape, Shape_i))]
         for node in self.nodes:
             self._visit(node)
+        for nodes in self.begins.values():
+            inner = inner.union(*(self._before[one] for node in nodes for one in self._of_data(node)))
+        #: The layers that no other depends on.
+        self.last = frozenset(self.begins) - inner
+        for one in self.layer_of:
+            if len(self._before[one] & self.last) > 1:
+                self.layer_of[one] = ""  # what is made of several heads is of none
         self._lead_ins = {expression for node in self.nodes for expression in _lead_ins(node)}
 
+    def output_name(self, layer: str, kind: str) -> str:
+        """Return the name of an output of a layer: ``fc1:out``, and ``fc1:out@1`` where its weights are used again."""
+        name, times = self._name_of.get(layer, (layer, 0))
+        return f"{name}:{kind}@{times}" if times else f"{name}:{kind}"
+
     def rank(self, name: str) -> tuple[int, str]:
-        """Say which of two layers an expression of both belongs to: the deeper one, then the later name."""
+        """Return a key by which an expression of two layers belongs to the larger: depth, and then the name."""
         return self.depth[name], name
 
     def outputs(self, prediction: Any) -> dict[str, Any]:
@@ -157,7 +200,7 @@ class _Walk:
             if param.name and self._named.setdefault(param.name, param) is not param:
                 raise _two_layers(param.layer_name or param.name)
             self.params.setdefault(layer, {})[param] = None
-        own = any(param.layer_name == layer for param in params)
+        own = any(param.layer_name == self._name_of.get(layer, (layer, 0))[0] for param in params)
         if own and len(self.begins.get(layer, ())) == 1 and len(node.outputs) == 1 and not isinstance(node.op, Scan):
             self.pre[layer] = node.outputs[0]
         for one in node.outputs:
@@ -178,14 +221,19 @@ class _Walk:
                 "belongs to which cannot be told. Give them one layer_name"
             )
         (name,) = names
-        met = any(param in self.params.get(name, ()) for param in matrices)
-        if name in before or name in self._data or met:
+        for times in count():
+            layer = f"{name}@{times}" if times else name
+            if not any(param in self.params.get(layer, ()) for param in matrices):
+                break
+        tied = times and all(param in self.params[name] for param in matrices)
+        if layer in before or name in self._data or (times and not tied):
             raise _two_layers(name)
-        self.begins.setdefault(name, []).append(node)
-        if len(self.begins[name]) > 1:
-            self.pre.pop(name, None)
-        self.depth[name] = max(self.depth.get(name, 0), 1 + max(self.depth[one] for one in before))
-        return name
+        self._name_of[layer] = name, times
+        self.begins.setdefault(layer, []).append(node)
+        if len(self.begins[layer]) > 1:
+            self.pre.pop(layer, None)
+        self.depth[layer] = max(self.depth.get(layer, 0), 1 + max(self.depth[one] for one in before))
+        return layer
 
     def _of_data(self, node: Any) -> list[Any]:
         return [one for one in dict.fromkeys(node.inputs) if one in self.layer_of]
@@ -210,6 +258,5 @@ def _lead_ins(node: Any) -> list[Any]:
 
 def _two_layers(name: str) -> regkit.GraphError:
     return regkit.GraphError(
-        f"two layers are named {name!r}, or one is applied twice. Give each layer a name of its own, as in "
-        "Linear('fc1', ...), and apply it once"
+        f"two layers are named {name!r}. Give each layer a name of its own, as in Linear('fc1', ...)"
     )
