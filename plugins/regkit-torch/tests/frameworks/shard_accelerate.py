@@ -1,4 +1,4 @@
-"""One of two processes of accelerate: the gradients of its shard, with DDP or FSDP2 and accumulation, into a file."""
+"""One of two processes of accelerate, with DDP or fully_shard and accumulation: its parameters into a file."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import accelerate
 import regkit_torch
 import torch
 from torch import nn
+from torch.distributed.fsdp import FSDPModule, fully_shard
 
 import regkit
 
@@ -25,11 +26,15 @@ def regularizers():
     return regkit.build(hidden_l2=dict(weight=0.3, reduction="batch"), weight_l1=0.1)
 
 
-def train(accelerator, batches):
+def train(accelerator, batches, shards=False):
     """Return the parameters after a step of accumulated batches."""
     model = network()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    model, optimizer = accelerator.prepare(model, optimizer)
+    if shards:  # accelerate itself shards on accelerators alone
+        fully_shard(model)
+        optimizer = accelerator.prepare(torch.optim.SGD(model.parameters(), lr=0.1))
+    else:
+        model, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    assert isinstance(model, FSDPModule) == shards
     with regkit_torch.watch(model, regularizers()) as run:
         for x, y in batches:
             with accelerator.accumulate(model):
@@ -48,13 +53,9 @@ def batches():
 
 def main(rank, folder, kind):
     """Write what is found into a file."""
-    plugin = None
-    if kind == "fsdp2":
-        plugin = accelerate.FullyShardedDataParallelPlugin(fsdp_version=2, auto_wrap_policy="no_wrap")
-    accelerator = accelerate.Accelerator(cpu=True, gradient_accumulation_steps=2, fsdp_plugin=plugin)
+    accelerator = accelerate.Accelerator(cpu=True, gradient_accumulation_steps=2)
     assert accelerator.num_processes == 2
-    assert accelerator.is_fsdp2 == (kind == "fsdp2")
-    found = train(accelerator, [(x[rank::2], y[rank::2]) for x, y in batches()])
+    found = train(accelerator, [(x[rank::2], y[rank::2]) for x, y in batches()], kind == "fsdp2")
     if rank == 0:
         Path(folder, f"{kind}.json").write_text(json.dumps(found))
     accelerator.end_training()

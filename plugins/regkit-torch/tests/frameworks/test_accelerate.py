@@ -1,4 +1,4 @@
-"""accelerate: DDP, FSDP2 and accumulation have the parameters of one loop by hand."""
+"""accelerate: DDP, fully_shard and accumulation have the parameters of one loop by hand."""
 
 from __future__ import annotations
 
@@ -48,8 +48,6 @@ def test_two_processes_have_the_step_of_one(kind, tmp_path):
     every = []
     for rank in range(2):
         more = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        if kind == "fsdp2":
-            more["ACCELERATE_USE_FSDP"] = "true"
         environment = {**os.environ, **{name: str(value) for name, value in more.items()}}
         command = [sys.executable, str(HERE / "shard_accelerate.py"), str(rank), str(tmp_path), kind]
         every.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment))
