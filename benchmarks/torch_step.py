@@ -1,11 +1,14 @@
 """What regularizers cost beside a model of PyTorch: against the same penalties by hand, and in a whole training step.
 
 Penalties are computed and differentiated by one model's outputs; the whole step has the forward, the loss, the backward
-and the optimizer. Before anything is timed, losses and gradients are compared with those by hand.
+and the optimizer, eager, compiled, and with another batch size each time. A forward of 334 modules that are all watched
+is compared with one of modules that are not. Before anything is timed, losses and gradients are compared with those by
+hand.
 """
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +21,7 @@ from torch import nn
 import regkit
 
 BY_HAND, OURS, OPENED = "by hand", "regkit", "regkit, watch opened in each step"
+HOOKED = "a hook that does nothing on each module"
 WEIGHT = 0.01
 #: Calls in a row that are timed as one.
 CALLS, STEPS = 100, 20
@@ -63,8 +67,9 @@ def steps(layers: int) -> dict[str, Callable[[], Any]]:
     return found
 
 
-def _step_by_hand(model: nn.Sequential, optimizer: Any, x: torch.Tensor) -> Callable[[], Any]:
+def _step_by_hand(model: nn.Sequential, optimizer: Any, given: Any) -> Callable[[], Any]:
     def step() -> Any:
+        x = given if isinstance(given, torch.Tensor) else next(given)
         z, penalties = x, []
         for part in model:
             z = part(z)
@@ -75,10 +80,11 @@ def _step_by_hand(model: nn.Sequential, optimizer: Any, x: torch.Tensor) -> Call
     return step
 
 
-def _step_of_ours(model: nn.Sequential, optimizer: Any, x: torch.Tensor) -> Callable[[], Any]:
+def _step_of_ours(model: nn.Sequential, optimizer: Any, given: Any) -> Callable[[], Any]:
     run = regkit_torch.watch(model, regularizers(len(model) // 2)).__enter__()  # open as long as the model lives
 
     def step() -> Any:
+        x = given if isinstance(given, torch.Tensor) else next(given)
         return _finished(((model(x) - x) ** 2).mean() + run.loss(), model, optimizer)
 
     return step
@@ -92,6 +98,69 @@ def _step_that_opens(model: nn.Sequential, optimizer: Any, x: torch.Tensor) -> C
             return _finished(((model(x) - x) ** 2).mean() + run.loss(), model, optimizer)
 
     return step
+
+
+def compiled_steps(layers: int) -> dict[str, Callable[[], Any]]:
+    """Return a function for each contestant: a step with penalties that torch.compile compiled, or with ours."""
+    x = torch.randn(64, 256, generator=torch.Generator().manual_seed(1))
+    by_hand, ours = network(layers, 256), network(layers, 256)
+
+    def with_penalties(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        penalties = []
+        for part in by_hand:
+            z = part(z)
+            if isinstance(part, nn.Tanh):
+                penalties.append(WEIGHT * (z * z).sum())
+        first, *others = penalties
+        return z, sum(others, first)
+
+    whole, first = torch.compile(with_penalties), torch.compile(ours)
+    optimizers = [torch.optim.SGD(model.parameters(), lr=1e-4) for model in (by_hand, ours)]
+    run = regkit_torch.watch(first, regularizers(layers)).__enter__()
+
+    def step_by_hand() -> Any:
+        z, penalty = whole(x)
+        return _finished(((z - x) ** 2).mean() + penalty, by_hand, optimizers[0])
+
+    def step_of_ours() -> Any:
+        return _finished(((first(x) - x) ** 2).mean() + run.loss(), ours, optimizers[1])
+
+    return {BY_HAND: step_by_hand, OURS: step_of_ours}
+
+
+def steps_of_new_shapes(layers: int) -> dict[str, Callable[[], Any]]:
+    """Return a function for each contestant: a step with another number of examples than the one before."""
+    found = {}
+    for contestant, step in ((BY_HAND, _step_by_hand), (OURS, _step_of_ours)):
+        model = network(layers, 256)
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
+        inputs = itertools.cycle([torch.full((rows, 256), 0.1) for rows in range(32, 96)])
+        found[contestant] = step(model, optimizer, inputs)
+    return found
+
+
+def forwards(blocks: int) -> dict[str, Callable[[], Any]]:
+    """Return a function for each contestant: a forward of so many blocks of two modules, all of which are watched."""
+    found: dict[str, Callable[[], Any]] = {}
+    x = torch.randn(32, 64, generator=torch.Generator().manual_seed(1))
+    for contestant in (BY_HAND, HOOKED, OURS):
+        torch.manual_seed(0)
+        model = nn.Sequential(*(nn.Sequential(nn.Linear(64, 64), nn.Tanh()) for _ in range(blocks)))
+        run: Any = None
+        if contestant == HOOKED:
+            for module in model.modules():
+                module.register_forward_hook(lambda *_: None)
+        elif contestant == OURS:
+            run = regkit_torch.watch(model, regkit.build(hidden_l2=dict(weight=WEIGHT, pattern="*"))).__enter__()
+
+        def forward(model: nn.Module = model, run: Any = run) -> Any:
+            out = model(x)
+            if run is not None:
+                run.discard()
+            return out, []
+
+        found[contestant] = forward
+    return found
 
 
 def _finished(loss: torch.Tensor, model: nn.Sequential, optimizer: Any) -> Any:
@@ -133,6 +202,9 @@ def main() -> None:
         rows += compared(f"penalties, forward and backward: {count}", penalties(count), CALLS, options.rounds)
     for layers in (3, 16):
         rows += compared(f"a training step, {layers} regularizers", steps(layers), STEPS, options.rounds)
+    rows += compared("a compiled step, 3 regularizers", compiled_steps(3), STEPS, options.rounds)
+    rows += compared("a step of new shapes, 3 regularizers", steps_of_new_shapes(3), STEPS, options.rounds)
+    rows += compared("a forward of 334 modules", forwards(111), STEPS, options.rounds)
     show(f"torch {torch.__version__}, one thread", rows, options.into)
 
 

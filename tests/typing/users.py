@@ -39,7 +39,7 @@ def sets() -> regkit.RegularizerSet:
 def schedules() -> regkit.RegularizerSet:
     """Let weights follow the step and a metric."""
     schedules = regkit.schedules
-    weights = [
+    weights: list[regkit.Live] = [
         schedules.Warmup(0.1, steps=100),
         schedules.Linear(0.1, 0.2, steps=100),
         schedules.Cosine(0.2, 0, steps=100),

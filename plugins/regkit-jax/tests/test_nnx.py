@@ -147,7 +147,8 @@ def test_another_model_of_the_same_classes_is_left_alone(model, x):
     other = Net(nnx.Rngs(1))
     with regkit_jax.nnx.watch(model, of("hid1")) as run:
         other(x)
-    assert run.outputs == {}
+        assert run.outputs == {}
+        model(x)
 
 
 def test_two_models_are_watched_one_within_the_other(model, x):
@@ -161,8 +162,8 @@ def test_two_models_are_watched_one_within_the_other(model, x):
 def test_a_model_that_is_watched_cannot_be_watched_again(part, model, x):
     before = calls()
     with (
-        regkit_jax.nnx.watch(model, of("hid1")),
         pytest.raises(regkit.GraphError, match="is watched already. End that block before the next begins"),
+        regkit_jax.nnx.watch(model, of("hid1")),
         regkit_jax.nnx.watch(part(model), of("mlp")),
     ):
         pass

@@ -279,7 +279,14 @@ def test_an_argument_that_is_not_accepted_is_named(given):
 
 
 def test_the_arguments_are_those_of_the_page():
-    assert list(inspect.signature(regkit_jax.Run).parameters) == ["regs", "layers", "key", "live", "again"]
+    assert list(inspect.signature(regkit_jax.Run).parameters) == [
+        "regs",
+        "layers",
+        "key",
+        "live",
+        "again",
+        "stacked",
+    ]
 
 
 ENDED = (

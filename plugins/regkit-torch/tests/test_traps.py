@@ -468,3 +468,11 @@ def test_a_run_that_has_ended_says_so():
     for use in (run.loss, run.terms, lambda: run.tap("act", X)):
         with pytest.raises(regkit.GraphError, match="this watch has ended"):
             use()
+
+
+def test_the_terms_of_the_last_loss_are_there_after_the_watch():
+    model = net()
+    with regkit_torch.watch(model, regkit.build(weight_l2=dict(weight=0.5, pattern="hid.weight"))) as run:
+        run.loss()
+    (term,) = run.terms()
+    np.testing.assert_allclose(term.weighted.item(), 0.5 * (model.hid.weight**2).sum().item(), rtol=1e-12)

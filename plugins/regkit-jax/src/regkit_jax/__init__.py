@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from jax import tree_util
+
+import regkit
+
+from ._params import after_step, layers_of, optax
 from ._run import Run
+
+# so that terms come out of what JAX transforms: the name is of the structure, and a Live is its number
+tree_util.register_pytree_node(
+    regkit.Term,
+    lambda term: ((float(term.weight) if isinstance(term.weight, regkit.Live) else term.weight, *term[2:]), term.name),
+    lambda name, children: regkit.Term(name, *children),
+)
 
 if TYPE_CHECKING:
     from . import nnx as nnx
 
-__all__ = ["Run", "nnx"]
+__all__ = ["Run", "after_step", "layers_of", "nnx", "optax"]
 __version__ = "0.3.0"
 
 

@@ -42,11 +42,13 @@ def changed(problem: str) -> regkit.PluginLoadError:
     )
 
 
+get_opaque_trace_state = part("jax.extend.core.get_opaque_trace_state")
 find_top_trace = part("jax.extend.core.find_top_trace")
 dce_jaxpr = part("jax.interpreters.partial_eval.dce_jaxpr")
 
 OUTSIDE = "EvalTrace"
 STAGED = "DynamicJaxprTrace"
+BATCHED = "BatchTrace"
 
 
 def running() -> list[Any]:
@@ -66,6 +68,16 @@ def _running() -> list[Any]:
     while getattr(traces[-1], "parent_trace", None) is not None:
         traces.append(traces[-1].parent_trace)
     return traces
+
+
+def here() -> Any:
+    """Return what stands for the transformations that run here, to compare."""
+    return get_opaque_trace_state(convention="flax")
+
+
+def batched() -> bool:
+    """Return whether ``vmap`` runs here."""
+    return any(_kind(trace) == BATCHED for trace in running())
 
 
 def tracing() -> bool:

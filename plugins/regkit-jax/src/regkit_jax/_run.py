@@ -9,14 +9,13 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
 import regkit
 from regkit import hosts
 
 from . import _internals
-from ._scope import A_KEY, Derivatives, Scope, within
+from ._scope import Derivatives, Scope, within
+from ._values import as_output, checked_key, checked_live, checked_stacked, numbered, with_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -50,6 +49,9 @@ class Run:
     again : callable, optional
         For penalties of derivatives: ``again(run)`` computes the network and taps its outputs in the run that it gets.
         It is called once more for each derivative.
+    stacked : mapping of str to int, optional
+        Parameters that hold those of several layers, as for ``scan``: an axis for each glob, ``{"blocks.*": 0}``. Each
+        slice is a parameter, ``blocks.w``, ``blocks.w@1`` and so on.
 
     Raises
     ------
@@ -78,22 +80,24 @@ class Run:
         key: Any = None,
         live: Mapping[str, Any] | None = None,
         again: Callable[[Run], Any] | None = None,
+        stacked: Mapping[str, int] | None = None,
     ) -> None:
         members = hosts.members(regs, "Run")
         if again is not None and not callable(again):
             raise regkit.OptionError(f"Run got again={again!r}; accepted: a function of a run, or None")
         if layers is not None and not isinstance(layers, Iterable):
             raise regkit.OptionError(f"Run got layers={layers!r}; accepted: a sequence of regkit.Layer, or None")
-        self.key = _checked_key(key)
+        self.key = checked_key(key)
         if live is not None:
-            regs = hosts.with_weights(regs, _checked_live(regs, live))
+            regs = hosts.with_weights(regs, checked_live(regs, live, "Run"))
         # another set of the same regularizers, since one that begins anew draws the same from the same key; without a
-        # key those with a penalty, since the others change nothing
-        self._members = [member for member in members if self.key is not None or member.penalizes]
-        self._regs = hosts.subset(regs, [member.name for member in self._members])
+        # key those with a penalty, or a change that holds in predictions too
+        self._members = [m for m in members if self.key is not None or m.penalizes or m.in_predictions]
+        self._begin(regs)
         layers = list(layers or ())
         hosts.check_layers(layers)
-        self._layers = list(map(_with_arrays, layers))
+        self._stacked = checked_stacked(stacked, "Run")
+        self._layers = [with_arrays(layer, self._stacked) for layer in layers]
         self._again = again
         self._tracing: bool | None = None  # of a computation for derivatives: whether the run that it is of was traced
         self._derivatives: Any = None if again is None else Derivatives(self._once_more, self._places, self.key)
@@ -102,7 +106,19 @@ class Run:
         self._outputs: dict[str, Any] = {}
         self._skipped: dict[str, None] = {}
         # members that change outputs and have found none yet
-        self._unchanged = [member for member in self._members if member.changes_graph and self.key is not None]
+        self._changing = [m for m in self._members if m.changes_graph and (self.key is not None or m.in_predictions)]
+        self._unchanged = list(self._changing)
+        # where parameters are looked at: the trace in which they were, which a compiled or differentiated function is
+        # not if the run was made outside of it
+        params = bool(self._layers) and any(m.penalizes and m.selects == "params" for m in self._members)
+        self._opened = _internals.here() if params else None
+
+    def _begin(self, regs: regkit.RegularizerSet) -> None:
+        """Take new sets of the members, which have seen nothing: for penalties, and for changes of outputs."""
+        self._regs = self._penalties = self._changes = hosts.subset(regs, [m.name for m in self._members])
+        if self.key is None:
+            self._penalties = hosts.subset(self._regs, [m.name for m in self._members if m.penalizes])
+            self._changes = hosts.subset(self._regs, [m.name for m in self._members if m.in_predictions])
 
     def __repr__(self) -> str:
         return f"Run({self._regs!r}, outputs={list(self._outputs)})"
@@ -138,25 +154,49 @@ class Run:
         """
         self._check_name(name)
         self._check_open(list(self._outputs)[:1])
-        times = next(times for times in range(len(self._given) + 1) if _numbered(name, times) not in self._given)
-        full = _numbered(name, times)
+        times = next(times for times in range(len(self._given) + 1) if numbered(name, times) not in self._given)
+        full = numbered(name, times)
         given = self._replaced.get((GIVEN, full), as_output(name, value))
         self._given[full] = given
         outputs = {name: given}
-        if self.key is not None and self._regs.changes_graph:
+        self._check_batch(name, given)
+        if self._changing:
             with within(self._scope(self._derivatives)):
-                self._regs.modify_graph(outputs, self._layers)
-            still = {member.name for member in hosts.unchanged(self._regs, outputs)}
+                self._changes.modify_graph(outputs, self._layers)
+            still = {member.name for member in hosts.unchanged(self._changes, outputs)}
             self._unchanged = [member for member in self._unchanged if member.name in still]
         left = outputs[name] = self._replaced.get((LEFT, full), outputs[name])
         for each, output in outputs.items():
-            kept = _numbered(each, times)
+            kept = numbered(each, times)
             if kept in self._outputs:
                 raise regkit.GraphError(
                     f"{kept!r} is kept beside {full!r}, and was tapped before. Call it something else"
                 )
             self._outputs[kept] = output
         return left
+
+    def tap_each(self, name: str, stacked: Any) -> Any:
+        """Show the outputs of several layers, stacked along the leading axis, as ``scan`` returns them; return them.
+
+        Each slice is an output by itself, ``h``, ``h@1`` and so on, as if the layers were not scanned.
+
+        Raises
+        ------
+        regkit.GraphError
+            If a regularizer would change one of them: what is computed after them is there already. And as `tap`.
+        """
+        stacked = as_output(name, stacked)
+        if not stacked.ndim:
+            raise regkit.GraphError(f"tap_each got {name!r} without an axis; accepted: outputs stacked along the first")
+        changing = [member.name for member in self._changing if member.wants(name, True) and member.changes(name)]
+        if changing:
+            raise regkit.GraphError(
+                f"{changing[0]} would change the outputs {name!r}, and the scan that computed them is over. Write a "
+                "loop over the layers"
+            )
+        for output in stacked:
+            self.tap(name, output)
+        return stacked
 
     def skip(self, name: str) -> None:
         """Name an output that is not tapped, such as tokens, so that patterns can take it out: ``["*", "!tokens"]``."""
@@ -182,10 +222,11 @@ class Run:
         Errors are those of `loss`.
         """
         self._check_open(self._outputs)
+        self._check_trace()
         self._check_globs()
         self._check_changes()
         with within(self._scope(self._derivatives and self._derivatives.more())):
-            return hosts.terms(self._regs, self._layers, self._outputs)
+            return hosts.terms(self._penalties, self._layers, self._outputs)
 
     def _check_globs(self) -> None:
         """Raise for a glob that matches nothing, or takes nothing out."""
@@ -233,6 +274,25 @@ class Run:
                     "function, and return from there what loss() gives"
                 )
 
+    def _check_trace(self) -> None:
+        """Raise where the parameters that the run was given are constants of what JAX transforms here."""
+        if self._opened is not None and self._opened != _internals.here():
+            raise regkit.GraphError(
+                "the run was made outside of the function that JAX transforms here (jit, grad, vmap, checkpoint, "
+                "scan), so the parameters of its layers would be constants, with a gradient of 0. Make the Run, or "
+                "open the watch, inside of the function that is differentiated or compiled, with its parameters"
+            )
+
+    def _check_batch(self, name: str, output: Any) -> None:
+        """Raise for one example under ``vmap`` where a regularizer divides by the examples."""
+        if output.ndim < 2 and _internals.batched():
+            for member in self._members:
+                if member.looks_at(name) and getattr(member.regularizer, "reduction", None) == "batch":
+                    raise regkit.GraphError(
+                        f"{member.name}: reduction='batch' divides by the first axis of {name!r}, which under vmap is "
+                        f"one example of shape {output.shape}. Use reduction='sum', and the mean of what vmap returns"
+                    )
+
     # Once more, for derivatives
 
     def _places(self, expression: Any) -> tuple[tuple[str, str], ...]:
@@ -245,7 +305,8 @@ class Run:
         """Compute everything again with other values in some places."""
         run = copy.copy(self)
         run.key, run._derivatives = key, derivatives
-        run._regs = hosts.subset(self._regs, self._regs.keys())
+        run._opened = None  # the trace here is that of the derivative
+        run._begin(self._regs)
         run._given, run._outputs = {}, {}
         run._replaced = {place: value for places, value in values for place in places}
         run._tracing = _internals.tracing() if self._tracing is None else self._tracing
@@ -264,83 +325,3 @@ class Run:
     def _compute(self, run: Run) -> None:
         assert self._again is not None
         self._again(run)
-
-
-def _numbered(name: str, times: int) -> str:
-    return f"{name}@{times}" if times else name
-
-
-def as_output(name: str, value: Any) -> jax.Array:
-    """Return an output as a JAX array of floats.
-
-    Raises
-    ------
-    GraphError
-        If it is not one.
-    """
-    array = as_array(value)
-    if array is None:
-        shown = "None" if value is None else f"of type {type(value).__module__}.{type(value).__qualname__}"
-        raise regkit.GraphError(f"output {name!r} is {shown}; accepted: a JAX array of floats")
-    if not is_floats(array):
-        raise regkit.GraphError(
-            f"output {name!r} is of {array.dtype}; accepted: a JAX array of floats. Tap one that is computed from it, "
-            f"or leave it out of a pattern with the glob '!{name}'"
-        )
-    return array
-
-
-def is_floats(value: Any) -> bool:
-    """Return whether a value is a JAX array of floats."""
-    return isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jnp.floating)
-
-
-def as_array(value: Any) -> jax.Array | None:
-    """Return a value, an array of NumPy, or an object that holds an array (a parameter of Flax), as a JAX array.
-
-    None if it is nothing of these.
-    """
-    if isinstance(value, jax.Array):
-        return value
-    if hasattr(value, "__jax_array__") or isinstance(value, (np.ndarray, np.generic)):
-        return jnp.asarray(value)
-    return None
-
-
-def _with_arrays(layer: Any) -> Any:
-    """Return a layer whose parameters are arrays: itself, unless some are objects that hold them."""
-    params = hosts.named_params(layer)
-    if all(isinstance(param, jax.Array) or not hasattr(param, "__jax_array__") for _, param in params):
-        return layer
-    arrays = {name: param if (array := as_array(param)) is None else array for name, param in params}
-    return regkit.Layer(layer.output_name, arrays, role=getattr(layer, "role", None))
-
-
-def _checked_live(regs: regkit.RegularizerSet, live: Any) -> Mapping[str, Any]:
-    """Return the values for live weights, if they are some; their members check them where they are used."""
-    if not isinstance(live, Mapping):
-        raise regkit.OptionError(f"Run got live={live!r}; accepted: a mapping, such as regs.live() returns")
-    names = regs.live()
-    for name, value in live.items():
-        if name not in names:
-            raise regkit.OptionError(
-                f"Run got a live weight for {name!r}; members with a live weight: {', '.join(names) or 'none'}"
-            )
-        if _internals.staged() and not isinstance(value, jax.core.Tracer):
-            raise regkit.GraphError(
-                f"live[{name!r}] is {value!r}, a constant of a function that JAX compiles. Call regs.live() outside of "
-                "the function, and pass its result as an argument"
-            )
-    return live
-
-
-def _checked_key(key: Any) -> Any:
-    if key is None:
-        return None
-    array = as_array(key)
-    if array is not None:
-        typed = jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
-        if (typed and array.ndim == 0) or (not typed and array.dtype == jnp.uint32 and array.ndim == 1):
-            return array
-    shown = repr(key) if array is None else f"an array of {array.dtype} and shape {array.shape}"
-    raise regkit.OptionError(f"Run got key={shown}; accepted: {A_KEY}, or None where nothing is to be changed")

@@ -18,7 +18,8 @@ try:
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(f"regkit_jax.nnx needs Flax ({error}): pip install flax", name=error.name) from error
 
-from ._run import Run, as_array, is_floats
+from ._run import Run
+from ._values import as_array, is_floats
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -36,6 +37,7 @@ def watch(
     key: Any = None,
     live: Mapping[str, Any] | None = None,
     again: Callable[[Run], Any] | None = None,
+    stacked: Mapping[str, int] | None = None,
 ) -> Iterator[Run]:
     """Tap the outputs of a model's modules while they are called, by their paths.
 
@@ -49,7 +51,7 @@ def watch(
     regs : regkit.RegularizerSet
         What `regkit.build` returns. Those that select outputs need a pattern: NNX does not know the order of modules in
         the network, and so not which are hidden.
-    key, live, again
+    key, live, again, stacked
         As for `regkit_jax.Run`.
 
     Yields
@@ -62,7 +64,8 @@ def watch(
     regkit.OptionError
         If the model is not a module of NNX, or a regularizer has no pattern.
     regkit.GraphError
-        If the model, or a module of it, is watched already.
+        If the model, or a module of it, is watched already; at the end of the block, if no module of it was called and
+        a regularizer is for outputs.
     regkit.NoMatchError
         At the end of the block, if there is a key and a regularizer that changes outputs found none to change.
 
@@ -83,7 +86,7 @@ def watch(
     ['hid1']
     """
     watched = _Watch(model, hosts.members(regs, "watch"))
-    run = _Run(watched, regs, watched.layers(), key, live, again)
+    run = _Run(watched, regs, watched.layers(), key, live, again, stacked)
     token = _open.set((*_open.get(), watched))
     try:
         with _patched({type(module) for module in watched.modules.values()}):
@@ -106,6 +109,7 @@ class _Watch:
         self.modules = {".".join(map(str, path)): module for path, module in nnx.iter_modules(model)}
         self.paths = {id(module): path for path, module in self.modules.items() if path}
         self.run: Any = None
+        self.is_called = False
         self._members = members
         self._running: set[int] = set()
         again = set(self.paths) & {module for other in _open.get() for module in other.paths}
@@ -136,6 +140,7 @@ class _Watch:
         if id(module) in self._running:  # its class calls what it overrides
             return call()
         self._running.add(id(module))
+        self.is_called = True
         try:
             output = call()
         finally:
@@ -168,7 +173,12 @@ class _Run(Run):
             return super().terms()
 
     def check(self) -> None:
-        """Raise for a regularizer that changes outputs and found none to change."""
+        """Raise if no module was called that some were to see, or if one that changes outputs found none to change."""
+        if not self._watched.is_called and any(member.selects == "outputs" for member in self._members):
+            raise regkit.GraphError(
+                "no module of the watched model was called. Within nnx.jit, nnx.grad, nnx.remat and their kind Flax "
+                "calls copies: open the watch inside of the function, with the model that it gets"
+            )
         with self._naming_paths():
             self._check_changes()
 

@@ -19,11 +19,6 @@ if TYPE_CHECKING:
 
 FORWARDS = ("one", "all", "last")
 
-#: A forward is marked as used up by a backward through one of its first outputs, so many of them, or its last one. A
-#: mark takes as long as an operation of torch on scalars. If a backward passes through others alone, torch refuses to
-#: go through them again.
-MARKS = 8
-
 #: So many forwards that conflict are kept: one of them may still be used up, and the other count.
 CONFLICTING = 4
 
@@ -92,11 +87,11 @@ class Forward:
     """
 
     __slots__ = (
-        "__weakref__", "_last", "_mark", "_marks", "changed", "final", "grad", "lost", "missed", "module",
+        "__weakref__", "_marked", "changed", "final", "grad", "lost", "missed", "module",
         "outputs", "params", "seen", "times", "used", "weights",
     )  # fmt: skip
 
-    def __init__(self, module: torch.nn.Module | None, grad: bool, marks: int = 0) -> None:
+    def __init__(self, module: torch.nn.Module | None, grad: bool, marked: bool = False) -> None:
         self.module = module
         self.grad = grad
         self.outputs: dict[str, tuple[torch.Tensor, int]] = {}
@@ -108,9 +103,7 @@ class Forward:
         self.final: tuple[str, ...] = ()
         self.missed: dict[str, str] = {}
         self.used = self.lost = False
-        self._mark = _Mark(self)
-        self._marks = marks
-        self._last: torch.Tensor | None = None
+        self._marked = marked
 
     def keep(self, name: str, tensor: torch.Tensor) -> None:
         """Keep an output under a name, which has not been given before."""
@@ -118,10 +111,8 @@ class Forward:
             self.settle()
         self.outputs[name] = tensor, version_of(tensor)
         self.used = False
-        if self._marks < MARKS:
+        if not self._marked:
             self.mark(tensor)
-        else:
-            self._last = tensor
 
     def settle(self) -> None:
         """Put what was seen among the outputs."""
@@ -137,30 +128,33 @@ class Forward:
             self.times.update(dict.fromkeys(outputs, 1))
         if seen:
             self.used = False
-            for _, tensor, _ in seen[: MARKS - self._marks]:
+            for _, tensor, _ in seen:
+                if self._marked:
+                    break
                 self.mark(tensor)
-            self._last = seen[-1][1]
 
     def keep_weight(self, name: str, tensor: torch.Tensor) -> None:
         """Keep a weight that a module computes with."""
         self.weights[name] = tensor
-        self.mark(tensor)
+        if not self._marked:
+            self.mark(tensor)
 
     def mark(self, tensor: torch.Tensor) -> None:
-        """Let a backward through a tensor use up this forward."""
+        """Let a backward through a tensor use up this forward.
+
+        That is the first output that has a gradient. A mark takes longer than an operation of torch on scalars. Where
+        a backward passes through others alone, torch itself refuses to go through them again.
+        """
         node = tensor.grad_fn if self.grad else None
         if node is not None:
-            node.register_prehook(self._mark)
-            self._marks += 1
+            node.register_prehook(_Mark(self))
+            self._marked = True
 
     def end(self, output: Any) -> None:
         """Finish it, with what its module returned."""
         self.changed = {}
         self.settle()
-        last, self._last = self._last, None
-        if last is not None:
-            self.mark(last)
-        if not self._marks and isinstance(output, torch.Tensor):
+        if not self._marked and isinstance(output, torch.Tensor):
             self.mark(output)
 
     def use_up(self) -> None:
@@ -169,7 +163,6 @@ class Forward:
         self.outputs.clear()
         self.times.clear()
         self.weights.clear()
-        self._last = None
 
 
 class _Mark:
@@ -243,7 +236,7 @@ class Forwards:
         if mode not in FORWARDS:
             raise regkit.OptionError(f"watch got forwards={mode!r}; accepted: {', '.join(map(repr, FORWARDS))}")
         self.mode = mode
-        self._marks = 0 if marks else MARKS
+        self._marked = not marks
         self._every: weakref.WeakSet[State] = weakref.WeakSet()
         self._here = _Here(self._every)
 
@@ -290,7 +283,7 @@ class Forwards:
 
     def _new(self, state: State, module: torch.nn.Module | None) -> Forward:
         """Return a new forward; what cannot be in a loss any more goes."""
-        forward = Forward(module, torch.is_grad_enabled(), self._marks)
+        forward = Forward(module, torch.is_grad_enabled(), self._marked)
         if state.done:
             state.lost = state.lost or any(one.lost for one in state.done)
             # Of forwards without gradients the last of each module counts, until the next one with gradients. Of
@@ -327,6 +320,13 @@ class Forwards:
         """
         state = self._here.state
         grad = torch.is_grad_enabled()
+        if take and len(state.done) == 1 and state.open is None and not state.lost and not state.dropped:
+            one = state.done[0]
+            if one.grad == grad and one.outputs:  # as in most loops
+                state.done = []
+                if state.changed_by or state.shown:
+                    state.clear()
+                return [one]
         if state.open is not None:
             state.open.settle()
         mine = [one for one in (*state.done, state.open) if one is not None and one.grad == grad]
@@ -337,7 +337,7 @@ class Forwards:
         if take:
             state.done = [one for one in state.done if one.grad != grad]
             if state.open is not None and state.open.grad == grad:  # it goes on, for the next loss
-                state.open = Forward(state.open.module, grad, self._marks)
+                state.open = Forward(state.open.module, grad, self._marked)
             state.clear()
         live = [one for one in mine if one.outputs or one.missed or one.weights or one.params is not None]
         if lost and not any(one.outputs for one in live):
@@ -365,7 +365,7 @@ class Forwards:
         state.done = []
         state.clear()
         if state.open is not None:
-            state.open = Forward(state.open.module, state.open.grad, self._marks)
+            state.open = Forward(state.open.module, state.open.grad, self._marked)
 
     def clear(self) -> None:
         """Forget the forwards of all threads."""

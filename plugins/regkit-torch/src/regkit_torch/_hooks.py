@@ -19,7 +19,7 @@ from ._forwards import version_of
 from ._plans import Plan, kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
 
     from ._forwards import Forward
     from ._plans import Plans
@@ -244,6 +244,8 @@ class Computed(NamedTuple):
 
     def detached(self) -> Computed:
         """Return it without the graph that it was computed by."""
+        if self.weighted is None and self.plan.of_tensors:
+            return Computed(self.plan, [one.detach() for one in self.results], None)
         weighted = None if self.weighted is None else list(map(_detached, self.weighted))
         return Computed(self.plan, list(map(_detached, self.results)), weighted)
 
@@ -282,15 +284,15 @@ class Hooks:
         self._plans.put(key, kinds, Plan(recording, list(expressions.values()), list(expressions)))
         return {name: expression.value for name, expression in expressions.items()}
 
-    def loss(self, outputs: Outputs, names: Iterable[str], conditions: Hashable = ()) -> Computed:
+    def loss(self, outputs: Outputs, names: Callable[[], Iterable[str]], conditions: Hashable = ()) -> Computed:
         """Return the set's part of the loss for outputs.
 
         Parameters
         ----------
         outputs : mapping of str to (tensor, int)
             Those that a penalty is of.
-        names : iterable of str
-            Those of all outputs that were shown.
+        names : callable
+            It returns the names of all outputs that were shown.
         conditions : hashable
             What else a plan depends on.
 
@@ -309,7 +311,7 @@ class Hooks:
             tensors = None if plan is None else plan.outputs_in(outputs)
         params = None if plan is None else plan.params_by(self._network.param)
         if plan is None or tensors is None or params is None:
-            return self._recorded(outputs, names, conditions)
+            return self._recorded(outputs, names(), conditions)
         self._plans.last = plan
         if not torch.is_autocast_enabled(plan.device):
             return Computed(plan, plan.call(*tensors, *params), None)

@@ -72,6 +72,8 @@ class Plan:
         if later:
             _fuse_weighted_sum(nodes[0])
         self._later = _split(graph, nodes[: len(results)], nodes[len(results) :])
+        #: Whether all results are tensors; the number of a live weight may be among them.
+        self.of_tensors = not any(node.meta.get("number", False) for node in _result(graph).args[0])
         taken = _in_order(graph, ("output", "param", "live", "constant"))
         self.names = list(names)
         self.conditions = conditions

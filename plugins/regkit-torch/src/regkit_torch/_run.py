@@ -263,7 +263,7 @@ class Run:
         self._network.check(self._tapped)
         self._network.check_seen(forwards)
         if self._routing.changers:
-            self._check_changes(changed_by, _names(forwards, shown))
+            self._check_changes(changed_by, forwards, shown)
         computed = self._computed(forwards, shown)
         if computed is None:
             return 0
@@ -293,7 +293,9 @@ class Run:
             As `loss`; for `each` also if the outputs are those of the last loss, which are gone.
         """
         if self._ended:
-            raise regkit.GraphError(self._ended)
+            if self._last is None or each:
+                raise regkit.GraphError(self._ended)
+            return self._hooks.terms(self._last)
         self._network.settle()
         forwards = self._forwards.of_loss(take=False)
         computed = self._last
@@ -330,22 +332,22 @@ class Run:
         self._forwards.discard()
 
     def _computed(self, forwards: list[Forward], shown: Mapping[str, None]) -> Computed | None:
-        if not len(self._routing.penalizing):
+        if not self._routing.penalizers:
             return None
         conditions = self._network.of_forwards(forwards)
-        outputs = merged([one for one in forwards if one.outputs])
-        return self._hooks.loss(outputs, _names(forwards, shown), conditions)
+        outputs = forwards[0].outputs if len(forwards) == 1 else merged([one for one in forwards if one.outputs])
+        return self._hooks.loss(outputs, lambda: _names(forwards, shown), conditions)
 
     # Errors
 
-    def _check_changes(self, changed_by: set[str], names: Iterable[str]) -> None:
+    def _check_changes(self, changed_by: set[str], forwards: Sequence[Forward], shown: Mapping[str, None]) -> None:
         """Raise for a regularizer that changes outputs, in training, and was shown none that it changes."""
         if not self._network.train:
             return
         for name, member in self._routing.changers.items():
             if name not in changed_by:
                 if member.globs is not None:
-                    error = str(hosts.no_match(member, member.globs, outputs=names))
+                    error = str(hosts.no_match(member, member.globs, outputs=_names(forwards, shown)))
                 else:
                     error = f"{name}: {type(member.regularizer).__name__} was shown no output that it changes"
                 raise regkit.NoMatchError(f"{error}. {self._network.hint}")
@@ -353,7 +355,6 @@ class Run:
     def _end(self, reason: str) -> None:
         """Forget all outputs, and refuse more."""
         self._forwards.clear()
-        self._last = None
         self._ended = reason
 
 

@@ -526,7 +526,8 @@ class Model(Network):
             With the module, and the way out.
         """
         _weights.check_live(forwards)
-        self.check_changed()
+        if self._unchanged:
+            self.check_changed()
         for forward in forwards:
             for name, why in forward.missed.items():
                 if name not in forward.outputs:
@@ -758,7 +759,10 @@ class Layout:
         self.routes: dict[str, Route] = {}
         hidden = (hidden_output(path, module) for path, module in found if path)
         self.hidden = {name: None for name in hidden if name is not None}
-        self._check_defaults(members, found)
+        if any(member.needs_pattern for member in members):
+            self._check_defaults(members, found)
+        else:
+            self.hidden = {}
         seen: dict[str, int] = {}  # what is compiled has the path of its wrapper, which shows the output
         for path, module in found:
             if path and any(_may_be_shown(path, member, self.hidden) for member in members):

@@ -34,10 +34,9 @@ def attach(trainer: Any, regs: regkit.RegularizerSet, *, forwards: str = "one") 
     Attached
         Its ``detach()`` takes the regularizers off again.
 
-    Examples
-    --------
-    >>> attached = regkit_torch.transformers.attach(trainer, regkit.build(weight_l2=1e-3))  # doctest: +SKIP
-    >>> trainer.train()  # doctest: +SKIP
+    Notes
+    -----
+    docs/torch-frameworks.md has a program with it.
     """
     return Attached(trainer, regs, forwards)
 

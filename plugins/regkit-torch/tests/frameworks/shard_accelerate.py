@@ -53,6 +53,7 @@ def main(rank, folder, kind):
         plugin = accelerate.FullyShardedDataParallelPlugin(fsdp_version=2, auto_wrap_policy="no_wrap")
     accelerator = accelerate.Accelerator(cpu=True, gradient_accumulation_steps=2, fsdp_plugin=plugin)
     assert accelerator.num_processes == 2
+    assert accelerator.is_fsdp2 == (kind == "fsdp2")
     found = train(accelerator, [(x[rank::2], y[rank::2]) for x, y in batches()])
     if rank == 0:
         Path(folder, f"{kind}.json").write_text(json.dumps(found))

@@ -1,0 +1,114 @@
+"""Steps on pytrees: formulas by hand, and the closed form of the lasso under optax."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import regkit_jax
+from flax import nnx
+
+import regkit
+
+optax = pytest.importorskip("optax")  # Flax brings it
+
+LASSO = regkit.build(weight_l1=dict(weight=0.3, by="proximal", pattern="w"))
+
+
+def soft(v, amount):
+    return np.sign(v) * np.maximum(np.abs(v) - amount, 0)
+
+
+def test_a_step_is_the_soft_threshold_in_any_pytree_and_under_jit(model_params):
+    regs = regkit.build(weight_l1=dict(weight=0.5, by="proximal"))
+    stepped = jax.jit(lambda params: regkit_jax.after_step(regs, params, 0.2))(model_params)
+    for one in ("hid", "out"):  # the mean over two matrices
+        np.testing.assert_allclose(stepped[one]["w"], soft(model_params[one]["w"], 0.2 * 0.5 / 2), rtol=1e-12)
+        np.testing.assert_array_equal(stepped[one]["b"], model_params[one]["b"])
+    assert stepped["steps"] is not None
+    assert int(stepped["steps"]) == 3
+
+
+@pytest.fixture
+def model_params():
+    rng = np.random.default_rng(0)
+    layer = lambda: {"w": jnp.asarray(rng.normal(size=(4, 4)) / 10), "b": jnp.ones(4)}  # noqa: E731
+    return {"hid": layer(), "out": layer(), "steps": jnp.asarray(3)}
+
+
+def test_slices_of_stacked_parameters_are_groups_by_themselves():
+    rng = np.random.default_rng(0)
+    w = rng.normal(size=(3, 5, 2)) / 4
+    regs = regkit.build(group_lasso=dict(weight=3.0, by="proximal"))
+    one = regkit_jax.after_step(regs, {"blocks": {"w": jnp.asarray(w)}}, 0.1, stacked={"blocks.*": 0})["blocks"]["w"]
+    apart = regs.after_step({f"w{i}": part for i, part in enumerate(w)}, 0.1)
+    np.testing.assert_allclose(one, np.stack(list(apart.values())), rtol=1e-12)
+    assert (np.asarray(one) == 0).any()
+    assert (np.asarray(one) != 0).any()
+
+
+def test_a_state_of_nnx_keeps_its_form_and_names_are_those_of_watch(x):
+    model = nnx.Sequential(nnx.Linear(4, 3, rngs=nnx.Rngs(0)))
+    regs = regkit.build(weight_nonnegative=dict(weight=1.0, pattern="layers.0.kernel"))
+    state = nnx.state(model, nnx.Param)
+    before = np.asarray(model.layers[0].kernel[...])
+    nnx.update(model, regkit_jax.after_step(regs, state, 0.1))
+    np.testing.assert_array_equal(model.layers[0].kernel[...], np.maximum(before, 0))
+    assert (before < 0).any()
+
+
+@pytest.mark.parametrize("momentum", [None, 0.9])
+def test_the_lasso_has_the_zeros_of_the_closed_form_under_sgd(momentum):
+    rng = np.random.default_rng(1)
+    v = rng.normal(size=(6, 9)) / 2
+    rate = 0.1
+    chain = optax.chain(optax.sgd(rate, momentum), regkit_jax.optax(LASSO, rate / (1 - (momentum or 0))))
+
+    @jax.jit
+    def train(params):
+        def step(carry, _):
+            params, state = carry
+            updates, state = chain.update(jax.tree.map(lambda w: w - v, params), state, params)
+            return (optax.apply_updates(params, updates), state), None
+
+        return jax.lax.scan(step, (params, chain.init(params)), None, length=2000)[0][0]
+
+    found = np.asarray(train({"w": jnp.asarray(rng.normal(size=(6, 9)))})["w"])
+    expected = soft(v, 0.3)
+    np.testing.assert_array_equal(found == 0, expected == 0)
+    assert 10 < (expected == 0).sum() < 50
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+def test_schedules_of_rate_and_weight_follow_the_count():
+    warmup = regkit.schedules.Warmup(to=1.0, steps=2)
+    regs = regkit.build(weight_l1=dict(weight=warmup, by="proximal"))
+    chain = regkit_jax.optax(regs, lambda count: 0.1 * (count + 1))
+    params = {"w": jnp.full((2, 2), 10.0)}
+    state = chain.init(params)
+    for count, amount in enumerate([0.0, 0.2 * 0.5, 0.3 * 1.0]):
+        updates, state = jax.jit(chain.update)({"w": jnp.zeros((2, 2))}, state, params)
+        np.testing.assert_allclose(updates["w"], -amount, rtol=1e-6, err_msg=str(count))
+
+
+def test_without_parameters_optax_raises():
+    chain = regkit_jax.optax(LASSO, 0.1)
+    with pytest.raises(regkit.OptionError, match="needs the parameters"):
+        chain.update({"w": jnp.ones((2, 2))}, chain.init({}))
+
+
+def test_a_live_weight_is_an_argument_of_a_compiled_step():
+    regs = regkit.build(weight_l1=dict(weight=regkit.Live(0.5), by="proximal"))
+    params = {"w": jnp.full((2, 2), 1.0)}
+    with pytest.raises(regkit.GraphError, match="Live"):
+        jax.jit(lambda params: regkit_jax.after_step(regs, params, 1.0))(params)
+    stepped = jax.jit(lambda params, live: regkit_jax.after_step(regs, params, 1.0, live=live))
+    assert float(stepped(params, regs.live())["w"][0, 0]) == 0.5
+    regs["weight_l1"].weight.set(0.25)
+    assert float(stepped(params, regs.live())["w"][0, 0]) == 0.75
+
+
+def test_a_pattern_that_matches_nothing_raises():
+    with pytest.raises(regkit.NoMatchError, match="hid"):
+        regkit_jax.after_step(LASSO, {"hid": jnp.ones((2, 2))}, 0.1)

@@ -1,0 +1,97 @@
+"""A run or watch outside of what JAX transforms: never a gradient of 0 or a change that is not applied."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import regkit_jax
+from flax import nnx
+
+import regkit
+
+DECAY = regkit.build(weight_decay=5.0)
+OUTSIDE = "the run was made outside of the function that JAX transforms here .*gradient of 0. Make the Run, or open the"
+
+
+@pytest.fixture
+def model():
+    return nnx.Sequential(nnx.Linear(4, 3, rngs=nnx.Rngs(0)), nnx.Linear(3, 2, rngs=nnx.Rngs(1)))
+
+
+@pytest.mark.parametrize("transform", [jax.grad, jax.jit, jax.checkpoint, jax.vmap, jax.jacfwd])
+def test_a_run_of_parameters_opened_outside_raises(transform):
+    run = regkit_jax.Run(DECAY, layers=[regkit.Layer("hid", {"hid.w": jnp.ones((2, 3))})])
+    with pytest.raises(regkit.GraphError, match=OUTSIDE):
+        transform(lambda w: (w**2).sum() + run.loss())(jnp.ones((2, 3)))
+
+
+@pytest.mark.parametrize("transform", [nnx.grad, nnx.jit, nnx.remat])
+def test_a_watch_opened_outside_raises_for_penalties_of_parameters(transform, model, x):
+    with pytest.raises(regkit.GraphError, match=OUTSIDE), regkit_jax.nnx.watch(model, DECAY) as run:
+        transform(lambda model: (model(x) ** 2).sum() + run.loss())(model)
+
+
+@pytest.mark.parametrize("alias", ["dropout", "hidden_l1"])
+def test_a_watch_of_which_no_module_was_called_raises(alias, model, x, key):
+    regs = regkit.build({alias: {"weight": 0.5, "pattern": "layers.0"}})
+    with (
+        pytest.raises(regkit.GraphError, match="no module of the watched model was called.*open the watch inside"),
+        regkit_jax.nnx.watch(model, regs, key=key),
+    ):
+        nnx.jit(lambda model: model(x))(model)
+
+
+def test_a_watch_of_parameters_alone_needs_no_call(model):
+    with regkit_jax.nnx.watch(model, DECAY) as run:
+        found = run.loss()
+    kernels = [np.asarray(layer.kernel[...]) for layer in model.layers]
+    np.testing.assert_allclose(found, 5 * sum((w**2).sum() for w in kernels) / 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("inner", [nnx.remat, nnx.jit, lambda f: f])
+def test_within_the_function_a_model_may_be_called_through_others(inner, model, x):
+    def loss(model):
+        with regkit_jax.nnx.watch(model, DECAY) as run:
+            return (inner(lambda model, x: model(x))(model, x) ** 2).sum() + run.loss()
+
+    def hand(model):
+        return (model(x) ** 2).sum() + 5 * sum((layer.kernel[...] ** 2).sum() for layer in model.layers) / 2
+
+    found, expected = nnx.value_and_grad(loss)(model), nnx.value_and_grad(hand)(model)
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected)):
+        np.testing.assert_allclose(one, other, rtol=1e-5)
+
+
+def test_a_batch_of_one_example_under_vmap_raises(x):
+    regs = regkit.build(hidden_l1=dict(weight=1.0, pattern="hid", reduction="batch"))
+
+    def penalty(row):
+        run = regkit_jax.Run(regs)
+        run.tap("hid", row)
+        return run.loss()
+
+    with pytest.raises(regkit.GraphError, match=r"reduction='batch' divides by the first axis of 'hid', .* shape \(4,"):
+        jax.vmap(penalty)(x)
+    np.testing.assert_allclose(penalty(x), abs(np.asarray(x)).sum() / 6, rtol=1e-12)
+
+
+def test_terms_come_out_of_jit():
+    regs = regkit.build(hidden_l1=dict(weight=0.5, pattern="hid"))
+
+    @jax.jit
+    def terms(x):
+        run = regkit_jax.Run(regs)
+        run.tap("hid", x)
+        return run.terms()
+
+    (term,) = terms(jnp.array([1.0, -2.0]))
+    assert (term.name, float(term.weight), float(term.penalty), float(term.weighted)) == ("hidden_l1", 0.5, 3.0, 1.5)
+
+
+def test_a_change_that_holds_in_predictions_is_made_without_a_key():
+    regs = regkit.build(hidden_topk=dict(k=1, pattern="hid"), dropout=dict(weight=0.5, pattern="hid"))
+    run = regkit_jax.Run(regs)
+    np.testing.assert_array_equal(run.tap("hid", jnp.array([[1.0, 3.0, 2.0]])), [[0.0, 3.0, 0.0]])
+    assert run.loss() == 0
