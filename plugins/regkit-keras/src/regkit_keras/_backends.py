@@ -127,7 +127,7 @@ class TensorFlow:
 
         return tf.autograph.experimental.do_not_convert(function)
 
-    def terms(self, run: Any) -> list[Any]:
+    def terms(self, run: Any, regs: regkit.RegularizerSet) -> list[Any]:
         """Return each regularizer's part of the loss."""
         try:
             return run.terms()  # type: ignore[no-any-return]
