@@ -17,8 +17,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-import regkit
-
 
 @dataclass(frozen=True)
 class Row:
@@ -35,7 +33,7 @@ class Row:
 
 def installed_library() -> str:
     """Return the name of the graph library that is installed."""
-    for name in regkit.graph.LIBRARIES:
+    for name in ("theano", "aesara", "pytensor"):
         if find_spec(name):
             return name
     sys.exit("no graph library is installed")
