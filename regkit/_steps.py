@@ -112,8 +112,8 @@ def warn_without_step(members: Sequence[Any]) -> None:
     if names:
         warn(
             f"{', '.join(names)} {'change' if len(names) > 1 else 'changes'} parameters after an optimizer's step, and "
-            "after_step was never called, so it has no effect. Call regs.after_step(params, rate) after each step, or "
-            "give the host the optimizer"
+            "after_step was never called, so it has no effect. Call regs.after_step(params, rate) after each "
+            "step, or the after_step of regkit_torch, regkit_jax or regkit_tensorflow"
         )
         for member in members:
             member.memory.stepped = True  # which is said once

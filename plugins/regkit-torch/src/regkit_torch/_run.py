@@ -129,6 +129,7 @@ class Run:
         self._hooks = Hooks(self._routing, network)
         self._tapped: dict[str, bool] = {}
         self._last: Computed | None = None
+        self._is_trained = False
         self._ended = ""
 
     def __repr__(self) -> str:
@@ -256,6 +257,7 @@ class Run:
         if self._ended:
             raise regkit.GraphError(self._ended)
         self._last = None
+        self._is_trained = self._is_trained or (torch.is_grad_enabled() and self._network.train)
         self._network.settle()
         here = self._forwards.here
         changed_by, shown = here.changed_by, here.shown

@@ -151,6 +151,8 @@ class Watch:
                 self._network.settle()
                 self._network.check_taps(self._run._tapped)
                 self._network.check_changed()
+                if self._run._is_trained:
+                    hosts.warn_without_step(hosts.waiting(self._regs))
         finally:
             self._ended = True
             for module in self._hooked:
