@@ -14,7 +14,7 @@ from ._members import Member
 from ._messages import listed, warn
 from ._regularizer import is_off
 from ._selection import NOT, begins_with_not, matches, nothing_matches, unmatched_globs
-from ._steps import stepped, warn_of_order, warn_without_step
+from ._steps import count_loss, stepped, warn_of_order
 from ._terms import Term, check_outputs, weigh, weighted_total
 from .errors import GraphError, NoMatchError
 from .graph._rebuild import rebuild
@@ -190,10 +190,7 @@ class Driver:
     def _count_loss(self, engine: Engine | None) -> None:
         """Warn at the second loss of arrays of members whose step never came: nothing else could notice it there."""
         if self._stepping and engine is not None and engine.plain:
-            waiting = [member for member in self._stepping if not member.memory.stepped]
-            for member in waiting:
-                member.memory.losses += 1
-            warn_without_step([member for member in waiting if member.memory.losses > 1])
+            count_loss([member for member in self._stepping if not member.memory.stepped])
 
     def _changed(self, params: dict[str, Any], rate: Any, layers: Sequence[Any]) -> dict[str, Any]:
         """Return values of parameters after the members' steps."""

@@ -106,6 +106,13 @@ def warn_of_order(members: Sequence[Any]) -> None:
             return
 
 
+def count_loss(waiting: Sequence[Any]) -> None:
+    """Warn at the second loss of members whose step never came."""
+    for member in waiting:
+        member.memory.losses += 1
+    warn_without_step([member for member in waiting if member.memory.losses > 1])
+
+
 def warn_without_step(members: Sequence[Any]) -> None:
     """Warn of members that change parameters after a step, where losses came and no step."""
     names = [member.name for member in members]

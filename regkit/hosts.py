@@ -22,6 +22,7 @@ from ._members import Member
 from ._messages import listed
 from ._selection import matches, nothing_matches, unmatched_globs
 from ._sets import RegularizerSet
+from ._steps import count_loss as _count_loss
 from ._steps import warn_without_step
 from ._terms import Term, weighted_total
 from .errors import GraphError, NoMatchError, OptionError
@@ -31,6 +32,7 @@ __all__ = [
     "check_layers",
     "check_no_steps",
     "check_patterns",
+    "count_loss",
     "listed",
     "matches",
     "members",
@@ -247,6 +249,14 @@ def waiting(regs: RegularizerSet) -> list[Member]:
     A host that knows when training ends warns of them: `warn_without_step`.
     """
     return [member for member in regs._named() if member.changes_params and not member.memory.stepped]
+
+
+def count_loss(regs: RegularizerSet) -> None:
+    """Warn at the second loss of members that change parameters after a step, and whose step has never come.
+
+    For hosts that do not know when training ends.
+    """
+    _count_loss(waiting(regs))
 
 
 def terms(regs: RegularizerSet, layers: Sequence[Any], outputs: Mapping[str, Any]) -> list[Term]:

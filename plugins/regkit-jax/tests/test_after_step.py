@@ -112,3 +112,20 @@ def test_a_live_weight_is_an_argument_of_a_compiled_step():
 def test_a_pattern_that_matches_nothing_raises():
     with pytest.raises(regkit.NoMatchError, match="hid"):
         regkit_jax.after_step(LASSO, {"hid": jnp.ones((2, 2))}, 0.1)
+
+
+def test_a_step_that_never_comes_warns_at_the_second_loss(recwarn):
+    regs = regkit.build(weight_l1=dict(weight=0.5, by="proximal"))
+    params = {"w": jnp.ones((2, 2))}
+
+    def loss():
+        return regkit_jax.Run(regs, layers=regkit_jax.layers_of(params)).loss()
+
+    loss()
+    assert not recwarn
+    with pytest.warns(UserWarning, match="weight_l1 changes parameters .* after_step was never called"):
+        loss()
+    other = regkit.build(weight_l1=dict(weight=0.5, by="proximal"))
+    regkit_jax.after_step(other, params, 0.1)
+    for _ in range(3):
+        regkit_jax.Run(other, layers=regkit_jax.layers_of(params)).loss()

@@ -146,6 +146,11 @@ def test_a_change_that_holds_in_predictions_is_made_in_predict_and_evaluate():
     np.testing.assert_allclose(full.evaluate(X, Y, verbose=0), expected, rtol=1e-4)
 
 
+def test_what_acts_after_the_step_is_refused():
+    with pytest.raises(regkit.GraphError, match="weight_nonnegative acts on parameters after .*regkit_keras.Model has"):
+        regkit_keras.Model(network(), regkit.build(weight_nonnegative=1))
+
+
 def test_the_model_keeps_nothing_of_having_been_trained():
     plain = network()
     before = [set(vars(layer)) for layer in plain.layers]

@@ -217,3 +217,20 @@ def test_the_program_of_the_readme_trains():
     exec(program.text, scope)
     assert scope["losses"][-1] < 0.5 * scope["losses"][0]
     ran([program])
+
+
+def test_a_step_that_never_comes_warns_at_the_second_loss(recwarn):
+    regs = regkit.build(weight_nonnegative=1)
+    layers = [regkit.Layer("hid", {"hid.w": tf.ones((2, 2))})]
+    regkit_tensorflow.Run(regs, layers).loss()
+    regkit_tensorflow.Run(regs, layers, train=False).loss()
+    assert not recwarn
+    with pytest.warns(UserWarning, match="weight_nonnegative changes parameters .* after_step was never called"):
+        regkit_tensorflow.Run(regs, layers).loss()
+
+
+def test_a_change_of_predictions_that_matches_nothing_raises():
+    run = regkit_tensorflow.Run(regkit.build(hidden_topk=dict(k=1, pattern="y")), train=False)
+    run.tap("x", tf.ones((2, 3)))
+    with pytest.raises(regkit.NoMatchError, match="hidden_topk"):
+        run.loss()

@@ -90,6 +90,7 @@ class Run:
         self.key = checked_key(key)
         if live is not None:
             regs = hosts.with_weights(regs, checked_live(regs, live, "Run"))
+        self._all = regs
         # another set of the same regularizers, since one that begins anew draws the same from the same key; without a
         # key those with a penalty, or a change that holds in predictions too
         self._members = [m for m in members if self.key is not None or m.penalizes or m.in_predictions]
@@ -214,6 +215,7 @@ class Run:
         regkit.GraphError
             If a penalty cannot be computed, or the run is used after the function it was made for ended.
         """
+        hosts.count_loss(self._all)
         return hosts.total(self.terms())
 
     def terms(self) -> list[Any]:

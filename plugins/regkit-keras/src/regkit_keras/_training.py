@@ -35,6 +35,7 @@ class Training:
         self.regularizers = regularizers
         self.now = False
         self._members = hosts.members(regularizers, "Model")
+        hosts.check_no_steps(self._members, "regkit_keras.Model has no place for that")
         self._predicting = [member for member in self._members if member.in_predictions]
         self._backend = backend
         self._shares: dict[str, Any] = {}

@@ -86,7 +86,7 @@ class Run:
         self._outputs: dict[str, Any] = {}
         self._times: dict[str, int] = {}
         # members that change outputs and have found none yet
-        self._unchanged = [member for member in members if member.changes_graph and train]
+        self._unchanged = [one for one in members if one.changes_graph and (train or one.in_predictions)]
 
     def __repr__(self) -> str:
         return f"Run({self._regs!r}, outputs={list(self._outputs)})"
@@ -154,6 +154,8 @@ class Run:
         regkit.GraphError
             If a penalty cannot be computed.
         """
+        if self._train:
+            hosts.count_loss(self._regs)
         return hosts.total(self.terms())
 
     @as_written
