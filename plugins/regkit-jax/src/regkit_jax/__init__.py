@@ -1,4 +1,4 @@
-"""regkit's regularizers for JAX: in any function by `Run`, in modules of Flax NNX by ``regkit_jax.nnx.watch``."""
+"""regkit's regularizers for JAX: in any function by `Run`, in modules of Flax by `watch` of ``nnx`` and ``linen``."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ tree_util.register_pytree_node(
 )
 
 if TYPE_CHECKING:
+    from . import linen as linen
     from . import nnx as nnx
 
-__all__ = ["Run", "after_step", "layers_of", "nnx", "optax"]
+__all__ = ["Run", "after_step", "layers_of", "linen", "nnx", "optax"]
 __version__ = "0.3.0"
 
 
 def __getattr__(name: str) -> Any:
-    if name == "nnx":  # on first use, since Flax need not be there
+    if name in ("linen", "nnx"):  # on first use, since Flax need not be there
         from importlib import import_module
 
-        return import_module(".nnx", __name__)
+        return import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,7 +15,7 @@ from regkit import hosts
 
 from . import _internals
 from ._scope import Derivatives, Scope, within
-from ._values import as_output, checked_key, checked_live, checked_stacked, numbered, with_arrays
+from ._values import as_output, checked_key, checked_live, checked_stacked, is_floats, numbered, with_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -90,7 +90,7 @@ class Run:
         self.key = checked_key(key)
         if live is not None:
             regs = hosts.with_weights(regs, checked_live(regs, live, "Run"))
-        self._all = regs
+        self._all, self._shown = regs, members
         # another set of the same regularizers, since one that begins anew draws the same from the same key; without a
         # key those with a penalty, or a change that holds in predictions too
         self._members = [m for m in members if self.key is not None or m.penalizes or m.in_predictions]
@@ -175,6 +175,22 @@ class Run:
                 )
             self._outputs[kept] = output
         return left
+
+    def tap_all(self, path: str, output: Any) -> Any:
+        """Show what a module returns, and return it as the regularizers leave it: for adapters of module libraries.
+
+        Arrays in tuples and dicts are ``path:0`` and ``path:logits``; what no pattern matches is not tapped.
+        """
+        leaves, structure = jax.tree_util.tree_flatten_with_path(output, is_leaf=lambda leaf: leaf is None)
+        tapped = []
+        for inner, leaf in leaves:
+            name = path + (":" + jax.tree_util.keystr(inner, simple=True, separator=".") if inner else "")
+            if any(member.wants(name, is_floats(leaf)) for member in self._shown):
+                leaf = self.tap(name, leaf)
+            else:
+                self.skip(name)
+            tapped.append(leaf)
+        return jax.tree_util.tree_unflatten(structure, tapped)
 
     def tap_each(self, name: str, stacked: Any) -> Any:
         """Show the outputs of several layers, stacked along the leading axis, as ``scan`` returns them; return them.

@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-import jax
-
 import regkit
 from regkit import hosts
 
@@ -19,7 +17,7 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError(f"regkit_jax.nnx needs Flax ({error}): pip install flax", name=error.name) from error
 
 from ._run import Run
-from ._values import as_array, is_floats
+from ._values import as_array
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -145,19 +143,7 @@ class _Watch:
             output = call()
         finally:
             self._running.discard(id(module))
-        return self._tapped(self.paths[id(module)], output)
-
-    def _tapped(self, path: str, output: Any) -> Any:
-        leaves, structure = jax.tree_util.tree_flatten_with_path(output, is_leaf=lambda leaf: leaf is None)
-        tapped = []
-        for inner, leaf in leaves:
-            name = path + (":" + jax.tree_util.keystr(inner, simple=True, separator=".") if inner else "")
-            if any(member.wants(name, is_floats(leaf)) for member in self._members):
-                leaf = self.run.tap(name, leaf)
-            else:
-                self.run.skip(name)
-            tapped.append(leaf)
-        return jax.tree_util.tree_unflatten(structure, tapped)
+        return self.run.tap_all(self.paths[id(module)], output)
 
 
 class _Run(Run):
