@@ -108,7 +108,7 @@ def test_every_library_of_a_lane_has_an_extra_which_brings_it():
 
 @pytest.mark.parametrize(
     "page",
-    ["docs/theanets.md", "plugins/regkit-theanets/README.md", "plugins/regkit-theanets/src/regkit_theanets/names.py"],
+    ["docs/theanets.md", "plugins/regkit-theanets/README.md", "plugins/regkit-theanets/src/regkit_theanets/_names.py"],
 )
 def test_where_theanets_is_told_to_be_installed_it_is_as_in_its_lane(page):
     lane = next(lane for lane in LANES if lane["name"] == "theanets")

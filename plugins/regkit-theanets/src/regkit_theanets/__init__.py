@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import regkit
 
-from .names import import_theanets, take_names_away
-from .regularizers import Keywords, in_parts
+from ._names import import_theanets, take_names_away
+from ._regularizers import Keywords, in_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
