@@ -19,6 +19,7 @@ OPTIONS = {"weight_distance": {"reference": {name: value / 2 for name, value in 
 EXPECTED = {
     "hidden_decorrelation": {LARGE: "the fourth power of 1e18 is beyond float32"},
     "recurrent_norm": {LARGE: "the fourth power of 1e18 is beyond float32"},
+    "weight_l0": {"proximal_step_does_not_expand": "a hard threshold jumps: its penalty is not convex"},
     "weight_orthogonal": {LARGE: "the fourth power of 1e18 is beyond float32"},
 }
 
