@@ -12,7 +12,7 @@ import pickle
 import socket
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from queue import Empty, SimpleQueue
 from threading import Condition
 from typing import Any
@@ -69,6 +69,10 @@ class Cluster:
         self._out: dict[str, tuple[Task, Future]] = {}  # Dask's key -> a trial that is out
         self._attempts: dict[int, str] = {}  # number -> the attempt at a trial that reported last
         self._prepared: dict[str, set[str]] = {}  # structure -> workers
+        self._preferred: dict[str, frozenset[str]] = {}  # Dask's key -> workers
+        self._sent, self._prunes = 0, False
+        self._suspects: list[Task] = []  # a trial that waited on a worker when another killed it looks the same
+        self._alone: set[int] = set()
         self._late: set[tuple[str, int]] = set()
         self._warned = False
         self._room, self._looked, self._had_workers = 0, -math.inf, time.monotonic()
@@ -101,6 +105,7 @@ class Cluster:
 
     def run(self, stored: StoredStudy, update: Callable[[], None]) -> None:
         """Run the trials of a study until there are enough."""
+        self._prunes = stored.prunes
         while not stored.is_done:
             self._look()
             self._send(stored)
@@ -123,6 +128,7 @@ class Cluster:
         self._prepared = {name: places & set(workers) for name, places in self._prepared.items()}
         if workers:
             self._had_workers = now
+            self._send_elsewhere(set(workers))
         elif now - self._had_workers > LONG and not self._warned:
             self._warned = True
             address = self._client.scheduler.address
@@ -131,6 +137,15 @@ class Cluster:
                 stacklevel=5,
             )
 
+    def _send_elsewhere(self, workers: set[str]) -> None:
+        """Send trials again of which all preferred workers are gone: where all died at once, Dask waits for these."""
+        for key, (task, future) in list(self._out.items()):
+            preferred = self._preferred[key]
+            if preferred and not preferred & workers and not future.done():
+                del self._out[key]
+                future.cancel()
+                self._submit(task)
+
     def _places(self, worker: Mapping[str, Any]) -> int:
         """Return how many trials a worker runs at once."""
         shares = (worker["resources"].get(name, 0) / amount for name, amount in self._resources.items() if amount)
@@ -138,36 +153,49 @@ class Cluster:
 
     def _send(self, stored: StoredStudy) -> None:
         while len(self._out) < self._room and (task := stored.next()) is not None:
-            future = self._client.submit(
-                run_task,
-                self._name,
-                task,
-                stored.prunes,
-                key=f"trial-{task.number}-{self._name}",
-                workers=sorted(self._prepared.get(task.structure, ())) or None,
-                allow_other_workers=bool(self._prepared.get(task.structure)),
-                resources=self._resources or None,
-                pure=False,
-            )
-            self._out[future.key] = task, future
-            future.add_done_callback(lambda future: self._inbox.put(("done", future)))
+            self._submit(task, self._prepared.get(task.structure, ()))
+        if self._suspects and not self._out:
+            task = self._suspects.pop(0)
+            self._alone.add(task.number)
+            self._submit(task)
+
+    def _submit(self, task: Task, preferred: Iterable[str] = ()) -> None:
+        """Send a trial to the workers, to some of them if they are free."""
+        self._sent += 1
+        future = self._client.submit(
+            run_task,
+            self._name,
+            task,
+            self._prunes,
+            key=f"trial-{task.number}-{self._sent}-{self._name}",
+            workers=sorted(preferred) or None,
+            allow_other_workers=bool(preferred),
+            resources=self._resources or None,
+            pure=False,
+        )
+        self._out[future.key] = task, future
+        self._preferred[future.key] = frozenset(preferred)
+        future.add_done_callback(lambda future: self._inbox.put(("done", future)))
 
     def _hear(self, stored: StoredStudy) -> None:
         """Wait for news for a while, and take in all of them."""
         try:
             news = [self._inbox.get(timeout=LOOK)]
-        except Empty:
-            return
+        except Empty:  # an outcome that was lost with its worker, and computed again since, is not announced
+            news = [("done", future) for _, future in self._out.values() if future.done()]
         while not self._inbox.empty():
             news.append(self._inbox.get())
         for kind, what in news:
             if kind == "report":
                 self._answer(stored, **what)
-            elif what.key in self._out:
+            elif what.key in self._out and what.status != "lost":  # lost with its worker, Dask runs the trial again
                 task, _ = self._out[what.key]
                 outcome = self._outcome(task, what)
                 del self._out[what.key]
-                stored.finish(task.number, outcome)
+                if outcome is None:
+                    self._suspects.append(task)
+                else:
+                    stored.finish(task.number, outcome)
 
     def _answer(self, stored: StoredStudy, number: int, value: float, step: int, worker: str, attempt: str) -> None:
         if not any(task.number == number for task, _ in self._out.values()):
@@ -178,13 +206,15 @@ class Cluster:
         pruned = stored.report(number, value, step)
         self._client.run(answer, self._name, attempt, pruned, workers=[worker], on_error="ignore")
 
-    def _outcome(self, task: Task, future: Future) -> Outcome:
-        """Return what came of a trial."""
-        if future.status in ("cancelled", "lost"):
+    def _outcome(self, task: Task, future: Future) -> Outcome | None:
+        """Return what came of a trial; None if it was among those whose workers died, and is to run alone."""
+        if future.status == "cancelled":
             raise SearchError(f"the scheduler has cancelled trials, or is gone. {GOES_ON}")
         try:
             outcome, worker, process, late = future.result()
         except KilledWorker as error:
+            if task.number not in self._alone:
+                return None
             return Outcome(error=f"killed its workers: {error}"[:2000])
         except Exception as error:  # of Dask around a trial, such as an outcome that cannot be sent
             return Outcome(error=in_words(error))
