@@ -8,7 +8,6 @@ import regkit_tensorflow
 import tensorflow as tf
 
 import regkit
-from blocks import programs, ran
 
 Z = np.array([[1.0, -2.0], [0.0, 3.0]])
 W = np.array([[1.0, -2.0], [0.5, 3.0]])
@@ -209,14 +208,6 @@ def test_metrics_are_those_of_numpy():
     ])  # fmt: skip
     run.tap("hid", tf.constant(Z))
     assert float(run.metrics()["weight_l1.zeros"]) == 0.5
-
-
-def test_the_program_of_the_readme_trains():
-    (program,) = programs("plugins/regkit-tensorflow/README.md")
-    scope = {}
-    exec(program.text, scope)
-    assert scope["losses"][-1] < 0.5 * scope["losses"][0]
-    ran([program])
 
 
 def test_a_step_that_never_comes_warns_at_the_second_loss(recwarn):
