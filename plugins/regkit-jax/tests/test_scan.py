@@ -72,6 +72,15 @@ def test_stacked_is_checked(stacked):
         regkit_jax.Run(regkit.build(weight_l2=0.1), stacked=stacked)
 
 
+def test_a_glob_of_stacked_that_matches_nothing_raises():
+    params = {"blocks": {"w": jnp.ones((3, 2, 2))}}
+    regs = regkit.build(weight_l2=0.1)
+    with pytest.raises(regkit.NoMatchError, match=r"stacked: 'blocs.\*' matches none of the parameters: blocks.w"):
+        regkit_jax.Run(regs, layers=regkit_jax.layers_of(params), stacked={"blocs.*": 0})
+    with pytest.raises(regkit.NoMatchError, match=r"stacked: 'blocs.\*' matches none"):
+        regkit_jax.after_step(regs, params, 0.1, stacked={"blocs.*": 0})
+
+
 def test_an_axis_that_is_not_there_raises():
     with pytest.raises(regkit.GraphError, match="stacked has axis 2 for 'blocks.w', which has 2 axes"):
         regkit_jax.Run(

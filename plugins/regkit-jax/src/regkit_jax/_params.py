@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import regkit
 from regkit import hosts
 
-from ._values import as_array, checked_live, checked_stacked, is_floats, slices, with_arrays
+from ._values import as_array, check_names, checked_live, checked_stacked, is_floats, slices, with_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -104,6 +104,7 @@ def after_step(
         regs = hosts.with_weights(regs, checked_live(regs, live, "after_step"))
     stacked = checked_stacked(stacked, "after_step")
     leaves, structure = _named_leaves(params)
+    check_names(stacked, [name for name, _ in leaves])
     values: dict[str, Any] = {}
     parts: dict[str, tuple[list[str], int]] = {}
     for name, leaf in leaves:

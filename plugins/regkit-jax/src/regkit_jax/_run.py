@@ -15,7 +15,16 @@ from regkit import hosts
 
 from . import _internals
 from ._scope import Derivatives, Scope, within
-from ._values import as_output, checked_key, checked_live, checked_stacked, is_floats, numbered, with_arrays
+from ._values import (
+    as_output,
+    check_names,
+    checked_key,
+    checked_live,
+    checked_stacked,
+    is_floats,
+    numbered,
+    with_arrays,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -98,6 +107,7 @@ class Run:
         layers = list(layers or ())
         hosts.check_layers(layers)
         self._stacked = checked_stacked(stacked, "Run")
+        check_names(self._stacked, [name for layer in layers for name, _ in hosts.named_params(layer)])
         self._layers = [with_arrays(layer, self._stacked) for layer in layers]
         self._again = again
         self._tracing: bool | None = None  # of a computation for derivatives: whether the run that it is of was traced

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -74,12 +74,19 @@ def checked_stacked(stacked: Any, caller: str) -> Mapping[str, int]:
     if stacked is None:
         return {}
     if not isinstance(stacked, Mapping) or not all(
-        isinstance(glob, str) and isinstance(axis, int) for glob, axis in stacked.items()
+        isinstance(glob, str) and type(axis) is int for glob, axis in stacked.items()
     ):
         raise regkit.OptionError(
             f"{caller} got stacked={stacked!r}; accepted: a mapping of globs to axes, such as {{'blocks.*': 0}}"
         )
     return stacked
+
+
+def check_names(stacked: Mapping[str, int], names: Sequence[str]) -> None:
+    """Raise for a glob of stacked parameters that matches none: they would count as one parameter each."""
+    for glob in stacked:
+        if not any(hosts.matches(name, [glob]) for name in names):
+            raise regkit.NoMatchError(f"stacked: {glob!r} matches none of the parameters: {hosts.listed(names)}")
 
 
 def slices(name: str, array: Any, stacked: Mapping[str, int]) -> tuple[dict[str, Any], int]:

@@ -84,6 +84,8 @@ def _rates(optimizer: torch.optim.Optimizer, members: tuple[hosts.Member, ...]) 
             )
     rates: dict[int, float] = {}
     for group in optimizer.param_groups:
+        if is_sgd and group["momentum"] >= 1:
+            raise regkit.OptionError(f"the optimizer has momentum={group['momentum']}; accepted: below 1")
         scale = (1 - group["dampening"]) / (1 - group["momentum"]) if is_sgd and group["momentum"] else 1.0
         rates.update(dict.fromkeys(map(id, group["params"]), float(group["lr"]) * scale))
     return rates
