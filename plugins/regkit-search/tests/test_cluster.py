@@ -90,6 +90,19 @@ def test_a_trial_takes_its_resources(threads, tmp_path):
     assert at_once(threads, tmp_path, resources={"GPU": 1}) == 2
 
 
+def test_resources_that_no_worker_has_are_warned_of(threads, tmp_path, monkeypatch):
+    monkeypatch.setattr("regkit_search._dask.LONG", 0.2)
+    monkeypatch.setattr("regkit_search._dask.LOOK", 0.2)
+    arguments = dict(minimize="weight", trials=1, client=threads, resources={"TPU": 1})
+
+    def prepare(regs):
+        return lambda trial: {"weight": 1.0}
+
+    # a warning is an error in these tests, and ends the search
+    with pytest.raises(UserWarning, match=r"has no workers with the resources \{'TPU': 1\}. Trials wait until"):
+        search.run(prepare, SPACE, **arguments)
+
+
 def test_a_function_may_return_the_client(tmp_path):
     clients = []
 

@@ -102,6 +102,20 @@ def test_callbacks_for_trials_of_optuna_take_a_trial():
     assert all(one == [1, 2] for one in frame["epochs"][~pruned])
 
 
+def test_a_second_report_of_a_step_is_ignored_with_a_warning_as_by_optuna():
+    def prepare(regs):
+        def evaluate(trial):
+            trial.report(1.0, 0)
+            trial.report(2.0, 0)
+            return {"weight": regs[0].weight.value}
+
+        return evaluate
+
+    with pytest.warns(UserWarning, match="report got step=0 for the second time, and ignores 2.0"):
+        result = search.run(prepare, {"hidden_l1": WEIGHT}, minimize="weight", trials=1)
+    assert result.study.trials[0].intermediate_values == {0: 1.0}
+
+
 def test_enqueued_parameters_are_tried_first_and_once(tmp_path):
     arguments = dict(minimize="weight", trials=4, storage=tmp_path / "study.db")
     enqueue = [{"hidden_l1.weight": 0.25}, {"hidden_l1.weight": 0.75}]
@@ -140,6 +154,27 @@ def test_a_study_of_your_own_keeps_its_sampler_its_pruner_and_its_trials():
     assert len(study.trials) == 3
     assert result.study.sampler.sampler is sampler
     assert result.study.pruner is pruner
+
+
+def test_trials_of_a_study_of_your_own_that_failed_are_no_hindrance():
+    study = optuna.create_study()
+    study.add_trial(optuna.create_trial(state=optuna.trial.TrialState.FAIL))
+    result = search.run(weight, {"hidden_l1": WEIGHT}, minimize="weight", trials=3, storage=study)
+    assert list(result.frame()["state"]) == ["failed", "complete", "complete"]
+
+
+@pytest.mark.parametrize(
+    ("directions", "told"),
+    [
+        (["maximize"], "is to maximize, and the aims are to minimize. Give aims in the directions of the study"),
+        (["minimize", "maximize"], "is to minimize and maximize, and the aims are to minimize"),
+    ],
+)
+def test_a_study_of_your_own_with_other_directions_is_refused(directions, told):
+    study = optuna.create_study(directions=directions)
+    with pytest.raises(regkit.OptionError, match=told):
+        search.run(weight, {"hidden_l1": WEIGHT}, minimize="weight", trials=1, storage=study)
+    assert not study.trials
 
 
 def test_a_misspelt_aim_ends_a_search_and_its_correction_uses_what_was_measured(tmp_path):

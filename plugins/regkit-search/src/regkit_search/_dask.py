@@ -124,16 +124,19 @@ class Cluster:
             workers = self._client.scheduler_info(n_workers=-1)["workers"]
         except (OSError, TimeoutError) as error:
             raise SearchError(f"the scheduler is gone: {error}. {GOES_ON}") from error
-        self._room = BACKLOG + sum(map(self._places, workers.values()))
-        self._prepared = {name: places & set(workers) for name, places in self._prepared.items()}
-        if workers:
+        places = sum(map(self._places, workers.values()))
+        self._room = BACKLOG + places
+        self._prepared = {name: those & set(workers) for name, those in self._prepared.items()}
+        self._send_elsewhere(set(workers))
+        if places:
             self._had_workers = now
-            self._send_elsewhere(set(workers))
         elif now - self._had_workers > LONG and not self._warned:
             self._warned = True
             address = self._client.scheduler.address
+            which = f" with the resources {self._resources}" if self._resources else ""
             warnings.warn(
-                f"the scheduler {address} has no workers. Trials wait until there are some: dask worker {address}",
+                f"the scheduler {address} has no workers{which}. Trials wait until there are some: dask worker "
+                f"{address}",
                 stacklevel=5,
             )
 

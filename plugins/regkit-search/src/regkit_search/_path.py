@@ -19,7 +19,7 @@ import regkit
 
 from ._result import figure_of
 from ._study import ERROR, SEARCH, Storage, shown
-from ._trial import RESERVED, Prepare, SearchError, Task, Trial, as_float, evaluated
+from ._trial import RESERVED, Prepare, SearchError, Task, Trial, as_float, evaluated, in_words
 
 #: Of a path that finds its weights: how many in a factor of 10, and the smallest, or a smaller one if that matters, as
 #: a share of the largest.
@@ -172,12 +172,15 @@ class Walker:
 
         At a larger one the aim stays as it is, or nothing can be trained.
         """
+        failures = []
 
         def measured(weight: float) -> float | None:
             try:
                 (row,) = self.walk([weight], fold)
-            except regkit.OptionError:  # such as dropout of 1
+            except regkit.OptionError as error:  # such as dropout of 1
+                failures.append(in_words(error))
                 return None
+            failures.extend([row["failure"]] if row["failure"] else [])
             if row["state"] == "complete" and aim not in row:
                 raise SearchError(f"evaluate returned no {aim!r}, which is to be minimized")
             value = as_float(row.get(aim))
@@ -195,6 +198,8 @@ class Walker:
         while same(at_low, limit) and low > SMALLEST:
             high, low = low, low / 10
             at_low = measured(low)
+        if at_low is None:
+            raise SearchError(f"evaluate fails at all weights. The last failure: {failures[-1]}")
         if same(at_low, limit):
             raise SearchError(f"{aim} is the same at all weights from {SMALLEST:g} on. Give weights")
         while high / low > PRECISION:

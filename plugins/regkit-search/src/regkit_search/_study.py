@@ -258,6 +258,12 @@ class StoredStudy:
         if stored == search:
             return
         trials = self._trials()
+        directions = [one.name.lower() for one in self.study.directions]
+        if stored is None and directions != list(self.aims.values()):
+            raise regkit.OptionError(
+                f"the study {self.study.study_name!r} is to {' and '.join(directions)}, and the aims are to "
+                f"{' and '.join(self.aims.values())}. Give aims in the directions of the study"
+            )
         if stored is None and all(self._is_ours(trial) for trial in trials):
             self.study.set_user_attr(SEARCH, search)
             return
@@ -277,7 +283,8 @@ class StoredStudy:
             name in self.space.parameters and self.space.parameters[name].distribution == distribution
             for name, distribution in trial.distributions.items()
         )
-        return known and trial.state.is_finished() and self.space.is_complete(trial.params)
+        is_right = trial.state == TrialState.FAIL or self.space.is_complete(trial.params)
+        return known and trial.state.is_finished() and is_right
 
     def _rename(self, before: Mapping[str, str], trials: Sequence[FrozenTrial]) -> bool:
         """Have trials that measured the aims, but failed for an earlier name of them, stand complete."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -98,7 +99,7 @@ class Trial:
         value : real number
             Comparable with the only aim.
         step : int
-            At least 0, such as an epoch; each step once.
+            At least 0, such as an epoch. A second value of a step is ignored with a warning, as by Optuna.
 
         Raises
         ------
@@ -113,7 +114,8 @@ class Trial:
         if not isinstance(step, Integral) or isinstance(step, bool) or step < 0:
             raise regkit.OptionError(f"report got step={step!r}; accepted: an integer of at least 0")
         if step in self.reports:
-            raise regkit.OptionError(f"report got step={step} for the second time; accepted: each step once")
+            warnings.warn(f"report got step={step} for the second time, and ignores {value!r}", stacklevel=2)
+            return
         self.reports[int(step)] = number
         if self._reported(number, int(step)):
             self._pruned = True
