@@ -160,7 +160,7 @@ class Walker:
             self._live.set(weight)
             self._evaluate = self._evaluate or self._prepared()
             trial = Trial(Task(number, self._seed, {self.name: float(weight)}), _never, start, fold)
-            outcome = evaluated(self._evaluate, trial, [self.name])
+            (outcome,) = evaluated(self._evaluate, trial, [self.name])
             state = "pruned" if outcome.pruned else "failed" if outcome.error else "complete"
             start = trial.keep if state == "complete" else start
             row = {"number": number, "state": state, self.name: float(weight), **outcome.measures}

@@ -6,8 +6,9 @@ import json
 import math
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from numbers import Integral
 from pathlib import Path
 from threading import Lock
@@ -142,20 +143,61 @@ class Trial:
         self.notes[key] = value
 
 
-def evaluated(evaluate: Callable[[Trial], Any], trial: Trial, parameters: Collection[str]) -> Outcome:
-    """Call `evaluate` and return its outcome, whatever happens. No measure may have the name of a parameter."""
-    outcome = Outcome(reports=trial.reports)
+class Trials(list[Trial]):
+    """The argument of `evaluate` in a search with `batch`: trials that are trained at once, in the order of a list.
+
+    Attributes
+    ----------
+    live : dict of str to numpy.ndarray
+        The live weights by the names of their regularizers, an element for each trial.
+    params : dict of str to numpy.ndarray
+        The parameters by their names, an element for each trial.
+    seeds : numpy.ndarray of int
+        The ``seed`` of each trial.
+    """
+
+    def __init__(self, trials: Sequence[Trial], live: Mapping[str, Sequence[float]]) -> None:
+        super().__init__(trials)
+        self.live = {name: np.array(weights) for name, weights in live.items()}
+        self.params = {name: np.array([trial.params[name] for trial in trials]) for name in trials[0].params}
+        self.seeds = np.array([trial.seed for trial in trials])
+
+
+def evaluated(evaluate: Callable[[Any], Any], trials: Trial | Trials, parameters: Collection[str]) -> list[Outcome]:
+    """Call `evaluate` and return the outcomes, whatever happens. No measure may have the name of a parameter."""
+    every = [trials] if isinstance(trials, Trial) else trials
+    outcomes = [Outcome(reports=trial.reports) for trial in every]
     try:
-        measures = _measures(evaluate(trial))
-        for name in (*trial.notes, *measures):
-            if not isinstance(name, str) or name in (*COLUMNS, *parameters) or name.startswith(RESERVED):
-                raise regkit.OptionError(f"evaluate returned {name!r}, which is the name of something else")
-        outcome.measures = {**trial.notes, **measures}
+        returned = evaluate(trials)
+        each = [returned] if isinstance(trials, Trial) else _for_each(returned, len(trials))
+        for trial, outcome, one in zip(every, outcomes, each):
+            measures = _measures(one)
+            for name in (*trial.notes, *measures):
+                if not isinstance(name, str) or name in (*COLUMNS, *parameters) or name.startswith(RESERVED):
+                    raise regkit.OptionError(f"evaluate returned {name!r}, which is the name of something else")
+            outcome.measures = {**trial.notes, **measures}
     except TrialPruned:
-        outcome.pruned = True
+        for outcome in outcomes:
+            outcome.pruned = True
     except (Exception, SystemExit) as error:  # of the user's code
-        outcome.error = in_words(error)
-    return outcome
+        for outcome in outcomes:
+            outcome.error = in_words(error)
+    return outcomes
+
+
+def _for_each(returned: Any, count: int) -> list[dict[str, Any]]:
+    """Return the measures of each trial of a batch."""
+    measures: list[dict[str, Any]] = [{} for _ in range(count)]
+    for name, values in returned.items() if isinstance(returned, Mapping) else [(None, returned)]:
+        numbers = list(values) if hasattr(values, "__len__") else []
+        if name is None or len(numbers) != count:
+            raise regkit.OptionError(
+                f"evaluate returned {_short(values)}{f' for {name!r}' if name else ''}; accepted: a mapping of names "
+                f"to a number for each of the {count} trials"
+            )
+        for each, number in zip(measures, numbers):
+            each[name] = number
+    return measures
 
 
 def _measures(returned: Any) -> dict[str, float]:
@@ -211,15 +253,30 @@ def _short(value: Any) -> str:
 # Preparing
 
 
-Evaluate = Callable[[Trial], Mapping[str, Any]]
+Evaluate = Callable[[Any], Mapping[str, Any]]
 Prepare = Callable[[regkit.RegularizerSet], Evaluate]
+
+
+class Several(regkit.Live):
+    """A live weight in a batch, where it has a value for each trial."""
+
+    @property
+    def value(self) -> float:
+        """An error."""
+        raise regkit.OptionError(
+            "a live weight has a value for each trial of a batch. Hand those of trials.live to the training, such as "
+            "regkit_jax.Run(regs, live=weights) within jax.vmap"
+        )
 
 
 class Prepared:
     """A network that `prepare` made for one structure, with the live weights of its regularizers."""
 
-    def __init__(self, prepare: Prepare, options: Callable[[Mapping[str, regkit.Live]], Any], weights: Any) -> None:
-        self.lives = {name: regkit.Live(weight) for name, weight in weights.items()}
+    def __init__(
+        self, prepare: Prepare, options: Callable[[Mapping[str, regkit.Live]], Any], weights: Any, many: bool
+    ) -> None:
+        make = Several if many else regkit.Live
+        self.lives = {name: make(weight) for name, weight in weights.items()}
         self.evaluate = prepare(regkit.build(options(self.lives)))
         if not callable(self.evaluate):
             raise regkit.OptionError(f"prepare returned {self.evaluate!r}; accepted: a function of a trial")
@@ -232,26 +289,29 @@ class Networks:
     other, because graph libraries do not compile in two threads.
     """
 
-    def __init__(self, prepare: Prepare, space: Space) -> None:
-        self._prepare, self._space = prepare, space
+    def __init__(self, prepare: Prepare, space: Space, many: bool = False) -> None:
+        self._prepare, self._space, self._many = prepare, space, many
         self._unused: OrderedDict[int, tuple[str, Prepared]] = OrderedDict()  # the latest at the end
         self._lock, self._preparing = Lock(), Lock()
 
-    def run(self, task: Task, reported: Reported) -> Outcome:
-        """Run a trial."""
+    def run(self, tasks: Sequence[Task], reported: Callable[[int, float, int], bool]) -> list[Outcome]:
+        """Run trials of one structure at once: those of a batch, or one."""
+        task, trials = tasks[0], [Trial(one, partial(reported, one.number)) for one in tasks]
+        weights = self._space.weights(task.params)
         try:
-            weights = self._space.weights(task.params)
             network = self._taken(task.structure) or self._made(task, weights)
             for name, weight in weights.items():
                 network.lives[name].set(weight)
         except (Exception, SystemExit) as error:  # of the user's code
-            return Outcome(error=in_words(error))
-        outcome = evaluated(network.evaluate, Trial(task, reported), self._space.parameters)
+            return [Outcome(error=in_words(error)) for _ in tasks]
+        every = [self._space.weights(one.params) for one in tasks]
+        together = Trials(trials, {name: [each[name] for each in every] for name in weights})
+        outcomes = evaluated(network.evaluate, together if self._many else trials[0], self._space.parameters)
         with self._lock:
             self._unused[id(network)] = task.structure, network
             while len(self._unused) > KEPT:
                 self._unused.popitem(last=False)
-        return outcome
+        return outcomes
 
     def _taken(self, structure: str) -> Prepared | None:
         with self._lock:
@@ -263,4 +323,5 @@ class Networks:
 
     def _made(self, task: Task, weights: Mapping[str, float]) -> Prepared:
         with self._preparing:
-            return Prepared(self._prepare, lambda lives: self._space.options(task.params, lives), weights)
+            options = partial(self._space.options, task.params)
+            return Prepared(self._prepare, options, weights, self._many)
