@@ -114,6 +114,12 @@ def test_a_function_may_return_the_client(tmp_path):
     assert clients[0].status == "closed"
 
 
+def test_a_search_on_workers_whose_regularizer_never_gets_its_step_warns_at_the_end(client):
+    space = {"weight_l1": {"weight": FloatDistribution(0.1, 1), "by": "proximal"}}
+    with pytest.warns(UserWarning, match="weight_l1 changes parameters after an optimizer's step, and after_step was"):
+        search.run(lambda regs: lambda trial: {"weight": 1.0}, space, minimize="weight", trials=2, client=client)
+
+
 def test_a_structure_runs_where_it_is_compiled(client):
     def prepare(regs):
         prepared = os.getpid()

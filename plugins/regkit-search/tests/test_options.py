@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import time
 import warnings
+from functools import partial
 
+import numpy as np
 import optuna
 import pandas as pd
 import pytest
@@ -244,6 +246,41 @@ def test_a_pruner_with_several_aims_is_warned_of():
 
     with pytest.warns(UserWarning, match="with several aims nothing is pruned"):
         search.run(prepare, {"hidden_l1": WEIGHT}, minimize=["a", "b"], trials=1, pruner=optuna.pruners.MedianPruner())
+
+
+def stepping(regs):
+    """Training by one step from 1, whose gradient is 0."""
+    rate = 1.0
+
+    def evaluate(trial):
+        params = regs.after_step({"w": np.ones((1, 1))}, rate)
+        return {"error": float(params["w"][0, 0])}
+
+    return evaluate
+
+
+def forgetting(regs):
+    return lambda trial: {"error": float(regs.loss([regkit.Layer("hid", {"w": np.ones((1, 1))})], {}))}
+
+
+PROXIMAL = {"weight_l1": {"weight": WEIGHT, "by": "proximal", "pattern": "w"}}
+
+
+def test_a_search_whose_regularizer_never_gets_its_step_warns_at_the_end():
+    arguments = dict(minimize="error", trials=1)
+    with pytest.warns(UserWarning, match="weight_l1 changes parameters after an optimizer's step, and after_step was"):
+        search.run(forgetting, PROXIMAL, **arguments)
+    frame = search.run(stepping, PROXIMAL, **arguments).frame()  # a warning is an error in these tests
+    np.testing.assert_allclose(frame["error"], 1 - frame["weight_l1.weight"])
+
+
+@pytest.mark.parametrize("walk", [search.path, partial(search.cv_path, weights=[0.5], folds=2, minimize="error")])
+def test_a_path_whose_regularizer_never_gets_its_step_warns_at_the_end(walk):
+    options = {"weight_l1": {"by": "proximal", "pattern": "w"}}
+    arguments = (options,) if isinstance(walk, partial) else ([0.5], options)
+    with pytest.warns(UserWarning, match="weight_l1 changes parameters after an optimizer's step, and after_step was"):
+        walk(forgetting, "weight_l1", *arguments)
+    walk(stepping, "weight_l1", *arguments)
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning", "ignore:.constraints_func:FutureWarning")

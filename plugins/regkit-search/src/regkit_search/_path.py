@@ -16,6 +16,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState, create_trial
 
 import regkit
+from regkit import hosts
 
 from ._result import figure_of
 from ._study import ERROR, SEARCH, Storage, shown
@@ -144,7 +145,7 @@ class Walker:
         self.name, self._seed, self._live = f"{alias}.weight", seed, regkit.Live(first)
         built = dict(options)
         built[alias] = {**_further(alias, built), "weight": self._live}
-        self._regs = regkit.build(built)
+        self.regs = regkit.build(built)
         self._prepare = prepare
         self._evaluate: Any = None
 
@@ -211,7 +212,7 @@ class Walker:
         return smallest, low
 
     def _prepared(self) -> Any:
-        evaluate = self._prepare(self._regs)
+        evaluate = self._prepare(self.regs)
         if not callable(evaluate):
             raise regkit.OptionError(f"prepare returned {evaluate!r}; accepted: a function of a trial")
         return evaluate
@@ -266,7 +267,9 @@ def path(
         raise regkit.OptionError("path got no weights; accepted: one or more")
     walker = Walker(prepare, alias, options or {}, seed, walked[0])
     walker.check(walked)
-    return Path(alias, walker.walk(walked))
+    rows = walker.walk(walked)
+    hosts.warn_without_step(hosts.waiting(walker.regs))
+    return Path(alias, rows)
 
 
 def cv_path(
@@ -369,6 +372,7 @@ class _Folds:
 
     def __init__(self, client: Any, prepare: Prepare, arguments: tuple[Any, ...], walker: Walker) -> None:
         self._walker, self._client, self._sent = walker, None, b""
+        self._waiting: set[str] = set()
         if client is not None:
             from ._dask import connected, pickled
 
@@ -381,19 +385,32 @@ class _Folds:
     def __exit__(self, *exception: object) -> None:
         if self._client is not None and self._is_ours:
             self._client.close()
+        if exception[0] is None:
+            members = hosts.members(self._walker.regs, "cv_path")
+            hosts.warn_without_step([member for member in members if member.name in self._waiting])
 
     def _each(self, method: str, calls: list[tuple[Any, ...]]) -> Iterable[Any]:
         if self._client is None:
-            return (getattr(self._walker, method)(*call) for call in calls)
-        futures = [self._client.submit(_on_worker, self._sent, method, call, pure=False) for call in calls]
-        return (future.result() for future in futures)
+            found = (_called(self._walker, method, call) for call in calls)
+        else:
+            futures = [self._client.submit(_on_worker, self._sent, method, call, pure=False) for call in calls]
+            found = (future.result() for future in futures)
+        for one, waiting in found:
+            self._waiting.update(waiting)
+            yield one
 
 
-def _on_worker(sent: bytes, method: str, call: tuple[Any, ...]) -> Any:
+def _on_worker(sent: bytes, method: str, call: tuple[Any, ...]) -> tuple[Any, list[str]]:
     from ._folders import take_own_folders
 
     take_own_folders()
-    return getattr(Walker(*pickle.loads(sent)), method)(*call)
+    return _called(Walker(*pickle.loads(sent)), method, call)
+
+
+def _called(walker: Walker, method: str, call: tuple[Any, ...]) -> tuple[Any, list[str]]:
+    """Return what a method returns, and the regularizers whose step has never come."""
+    returned = getattr(walker, method)(*call)
+    return returned, [member.name for member in hosts.waiting(walker.regs)]
 
 
 class Stored:

@@ -274,6 +274,7 @@ def aims_of(minimize: str | Sequence[str], maximize: str | Sequence[str]) -> dic
 
 
 def _result(stored: StoredStudy) -> Result:
+    stored.warn()
     result = Result(stored)
     result.warn_of_choices()
     return result

@@ -26,6 +26,7 @@ from sqlalchemy import make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
 import regkit
+from regkit import hosts
 
 from ._space import Space
 from ._trial import Outcome, SearchError, Task, fault_of, in_words
@@ -119,6 +120,7 @@ class StoredStudy:
         self.space, self.aims, self.wanted, self._batch = space, dict(aims), trials, batch
         self._seed, self._max_failures, self._failures = seed, max_failures, 0
         self._until: float | None = None
+        self._waiting: list[hosts.Member] = []
         if isinstance(storage, optuna.Study):
             sampler, pruner, name = sampler or storage.sampler, pruner or storage.pruner, name or storage.study_name
             storage = storage._storage
@@ -163,6 +165,10 @@ class StoredStudy:
             self.study.enqueue_trial(dict(params), skip_if_exists=True)
         self._take_up()
         self.finished = sum(not self._replaced(trial) for trial in self._trials(*FINISHED))
+
+    def warn(self) -> None:
+        """Warn of regularizers that change parameters after a step, if a training ended without one."""
+        hosts.warn_without_step(self._waiting)
 
     def close(self) -> None:
         """Let another process have the study."""
@@ -264,6 +270,9 @@ class StoredStudy:
         elif not self._again:
             raise UpdateFinishedTrialError
         self.finished += 1
+        if outcome.waiting and not self._waiting:
+            regs = regkit.build(self.space.options(self._storage.get_trial(trial_id).params))
+            self._waiting = [one for one in hosts.members(regs, "run") if one.name in outcome.waiting]
         del self._out[number], self._reports[number]
         self._failures = self._failures + 1 if error else 0
         if not error:

@@ -19,6 +19,7 @@ import numpy as np
 from optuna import TrialPruned
 
 import regkit
+from regkit import hosts
 
 from ._space import Space
 
@@ -60,6 +61,7 @@ class Outcome:
     reports: dict[int, float] = field(default_factory=dict)
     pruned: bool = False
     error: str = ""
+    waiting: tuple[str, ...] = ()  #: regularizers that change parameters after a step, which never came
 
 
 class Trial:
@@ -277,7 +279,8 @@ class Prepared:
     ) -> None:
         make = Several if many else regkit.Live
         self.lives = {name: make(weight) for name, weight in weights.items()}
-        self.evaluate = prepare(regkit.build(options(self.lives)))
+        self.regs = regkit.build(options(self.lives))
+        self.evaluate = prepare(self.regs)
         if not callable(self.evaluate):
             raise regkit.OptionError(f"prepare returned {self.evaluate!r}; accepted: a function of a trial")
 
@@ -307,6 +310,8 @@ class Networks:
         every = [self._space.weights(one.params) for one in tasks]
         together = Trials(trials, {name: [each[name] for each in every] for name in weights})
         outcomes = evaluated(network.evaluate, together if self._many else trials[0], self._space.parameters)
+        for outcome in outcomes:
+            outcome.waiting = tuple(member.name for member in hosts.waiting(network.regs)) if outcome.measures else ()
         with self._lock:
             self._unused[id(network)] = task.structure, network
             while len(self._unused) > KEPT:
