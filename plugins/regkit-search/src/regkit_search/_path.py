@@ -11,15 +11,13 @@ from typing import Any
 import numpy as np
 import optuna
 import pandas as pd
-from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.storages import BaseStorage
-from optuna.trial import TrialState, create_trial
 
 import regkit
 from regkit import hosts
 
 from ._result import figure_of
-from ._study import ERROR, SEARCH, Storage, shown
+from ._study import Storage, shown
 from ._trial import RESERVED, Prepare, SearchError, Task, Trial, as_float, evaluated, in_words
 
 #: Of a path that finds its weights: how many in a factor of 10, and the smallest, or a smaller one if that matters, as
@@ -31,9 +29,6 @@ MATTERS, PRECISION = 1e-3, 1.02
 
 #: The largest and the smallest weight that are tried.
 LARGEST, SMALLEST = 1e6, 1e-9
-
-#: Under which attributes the weights that were found are stored, and the number of a trial within its path.
-WEIGHTS, NUMBER = f"{RESERVED}weights", f"{RESERVED}number"
 
 
 class Path:
@@ -353,18 +348,19 @@ def cv_path(
     stored = Stored(storage, search)
     try:
         with _Folds(client, prepare, (alias, options, seed, 1.0), walker) as each:
-            found = given or stored.weights
+            found = given or stored.get("weights")
             if found is None:
                 ends = list(each("ends", [(minimize, fold) for fold in range(folds)]))
                 top, bottom = max(high for _, high in ends), min(low for low, _ in ends)
                 found = list(map(float, np.geomspace(top, bottom, round(COUNT * math.log10(top / bottom)))))
-                stored.keep_weights(found)
-            left = [fold for fold in range(folds) if len(stored.rows(fold)) < len(found)]
+                stored.put("weights", found)
+            left = [fold for fold in range(folds) if not stored.get(f"fold {fold}")]
             for fold, rows in zip(left, each("walk", [(found, fold) for fold in left])):
-                stored.keep(fold, rows)
+                stored.put(f"fold {fold}", rows)
+        rows = [{**row, "fold": fold} for fold in range(folds) for row in stored.get(f"fold {fold}")]
     finally:
         stored.close()
-    return CVPath(alias, [row for fold in range(folds) for row in stored.rows(fold)], minimize)
+    return CVPath(alias, rows, minimize)
 
 
 class _Folds:
@@ -414,16 +410,15 @@ def _called(walker: Walker, method: str, call: tuple[Any, ...]) -> tuple[Any, li
 
 
 class Stored:
-    """The folds that are complete, in a study of Optuna whose trials are the weights of all folds."""
+    """The folds that are complete, as attributes of a study of Optuna."""
 
     def __init__(self, storage: Any, search: Mapping[str, Any]) -> None:
-        self._name = f"{search['alias']}.weight"
         self._storage = Storage(storage, shown(storage))
         name = f"cv_path of {search['alias']}"
         self._storage.lock(name)
         self._study = optuna.create_study(storage=self._storage, study_name=name, load_if_exists=True)
         written = json.loads(json.dumps(search, default=repr))
-        before = self._study.user_attrs.get(SEARCH, written)
+        before = self.get("search") or written
         if before != written:
             self.close()
             different = next(key for key in written if before.get(key) != written[key])
@@ -431,57 +426,16 @@ class Stored:
                 f"storage {shown(storage)} holds another path of {search['alias']!r}: its {different} is "
                 f"{before.get(different)!r}, and here it is {written[different]!r}. Give this one another storage"
             )
-        self._study.set_user_attr(SEARCH, written)
+        self.put("search", written)
 
     def close(self) -> None:
-        """Let another process have the study."""
         self._storage.unlock()
 
-    @property
-    def weights(self) -> list[float] | None:
-        """The weights that were found."""
-        return self._study.user_attrs.get(WEIGHTS)
+    def get(self, name: str) -> Any:
+        return self._study.user_attrs.get(f"{RESERVED}{name}")
 
-    def keep_weights(self, weights: list[float]) -> None:
-        """Store the weights that were found."""
-        self._study.set_user_attr(WEIGHTS, weights)
-
-    def keep(self, fold: int, rows: list[dict[str, Any]]) -> None:
-        """Store the rows of a fold."""
-        for row in rows:
-            weight = row[self._name]
-            notes = {
-                name: value for name, value in row.items() if name not in ("number", "state", "failure", self._name)
-            }
-            complete = row["state"] == "complete"
-            self._study.add_trial(
-                create_trial(
-                    state=TrialState.COMPLETE if complete else TrialState.FAIL,
-                    value=0.0 if complete else None,
-                    params={self._name: weight, "fold": fold},
-                    distributions={
-                        self._name: FloatDistribution(weight, weight),
-                        "fold": IntDistribution(fold, fold),
-                    },
-                    user_attrs={**notes, NUMBER: row["number"], **({} if complete else {ERROR: row["failure"]})},
-                )
-            )
-
-    def rows(self, fold: int) -> list[dict[str, Any]]:
-        """Return the rows of a fold in the order of its weights; of those that were stored twice the later."""
-        found = {}
-        for trial in self._study.get_trials(deepcopy=False):
-            if trial.params["fold"] == fold:
-                notes = {name: one for name, one in trial.user_attrs.items() if not name.startswith(RESERVED)}
-                found[trial.user_attrs[NUMBER]] = {
-                    "number": trial.user_attrs[NUMBER],
-                    "state": "complete" if trial.state == TrialState.COMPLETE else "failed",
-                    "fold": fold,
-                    self._name: trial.params[self._name],
-                    **notes,
-                    "failure": trial.user_attrs.get(ERROR),
-                }
-        return [found[number] for number in sorted(found)]
+    def put(self, name: str, value: Any) -> None:
+        self._study.set_user_attr(f"{RESERVED}{name}", value)
 
 
 def _further(alias: str, options: Mapping[str, Any]) -> Mapping[str, Any]:

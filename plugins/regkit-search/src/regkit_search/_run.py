@@ -16,7 +16,7 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 import regkit
@@ -129,7 +129,7 @@ enqueue, timeout, max_failures, batch
         from ._dask import Cluster
 
         with Cluster(self.client, self._networks(space), self.resources) as cluster:
-            stored = self._stored(space, aims)
+            stored = StoredStudy(self, space, aims)
             try:
                 with Progress(stored) as progress:
                     cluster.run(stored, progress.update)
@@ -139,7 +139,7 @@ enqueue, timeout, max_failures, batch
 
     def _run_here(self, space: Space, aims: Mapping[str, str]) -> Result:
         """Run the trials in this process, one after the other."""
-        networks, stored = Networks(*self._networks(space)), self._stored(space, aims)
+        networks, stored = Networks(*self._networks(space)), StoredStudy(self, space, aims)
         try:
             with Progress(stored) as progress:
                 while (tasks := stored.next()) is not None:
@@ -152,10 +152,6 @@ enqueue, timeout, max_failures, batch
 
     def _networks(self, space: Space) -> tuple[Prepare, Space, bool]:
         return self.prepare, space, self.batch is not None
-
-    def _stored(self, space: Space, aims: Mapping[str, str]) -> StoredStudy:
-        names = "trials", "seed", "sampler", "pruner", "storage", "name", "enqueue", "timeout", "max_failures", "batch"
-        return StoredStudy(space, aims, **{name: getattr(self, name) for name in names})
 
 
 def run(
@@ -286,9 +282,9 @@ class Progress:
     def __init__(self, stored: StoredStudy) -> None:
         self._stored, self._result, self._shown = stored, Result(stored), -LINE
         console = Console(file=sys.stderr)
-        columns = BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
         self._in_lines = not (console.is_terminal or console.is_jupyter)
-        self._bar = Bar(*columns, TimeRemainingColumn(), console=console, disable=self._in_lines, transient=True)
+        columns = BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn()
+        self._bar = Bar(*columns, console=console, disable=self._in_lines, transient=True)
         self._task = self._bar.add_task("", total=stored.wanted)
 
     def __enter__(self) -> Progress:

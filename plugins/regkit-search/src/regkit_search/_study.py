@@ -88,10 +88,9 @@ class StoredStudy:
 
     Parameters
     ----------
+    search : regkit_search.Search
     space : Space
     aims : mapping of str to {"minimize", "maximize"}
-    trials, seed, sampler, pruner, storage, name, enqueue, timeout, max_failures, batch
-        As of `regkit_search.run`.
 
     Raises
     ------
@@ -100,40 +99,33 @@ class StoredStudy:
     """
 
     _again = False  # whether a method is called a second time, since the storage was away
+    _until: float | None = None
 
-    def __init__(
-        self,
-        space: Space,
-        aims: Mapping[str, str],
-        *,
-        trials: int,
-        seed: int = 0,
-        sampler: BaseSampler | None = None,
-        pruner: BasePruner | None = None,
-        storage: str | BaseStorage | optuna.Study | None = None,
-        name: str | None = None,
-        enqueue: Sequence[Mapping[str, Any]] = (),
-        timeout: float | None = None,
-        max_failures: int | None = None,
-        batch: int | None = None,
-    ) -> None:
-        self.space, self.aims, self.wanted, self._batch = space, dict(aims), trials, batch
-        self._seed, self._max_failures, self._failures = seed, max_failures, 0
-        self._until: float | None = None
+    def __init__(self, search: Any, space: Space, aims: Mapping[str, str]) -> None:
+        self.space, self.aims, self.wanted = space, dict(aims), search.trials
+        self._seed, self._batch, self._max_failures, self._failures = search.seed, search.batch, search.max_failures, 0
         self._waiting: list[hosts.Member] = []
-        if isinstance(storage, optuna.Study):
-            sampler, pruner, name = sampler or storage.sampler, pruner or storage.pruner, name or storage.study_name
-            storage = storage._storage
+        self._out: dict[int, int] = {}  # number -> Optuna's id of trials that are out
+        self._reports: dict[int, dict[int, float]] = {}  # number -> step -> value
+        self._asked_for: list[Task] = []  # of the batch that is being asked for
+        self._ready: list[list[Task]] = []  # what is left of the latest, each with one structure
+        given, theirs = search.storage, isinstance(search.storage, optuna.Study)
+        name = search.name or (given.study_name if theirs else NAME)
+        sampler, pruner = (
+            (search.sampler or given.sampler, search.pruner or given.pruner)
+            if theirs
+            else (search.sampler, search.pruner or NopPruner())
+        )
+        storage = given._storage if theirs else given
         self._where = shown(storage)
         self._storage = Storage(storage, self._where)
-        self._storage.lock(name or NAME)
+        self._storage.lock(name)
         try:
-            self._open(name or NAME, sampler, pruner or NopPruner(), enqueue, in_memory=storage is None)
+            self._open(name, sampler, pruner, search.enqueue, in_memory=storage is None)
         except BaseException:
             self.close()
             raise
-        if timeout is not None:
-            self._until = time.monotonic() + timeout
+        self._until = None if search.timeout is None else time.monotonic() + search.timeout
 
     def _open(self, name: str, sampler: BaseSampler | None, pruner: BasePruner, enqueue: Any, in_memory: bool) -> None:
         try:
@@ -154,17 +146,11 @@ class StoredStudy:
                 stacklevel=6,
             )
         self._sampler = self.study.sampler = Seeded(self.study.sampler, self._seed)
-        self._study_id = self._storage.get_study_id_from_name(name)
-        self._out: dict[int, int] = {}  # number -> Optuna's id of trials that are out
-        self._reports: dict[int, dict[int, float]] = {}  # number -> step -> value
-        self._asked_for: list[Task] = []  # of the batch that is being asked for
-        self._ready: list[list[Task]] = []  # what is left of the latest, each with one structure
         self._claim()
         for params in enqueue:
-            self.space.check_enqueued(params)
             self.study.enqueue_trial(dict(params), skip_if_exists=True)
         self._take_up()
-        self.finished = sum(not self._replaced(trial) for trial in self._trials(*FINISHED))
+        self.finished = sum(trial.number not in self._stand_ins for trial in self._trials(*FINISHED))
 
     def warn(self) -> None:
         """Warn of regularizers that change parameters after a step, if a training ended without one."""
@@ -353,9 +339,6 @@ class StoredStudy:
                     )
                 )
         return True
-
-    def _replaced(self, trial: FrozenTrial) -> bool:
-        return trial.number in self._stand_ins
 
     # Trials
 
