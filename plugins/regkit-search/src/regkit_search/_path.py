@@ -18,7 +18,7 @@ from regkit import hosts
 
 from ._result import figure_of
 from ._study import Storage, shown
-from ._trial import RESERVED, Prepare, SearchError, Task, Trial, as_float, evaluated, in_words
+from ._trial import RESERVED, Prepare, SearchError, Task, Trial, as_float, evaluated, in_words, prepared
 
 #: Of a path that finds its weights: how many in a factor of 10, and the smallest, or a smaller one if that matters, as
 #: a share of the largest.
@@ -154,7 +154,7 @@ class Walker:
         rows, start = [], None
         for number, weight in enumerate(weights):
             self._live.set(weight)
-            self._evaluate = self._evaluate or self._prepared()
+            self._evaluate = self._evaluate or prepared(self._prepare, self.regs)
             trial = Trial(Task(number, self._seed, {self.name: float(weight)}), _never, start, fold)
             (outcome,) = evaluated(self._evaluate, trial, [self.name])
             state = "pruned" if outcome.pruned else "failed" if outcome.error else "complete"
@@ -205,12 +205,6 @@ class Walker:
         while smallest > SMALLEST and not same(measured(smallest), measured(smallest / 10)):
             smallest /= 10
         return smallest, low
-
-    def _prepared(self) -> Any:
-        evaluate = self._prepare(self.regs)
-        if not callable(evaluate):
-            raise regkit.OptionError(f"prepare returned {evaluate!r}; accepted: a function of a trial")
-        return evaluate
 
 
 def path(

@@ -83,11 +83,10 @@ enqueue, timeout, max_failures, batch
             raise regkit.OptionError(f"prepare is {self.prepare!r}; accepted: a function of a set of regularizers")
         for argument, low in (("trials", 1), ("seed", 0), ("max_failures", 1), ("batch", 1)):
             value = getattr(self, argument)
-            if argument in ("max_failures", "batch") and value is None:
-                continue
-            if not isinstance(value, int) or isinstance(value, bool) or value < low:
+            is_left_out = value is None and argument in ("max_failures", "batch")
+            if not is_left_out and (type(value) is not int or value < low):
                 raise regkit.OptionError(f"{argument} is {value!r}; accepted: an integer of at least {low}")
-        if self.timeout is not None and not (isinstance(self.timeout, (int, float)) and self.timeout > 0):
+        if self.timeout is not None and not self.timeout > 0:
             raise regkit.OptionError(f"timeout is {self.timeout!r}; accepted: seconds, or None")
         for argument, kind, example in (("sampler", BaseSampler, "TPESampler"), ("pruner", BasePruner, "MedianPruner")):
             given = getattr(self, argument)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,7 +12,7 @@ from numbers import Integral
 from pathlib import Path
 from threading import Lock
 from traceback import extract_tb
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from optuna import TrialPruned
@@ -271,18 +270,21 @@ class Several(regkit.Live):
         )
 
 
-class Prepared:
-    """A network that `prepare` made for one structure, with the live weights of its regularizers."""
+def prepared(prepare: Prepare, regs: regkit.RegularizerSet) -> Evaluate:
+    """Return the function that `prepare` returns."""
+    evaluate = prepare(regs)
+    if not callable(evaluate):
+        raise regkit.OptionError(f"prepare returned {evaluate!r}; accepted: a function of a trial")
+    return evaluate
 
-    def __init__(
-        self, prepare: Prepare, options: Callable[[Mapping[str, regkit.Live]], Any], weights: Any, many: bool
-    ) -> None:
-        make = Several if many else regkit.Live
-        self.lives = {name: make(weight) for name, weight in weights.items()}
-        self.regs = regkit.build(options(self.lives))
-        self.evaluate = prepare(self.regs)
-        if not callable(self.evaluate):
-            raise regkit.OptionError(f"prepare returned {self.evaluate!r}; accepted: a function of a trial")
+
+class Network(NamedTuple):
+    """A network that `prepare` made for one structure, with its regularizers and their live weights."""
+
+    structure: str
+    lives: dict[str, regkit.Live]
+    regs: regkit.RegularizerSet
+    evaluate: Evaluate
 
 
 class Networks:
@@ -294,39 +296,36 @@ class Networks:
 
     def __init__(self, prepare: Prepare, space: Space, many: bool = False) -> None:
         self._prepare, self._space, self._many = prepare, space, many
-        self._unused: OrderedDict[int, tuple[str, Prepared]] = OrderedDict()  # the latest at the end
+        self._unused: list[Network] = []  # the latest at the end
         self._lock, self._preparing = Lock(), Lock()
 
     def run(self, tasks: Sequence[Task], reported: Callable[[int, float, int], bool]) -> list[Outcome]:
         """Run trials of one structure at once: those of a batch, or one."""
-        task, trials = tasks[0], [Trial(one, partial(reported, one.number)) for one in tasks]
-        weights = self._space.weights(task.params)
+        trials = [Trial(task, partial(reported, task.number)) for task in tasks]
+        weights = [self._space.weights(task.params) for task in tasks]
         try:
-            network = self._taken(task.structure) or self._made(task, weights)
-            for name, weight in weights.items():
-                network.lives[name].set(weight)
+            network = self._taken(tasks[0].structure) or self._made(tasks[0], weights[0])
+            for name, live in network.lives.items():
+                live.set(weights[0][name])
         except (Exception, SystemExit) as error:  # of the user's code
             return [Outcome(error=in_words(error)) for _ in tasks]
-        every = [self._space.weights(one.params) for one in tasks]
-        together = Trials(trials, {name: [each[name] for each in every] for name in weights})
+        together = Trials(trials, {name: [each[name] for each in weights] for name in network.lives})
         outcomes = evaluated(network.evaluate, together if self._many else trials[0], self._space.parameters)
+        waiting = tuple(member.name for member in hosts.waiting(network.regs))
         for outcome in outcomes:
-            outcome.waiting = tuple(member.name for member in hosts.waiting(network.regs)) if outcome.measures else ()
+            outcome.waiting = waiting if outcome.measures else ()
         with self._lock:
-            self._unused[id(network)] = task.structure, network
-            while len(self._unused) > KEPT:
-                self._unused.popitem(last=False)
+            self._unused = [*self._unused, network][-KEPT:]
         return outcomes
 
-    def _taken(self, structure: str) -> Prepared | None:
+    def _taken(self, structure: str) -> Network | None:
         with self._lock:
-            for key, (its, network) in reversed(self._unused.items()):
-                if its == structure:
-                    del self._unused[key]
-                    return network
-        return None
+            latest = next((one for one in reversed(self._unused) if one.structure == structure), None)
+            self._unused = [one for one in self._unused if one is not latest]
+        return latest
 
-    def _made(self, task: Task, weights: Mapping[str, float]) -> Prepared:
+    def _made(self, task: Task, weights: Mapping[str, float]) -> Network:
+        lives = {name: (Several if self._many else regkit.Live)(weight) for name, weight in weights.items()}
         with self._preparing:
-            options = partial(self._space.options, task.params)
-            return Prepared(self._prepare, options, weights, self._many)
+            regs = regkit.build(self._space.options(task.params, lives))
+            return Network(task.structure, lives, regs, prepared(self._prepare, regs))
