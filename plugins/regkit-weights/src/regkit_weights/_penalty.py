@@ -103,10 +103,6 @@ class ProximalPenalty(WeightPenalty):
         penalty = super().loss(layers)
         return regkit.graph.held(penalty) if self.by == "proximal" else penalty
 
-    def after_step(self, params: MutableMapping[str, Any], amount: Any, divisors: Mapping[str, Any]) -> None:
-        """Apply the proximal operator of the amount times the penalty."""
-        self._change(params, amount, divisors)
-
     def _reduced(self, name: str, elements: Any) -> Any:
         return regkit.graph.reduced_sum(elements, self.reduction, f"parameter {name!r}")
 
