@@ -45,7 +45,7 @@ def trained(model, optimizer, regs, steps, **arguments):
         ("SGD", {"lr": 0.1, "momentum": 0.9, "nesterov": True}, 1000),
         ("SGD", {"lr": 0.1, "momentum": 0.8, "dampening": 0.5}, 1000),
         ("Adam", {"lr": 0.01}, 4000),
-        ("Adam", {"lr": 0.01, "amsgrad": True}, 20000),
+        ("Adam", {"lr": 0.05, "amsgrad": True}, 4000),
         ("AdamW", {"lr": 0.01, "weight_decay": 0.0, "betas": (0.5, 0.9)}, 4000),
     ],
 )
