@@ -13,6 +13,9 @@ import pandas as pd
 import pytest
 import regkit_search as search
 from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from regkit_search._study import Storage
 
 import regkit
 
@@ -86,6 +89,30 @@ def test_trials_of_earlier_runs_count_and_more_of_them_fill_their_batch(tmp_path
     for trials in (3, 6, 14):
         resumed = found(trials, tmp_path / "study.db")
     pd.testing.assert_frame_equal(resumed, found(14))
+
+
+class Away(RDBStorage):
+    """A storage that is away at some of its writes, as a server that restarts."""
+
+    def __init__(self, path, *numbers):
+        super().__init__(f"sqlite:///{path}")
+        self.numbers, self.writes = numbers, 0
+
+    def __getattribute__(self, name):
+        if name in ("_create_new_trial", "_set_trial_param", "set_trial_user_attr", "set_trial_state_values"):
+            self.writes += 1
+            if self.writes in self.numbers:
+                raise StorageInternalError("away")
+        return super().__getattribute__(name)
+
+
+def test_a_server_may_be_away_while_a_batch_is_asked_for_or_stored(tmp_path, monkeypatch):
+    monkeypatch.setattr(Storage, "is_remote", True)
+    monkeypatch.setattr(Storage, "lock", lambda self, name: None)  # of a file, which is not asked for again
+    # writes of a batch of 4: 4 rows, each followed by its parameter, then 4 seeds, each followed by the end
+    sampler, other = (optuna.samplers.TPESampler(n_startup_trials=2) for _ in range(2))
+    found = run(storage=Away(tmp_path / "study.db", 4, 11, 14, 20), sampler=sampler, trials=12).frame()
+    pd.testing.assert_frame_equal(found, run(sampler=other, trials=12).frame())
 
 
 def test_a_cluster_runs_batches(client):

@@ -197,8 +197,10 @@ class StoredStudy:
             if asked and asked[0].number < first:
                 break
             self._storage.running_from = first if self._batch else None
-            asked.append(self._adopted() if self._left else self._new())
-        self._storage.running_from = None
+            try:
+                asked.append(self._adopted() if self._left else self._new())
+            finally:
+                self._storage.running_from = None
         structures = dict.fromkeys(one.structure for one in asked)
         if asked and self._batch:
             done = [one for one in self._trials(*FINISHED) if one.number // size == asked[0].number // size]
