@@ -36,6 +36,7 @@ def watch(
     live: Mapping[str, Any] | None = None,
     again: Callable[[Run], Any] | None = None,
     stacked: Mapping[str, int] | None = None,
+    axis_name: str | tuple[str, ...] | None = None,
 ) -> Iterator[Run]:
     """Tap the outputs of a model's modules while they are called, by their paths.
 
@@ -49,7 +50,7 @@ def watch(
     regs : regkit.RegularizerSet
         What `regkit.build` returns. Those that select outputs need a pattern: NNX does not know the order of modules in
         the network, and so not which are hidden.
-    key, live, again, stacked
+    key, live, again, stacked, axis_name
         As for `regkit_jax.Run`.
 
     Yields
@@ -84,7 +85,7 @@ def watch(
     ['hid1']
     """
     watched = _Watch(model, hosts.members(regs, "watch"))
-    run = _Run(watched, regs, watched.layers(), key, live, again, stacked)
+    run = _Run(watched, regs, watched.layers(), key, live, again, stacked, axis_name)
     token = _open.set((*_open.get(), watched))
     try:
         with _patched({type(module) for module in watched.modules.values()}):
