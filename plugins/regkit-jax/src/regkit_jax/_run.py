@@ -141,8 +141,9 @@ class Run:
     def _begin(self, regs: regkit.RegularizerSet) -> None:
         """Take new sets of the members, which have seen nothing: for penalties, and for changes of outputs."""
         self._regs = self._penalties = self._changes = hosts.subset(regs, [m.name for m in self._members])
-        if self.key is None:
+        if self.key is None or self._axes:  # members that change outputs have not seen those of the whole batch
             self._penalties = hosts.subset(self._regs, [m.name for m in self._members if m.penalizes])
+        if self.key is None:
             self._changes = hosts.subset(self._regs, [m.name for m in self._members if m.in_predictions])
 
     def __repr__(self) -> str:
