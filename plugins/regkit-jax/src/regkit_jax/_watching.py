@@ -111,8 +111,12 @@ class _Run(Run):
             return super().terms()
 
     def check(self) -> None:
-        """Raise if no module was called that some were to see, or if one that changes outputs found none to change."""
-        if not self._watched.is_called and any(member.selects == "outputs" for member in self._members):
+        """Raise if nothing was seen that some are for, or if one that changes outputs found none to change."""
+        if (
+            not self._watched.is_called
+            and not self._given
+            and any(member.selects == "outputs" for member in self._members)
+        ):
             raise regkit.GraphError(
                 f"no module of the watched model was called. {self._watched.library.copies}: open the watch inside of "
                 "the function, with the model that it gets"

@@ -57,9 +57,9 @@ def watch(
     regkit.OptionError
         If a regularizer has no pattern.
     regkit.GraphError
-        At the end of the block, if no module was called and a regularizer is for outputs; by `loss`, if a module that a
-        pattern matches was called within ``nn.scan``, ``nn.remat``, ``nn.jit`` or another transformation, which has
-        ended.
+        At the end of the block, if a regularizer is for outputs and no module was called and nothing tapped; by `loss`,
+        if a module that a pattern matches was called within ``nn.scan``, ``nn.remat``, ``nn.jit`` or another
+        transformation, which has ended.
 
     Examples
     --------
@@ -89,5 +89,5 @@ def watch(
 
     with linen.intercept_methods(show):
         yield run
-    if not called and any(member.selects == "outputs" for member in members):
+    if not called and not run.outputs and any(member.selects == "outputs" for member in members):
         raise regkit.GraphError("no module of Linen was called within the watch. Apply the model inside of the block")

@@ -12,7 +12,7 @@ try:
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(f"regkit_jax.nnx needs Flax ({error}): pip install flax", name=error.name) from error
 
-from ._values import as_array
+from ._values import as_array, is_floats
 from ._watching import Library, watching
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ def watch(
 
     The output of ``model.blocks[0].mlp`` is ``blocks.0.mlp``, its parameter ``blocks.0.mlp.kernel``; of a module that
     is called again, ``blocks.0.mlp@1``. Arrays in tuples and dicts are ``lstm:0`` and ``head:logits``, and deeper ones
-    ``lstm:0.1``. The model itself has no path, so its own output is tapped as none.
+    ``lstm:0.1``. The model itself has no path, so its own output is tapped as none. Parameters are each ``nnx.Param``;
+    of a model that has none, the arrays of floats that it holds without a variable.
 
     Parameters
     ----------
@@ -62,8 +63,8 @@ def watch(
     regkit.OptionError
         If the model is not a module of NNX, or a regularizer has no pattern.
     regkit.GraphError
-        If the model, or a module of it, is watched already; at the end of the block, if no module of it was called and
-        a regularizer is for outputs.
+        If the model, or a module of it, is watched already; at the end of the block, if a regularizer is for outputs,
+        no module was called and nothing tapped.
     regkit.NoMatchError
         At the end of the block, if there is a key and a regularizer that changes outputs found none to change.
 
@@ -91,8 +92,11 @@ def watch(
 
 def _layers(model: nnx.Module) -> list[regkit.Layer]:
     """Return the modules that have parameters, each with those that are not of a module within."""
+    found = list(nnx.to_flat_state(nnx.state(model, nnx.Param)))
+    if not found:  # some models hold their parameters as they are
+        found = [(path, leaf) for path, leaf in nnx.to_flat_state(nnx.state(model)) if is_floats(leaf)]
     params: dict[str, dict[str, Any]] = {}
-    for path, param in nnx.to_flat_state(nnx.state(model, nnx.Param)):
+    for path, param in found:
         names = [str(part) for part in path]
         owner = ".".join(names[:-1]) or type(model).__name__
         params.setdefault(owner, {})[".".join(names)] = as_array(param)
