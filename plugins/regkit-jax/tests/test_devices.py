@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -180,6 +182,24 @@ def test_value_and_gradient_of_a_split_batch_are_those_of_one_device(way, mesh, 
 def test_a_penalty_and_its_gradient_are_those_of_one_device(alias, mesh, params, x):
     regs = regs_of(alias)
     check(by_shard_map_of_checked_types(regs, mesh, params, x), jax.jit(jax.value_and_grad(loss_of(regs)))(params, x))
+
+
+@pytest.mark.parametrize("alias", OF_OUTPUTS)
+def test_explicit_axes_give_the_numbers_of_one_device(alias, x):
+    regs = regs_of(alias)
+
+    def loss(x, shown=lambda h: h):
+        run = regkit_jax.Run(regs)
+        h = jax.nn.sigmoid(x)
+        run.tap("h", shown(h))
+        return (h**2).mean() + run.loss()
+
+    expected = jax.jit(jax.value_and_grad(loss))(x)
+    if alias == "hidden_decorrelation":  # a product over examples, of which JAX asks how it is to be split
+        loss = partial(loss, shown=lambda h: jax.sharding.reshard(h, SAME))
+    with jax.set_mesh(jax.make_mesh((DEVICES,), ("batch",))):
+        found = jax.jit(jax.value_and_grad(loss))(jax.device_put(x, SPLIT))
+    check(found, expected)
 
 
 def on_devices(mesh, x, function, out=SPLIT, **options):
