@@ -110,3 +110,11 @@ def test_what_is_no_model_or_optimizer_raises():
         regkit_torch.after_step(regs, model, "fast")
     with pytest.raises(regkit.GraphError, match="trains none of the model's"):
         regkit_torch.after_step(regs, model, torch.optim.SGD([torch.nn.Parameter(V)], lr=0.1))
+
+
+@pytest.mark.filterwarnings("ignore:weight_max_norm changes parameters")
+def test_a_projection_adds_a_tensor_of_nothing_to_the_loss():
+    model = torch.nn.Linear(3, 2)
+    with regkit_torch.watch(model, regkit.build(weight_max_norm=dict(weight=1, by="projection"))) as run:
+        model(torch.ones(1, 3))
+        assert torch.equal(run.loss(), torch.tensor(0.0))
