@@ -166,8 +166,8 @@ def warn_without_step(members: Sequence[Any]) -> None:
     if names:
         warn(
             f"{', '.join(names)} {'change' if len(names) > 1 else 'changes'} parameters after an optimizer's step, and "
-            "after_step was never called, so it has no effect. Call regs.after_step(params, rate) after each "
-            "step, or the after_step of regkit_torch, regkit_jax or regkit_tensorflow"
+            "after_step was never called, so it has no effect. Call regs.after_step(params, rate) after each step, or "
+            "the after_step of regkit_jax or regkit_tensorflow; in regkit_torch give watch the optimizer"
         )
         for member in members:
             member.memory.stepped = True  # which is said once

@@ -197,13 +197,6 @@ def test_a_momentum_of_one_is_refused():
     )
 
 
-def test_a_proximal_step_of_groups_is_refused_under_adam():
-    model = regularized(Adam(0.1), group_lasso=dict(weight=0.1, by="proximal"))
-    assert "group_lasso: the proximal step of GroupLasso has one amount" in refusal(
-        regkit.GraphError, lambda: trained(model, 1)
-    )
-
-
 def test_a_model_with_steps_within_another_one_is_refused():
     model = regularized(SGD(0.1), **PROXIMAL)
     outer = keras.Sequential([keras.Input((6,)), model])
