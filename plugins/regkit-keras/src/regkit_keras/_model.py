@@ -91,7 +91,7 @@ class Model(keras.Model):
         self.seed_generator = keras.random.SeedGenerator(seed)
         members = hosts.members(regularizers, "Model")
         names = [member.name for member in members if member.penalizes]
-        self._shares = {name: keras.metrics.Mean(name) for name in (names and [WITHOUT, *names])}
+        self._shares = Shares([WITHOUT, *names]) if names else None
         self._training = Training(backend(), regularizers)
         self.built = model.built
 
@@ -136,10 +136,8 @@ class Model(keras.Model):
             loss = super().compute_loss(x, y, y_pred, sample_weight, training) if is_more else keras.ops.zeros(())
         finally:
             self._left_out = frozenset()
-        shares = {WITHOUT: loss, **{term.name: term.weighted for term in terms}}
         count = keras.ops.shape(next(one for one in keras.tree.flatten(x) if one is not None))[0]
-        for name, share in shares.items():
-            self._shares[name].update_state(share, sample_weight=count)
+        self._shares.update_state({WITHOUT: loss, **{term.name: term.weighted for term in terms}}, count)
         return keras.ops.add(loss, hosts.total(terms))
 
     @property
@@ -155,20 +153,19 @@ class Model(keras.Model):
         regkit.OptionError
             If another metric has the name of one of these.
         """
-        own = list(map(id, self._shares.values()))
         results: dict[str, Any] = {}
         for metric in self.metrics:
-            result = metric.result()
-            if id(metric) not in own:
+            if metric is not self._shares:
+                result = metric.result()
                 results.update(result if isinstance(result, dict) else {metric.name: result})
-        for name, metric in self._shares.items():
+        for name in self._shares.names if self._shares else ():
             if name in results:
                 raise regkit.OptionError(
                     f"a metric of the model is named {name!r}, as is what regularizers add to the history. Give the "
                     "metric another name"
                 )
-            if self._training.now:
-                results[name] = metric.result()
+        if self._shares and self._training.now:
+            results.update(self._shares.result())
         return results
 
     def compile(self, optimizer: Any = "rmsprop", *args: Any, auto_scale_loss: bool = True, **kwargs: Any) -> None:
@@ -254,6 +251,28 @@ class Model(keras.Model):
         """Return a model from what `get_config` gave; the plugins of its regularizers have to be installed."""
         model = keras.saving.deserialize_keras_object(config["model"], custom_objects=custom_objects)
         return cls(model, regkit.build(config["regularizers"]), config["seed"], config["name"])
+
+
+class Shares(keras.metrics.Metric):
+    """The means of the parts of a loss over examples; a regularizer without a term adds 0."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(name="shares")
+        self.names = names
+        self._total = self.add_weight(shape=(len(names),), initializer="zeros", name="total")
+        self._count = self.add_weight(shape=(), initializer="zeros", name="count")
+
+    def update_state(self, shares: Mapping[str, Any], count: Any) -> None:
+        """Take the parts of a step, and of how many examples they are."""
+        each = [keras.ops.cast(shares.get(name, 0.0), self.dtype) for name in self.names]
+        count = keras.ops.cast(count, self.dtype)
+        self._total.assign_add(keras.ops.stack(each) * count)
+        self._count.assign_add(count)
+
+    def result(self) -> dict[str, Any]:
+        """Return the means by their names."""
+        means = keras.ops.divide_no_nan(self._total, self._count)
+        return {name: means[i] for i, name in enumerate(self.names)}
 
 
 def check(model: Any, regularizers: Any) -> None:

@@ -70,7 +70,8 @@ class Regularizer(keras.regularizers.Regularizer):
         self.options = _options(alias, options)
         self._regs = regkit.build({alias: {**self.options, "pattern": NAME}})
         self._selects = hosts.members(self._regs, "regularizer")[0].selects
-        self._penalty = backend().uncompiled(self._weighted)
+        self._backend = backend()
+        self._penalty = self._backend.uncompiled(self._weighted)
 
     def __repr__(self) -> str:
         return f"regularizer({self.alias!r}, {self.options!r})"
@@ -93,9 +94,11 @@ class Regularizer(keras.regularizers.Regularizer):
         return weighted
 
     def _weighted(self, tensor: Any) -> Any:
-        if self._selects == "outputs":
-            return self._regs.loss({NAME: tensor})
-        return self._regs.loss([regkit.Layer(NAME, {NAME: tensor})], {})
+        layers = [regkit.Layer(NAME, {NAME: tensor})] if self._selects == "params" else []
+        run = self._backend.run(self._regs, layers, None, None, None)
+        if not layers:
+            run.tap(NAME, tensor)
+        return run.loss()
 
     def get_config(self) -> dict[str, Any]:
         """Return what `from_config` takes."""

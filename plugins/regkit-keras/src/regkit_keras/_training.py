@@ -15,7 +15,7 @@ from ._layers import describe, find_paths, has_order, input_names, own_attribute
 from ._steps import after_updates, change_weights, check_optimizer, updating
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 
     from ._backends import Jax, TensorFlow, Torch
 
@@ -39,6 +39,8 @@ class Training:
         self._stepping = [member for member in self._members if member.changes_params]
         self._predicting = [member for member in self._members if member.in_predictions]
         self._backend = backend
+        self._uncompiled_forward = backend.uncompiled(self._forward)
+        self._uncompiled_predict = backend.uncompiled(self._predict)
         self._terms: list[Any] = []
         self._in_step = False
         self._now: dict[str, Any] | None = None  # live weights as the step has them
@@ -51,13 +53,13 @@ class Training:
 
     def forward(self, model: Any, inputs: Any, seed: keras.random.SeedGenerator) -> tuple[Any, list[Any]]:
         """Compute a model as the regularizers change it; return what it gives, and their terms."""
-        return self._backend.uncompiled(self._forward)(model, inputs, seed)  # type: ignore[no-any-return]
+        return self._uncompiled_forward(model, inputs, seed)  # type: ignore[no-any-return]
 
     def predict(self, model: Any, inputs: Any, training: bool | None) -> Any:
         """Compute a model with the changes of outputs that hold in predictions too."""
         if not self._predicting:
             return model(inputs, training=training)
-        return self._backend.uncompiled(self._predict)(model, inputs, training)
+        return self._uncompiled_predict(model, inputs, training)
 
     def _predict(self, model: Any, inputs: Any, training: bool | None) -> Any:
         names = input_names(model, inputs)
@@ -74,7 +76,7 @@ class Training:
                 return run.tap(name, value)
 
         data = [show(name, one) for name, one in zip(names, keras.tree.flatten(inputs))]
-        with _watched(model, show):
+        with _watched(model, find_paths(model), show):
             return model(keras.tree.pack_sequence_as(inputs, data), training=training)
 
     def _forward(self, model: Any, inputs: Any, seed: keras.random.SeedGenerator) -> tuple[Any, list[Any]]:
@@ -86,11 +88,10 @@ class Training:
         layers = describe(model, names)
         main = {layer.output_name for layer in layers}
         with plain_errors():
-            there = [*names, *find_paths(model)]
+            paths = find_paths(model)
             if not has_order(model):
-                hosts.check_patterns(
-                    self._members, there, "A subclassed model does not define which of its layers are hidden. Name some"
-                )
+                why = "A subclassed model does not define which of its layers are hidden. Name some"
+                hosts.check_patterns(self._members, [*names, *paths], why)
         state = [(variable, variable.value) for variable in model.variables]
         times: dict[str, int] = {}  # how often each name was shown
 
@@ -105,7 +106,7 @@ class Training:
 
             data = [backend.data(regs, one) for one in keras.tree.flatten(inputs)]
             data = [show(name, one) for name, one in zip(names, data)]
-            with _watched(model, show):
+            with _watched(model, paths, show):
                 return model(keras.tree.pack_sequence_as(inputs, data), training=True)
 
         def again(run: Any) -> None:
@@ -226,7 +227,7 @@ def plain_errors() -> Iterator[None]:
 
 
 @contextmanager
-def _watched(model: Any, show: Callable[[str, Any], Any]) -> Iterator[None]:
+def _watched(model: Any, paths: Mapping[str, Any], show: Callable[[str, Any], Any]) -> Iterator[None]:
     """Replace the output of each layer of a model by the result of `show`, called with its name and its output.
 
     Layers are Python objects that look up their `call` each time, so another one is put into the attributes of the
@@ -235,7 +236,7 @@ def _watched(model: Any, show: Callable[[str, Any], Any]) -> Iterator[None]:
     with ExitStack() as stack:
         # values within a checkpoint cannot be used outside, so layers are rematerialized, and the model is not
         stack.enter_context(own_attribute(model, "_remat_mode", None))
-        for path, layer in find_paths(model).items():
+        for path, layer in paths.items():
             around = _showing
             if getattr(layer, "_remat_mode", None) is not None:
                 # the output is shown, and nothing within its checkpoint
