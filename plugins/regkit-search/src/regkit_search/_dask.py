@@ -41,22 +41,7 @@ BACKLOG = 2
 
 
 class Cluster:
-    """The workers of a scheduler, for one search.
-
-    Parameters
-    ----------
-    client : distributed.Client, str or callable
-        A client, the address of a scheduler, or a function that returns a client, which is closed at the end.
-    networks : tuple
-        The arguments of `Networks`.
-    resources : mapping of str to number, optional
-        What a trial takes of a worker's resources.
-
-    Raises
-    ------
-    regkit.OptionError
-        If no scheduler answers, or a worker cannot import what it is sent.
-    """
+    """The workers of a scheduler, for one search: `networks` are the arguments of `Networks`, the rest as of `run`."""
 
     def __init__(self, client: Any, networks: tuple[Any, ...], resources: Mapping[str, float] | None) -> None:
         self._name = f"regkit-search-{uuid4().hex}"

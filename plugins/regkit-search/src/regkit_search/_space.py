@@ -38,7 +38,8 @@ class Parameter:
     @property
     def live(self) -> bool:
         """Whether it is a weight with numbers for values, which changes without a new compilation."""
-        return self.argument == "weight" and _has_numbers(self.distribution)
+        choices = getattr(self.distribution, "choices", ())  # other distributions are of numbers
+        return self.argument == "weight" and all(isinstance(one, Real) and not isinstance(one, bool) for one in choices)
 
     @property
     def structural(self) -> bool:
@@ -151,11 +152,10 @@ class Space:
 
     def written(self) -> dict[str, Any]:
         """Return the space in a form for JSON. Equal forms are the same search."""
-        written: dict[str, Any] = {
-            alias: {name: _written(arguments) for name, arguments in members}
-            for alias, members in self._members.items()
-        }
-        return {"space": written, **({"parameters": _written(self._own)} if self._own else {})}
+        space = {alias: dict(members) for alias, members in self._members.items()}
+        every = {"space": space, **({"parameters": self._own} if self._own else {})}
+        as_written = json.dumps(every, default=lambda one: {"distribution": json.loads(distribution_to_json(one))})
+        return dict(json.loads(as_written))
 
     def _needed(self, params: Params) -> Iterator[str]:
         """Yield the names of parameters, without those of aliases that are not used."""
@@ -202,12 +202,6 @@ class Space:
                     ) from None
 
 
-def _has_numbers(distribution: BaseDistribution) -> bool:
-    if not isinstance(distribution, CategoricalDistribution):
-        return True
-    return all(isinstance(one, Real) and not isinstance(one, bool) for one in distribution.choices)
-
-
 def _members(alias: Any, value: Any) -> list[tuple[str, dict[str, Any]]]:
     """Return the regularizers of an alias: the name of each in a set, and its arguments."""
     if not isinstance(alias, str):
@@ -240,12 +234,3 @@ def _parameters(member: str, arguments: Mapping[str, Any]) -> Iterator[Parameter
     for argument, given in arguments.items():
         if isinstance(given, BaseDistribution):
             yield Parameter(f"{member}.{argument}", given, member, argument)
-
-
-def _written(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: {"distribution": json.loads(distribution_to_json(value))}
-        if isinstance(value, BaseDistribution)
-        else value
-        for name, value in values.items()
-    }
