@@ -10,7 +10,9 @@ import regkit
 from regkit import hosts
 
 from . import _weights
-from ._hooks import Network, may_match
+from ._compiled import End, Left, in_graph
+from ._forwards import contains
+from ._hooks import Computed, Network, changed_in_place, may_match
 from ._layout import Layout, Modules, may_be_shown
 from ._names import COMPILED, module_paths, named_outputs, params_of
 from ._plans import plans_of
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Container, Hashable, Iterable, Sequence
 
     from ._forwards import Forward, Forwards
-    from ._hooks import Routing
+    from ._hooks import Outputs, Routing
+    from ._plans import Plan
 
 
 class Model(Network):
@@ -35,8 +38,8 @@ class Model(Network):
     computed : list of (str, torch.nn.Module)
         Parametrizations, with the names of the weights that they compute.
     weights : Weights
-    events : list
-        What compiled code leaves: a hook, what it was given, and whether gradients are enabled.
+    left : Left
+        What compiled code leaves.
     """
 
     caller = "watch"
@@ -63,10 +66,16 @@ class Model(Network):
         self.computed: list[tuple[str, torch.nn.Module]] = [(name, every[place]) for name, place in layout.computed]
         self.unmatched = [(routing.every[name], glob) for name, glob in layout.unmatched]
         self._layout = layout
-        self._compiled = [(path, module) for path, module in self.containers + self.watched if _is_compiled(module)]
+        self._compiled = [
+            (module, [one for one, _ in self.watched if one == path or not path or one.startswith(f"{path}.")])
+            for path, module in self.containers + self.watched
+            if _is_compiled(module)
+        ]
         self.weights = _weights.Weights(self.modules.every, layout.params, layout.made_of)
         self._unchanged: dict[str, str] = {}
-        self.events: list[Any] = []
+        self._plain = {name: place for name, place in layout.params.items() if name not in layout.made_of}
+        by_default = [self._plain[name] for name in layout.by_default if name in self._plain]
+        self.left = Left(every, self.hidden, by_default, self.plans.in_graph)
 
     @property
     def hint(self) -> str:  # type: ignore[override]  # it depends on what other threads did
@@ -93,10 +102,25 @@ class Model(Network):
 
     def settle(self) -> None:
         """Take what compiled code has left since: hooks do on it what they could not do then."""
-        events, self.events[:] = list(self.events), []
-        for hook, output, grad in events:
+        changes, self.left.changes = self.left.changes, {}
+        for name, count in changes.items():
+            if count:
+                raise changed_in_place(name)
+        for event in self.left.take():
+            self._settle(event.hook, event.output, event.grad)
+
+    def _settle(self, hook: Any, output: Any, grad: bool, changed: bool = False) -> None:
+        if grad != torch.is_grad_enabled():
             with torch.set_grad_enabled(grad):
-                hook.run(output)
+                return self._settle(hook, output, grad, changed)
+        if type(output) is End:
+            for (one, value, enabled), changes in zip(output.events, output.changes):
+                if changes or not one.kept or enabled != grad or not self._forwards.see(one.path, value):
+                    self._settle(one, value, enabled, changes > 0)
+        hook.run(output)
+        if changed:
+            self._forwards.mark_changed()
+        return None
 
     # Outputs
 
@@ -150,13 +174,18 @@ class Model(Network):
         for name, why in self._unchanged.items():
             raise regkit.GraphError(f"module {name!r} {why}")
 
+    def is_compiled(self, module: torch.nn.Module) -> bool:
+        """Return whether the forward of a module is compiled as a whole, in place or within a wrapper."""
+        return any(module is one or module is one._modules.get(COMPILED) for one, _ in self._compiled)
+
     def _unseen_in(self, forward: Forward) -> list[str]:
         """Return the watched modules in compiled ones of which nothing was seen in a forward."""
         unseen = []
-        ran = set() if forward.module is None else set(map(id, forward.module.modules()))
-        for path, module in self._compiled:
-            within = [one for one, _ in self.watched if one == path or not path or one.startswith(f"{path}.")]
-            if id(module) in ran and not any(name.partition(":")[0] in within for name in forward.times):
+        for module, within in self._compiled:
+            if any(one in forward.times for one in within):
+                continue
+            seen = {name.partition(":")[0] for name in forward.times}
+            if seen.isdisjoint(within) and forward.module is not None and contains(forward.module, module):
                 unseen += within
         return unseen
 
@@ -207,6 +236,19 @@ class Model(Network):
                 self._unchanged[name] = COMPILED_BEFORE
         if self._layout.looks_at_params:
             self.weights.note(forward)
+
+    def noted(self, plan: Plan, outputs: Outputs) -> None:
+        """Let compiled code call a new plan for outputs like these, where it can: it is compiled again with it."""
+        kinds = tuple((name, tensor.dtype, tensor.dim()) for name, (tensor, _) in outputs.items())
+        final, trained = plan.conditions
+        self.plans.in_graph[kinds, final, trained] = in_graph(plan, self._plain)
+
+    def loss_in_graph(self) -> Computed | None:
+        """Return the loss of a forward in the code that is compiled; None where it cannot be computed there."""
+        if self.routing.changers or self.unmatched:
+            return None
+        end = self.left.take_loss()
+        return None if end is None or end.plan is None else Computed(end.plan, end.results, None)
 
     # Errors
 

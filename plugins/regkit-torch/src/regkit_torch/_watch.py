@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from functools import partial
+from types import CodeType
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch.compiler import is_compiling, is_exporting
@@ -15,7 +17,7 @@ import regkit
 from regkit import hosts
 
 from ._forwards import Forward, Forwards, current_backward, outside
-from ._hooks import routing_of
+from ._hooks import Computed, routing_of
 from ._model import Model
 from ._names import named_outputs, with_outputs
 from ._run import Run, not_floats
@@ -112,7 +114,7 @@ class Watch:
             )
         self._run = Run.of(self._network, self._forwards)
         _watched[model] = list(self._network.modules.places)
-        self._events = self._network.events
+        self._left = self._network.left
         # A module that has hooks takes longer to call than what the hooks do. So it is its forward that shows the
         # output, but where hooks of others are to come first. Hooks go by one number, since register_forward_hook makes
         # a handle with three weak references.
@@ -163,20 +165,20 @@ class Watch:
                 else:
                     module.__dict__["forward"] = before
             _watched.pop(self._model, None)
-            self._events.clear()
+            self._left.clear()
             self._run._end("this watch has ended, and nothing is kept of the model since. Use run.loss() within `with`")
 
     # What forwards and hooks do
 
     def _begin(self, module: torch.nn.Module) -> Forward | None:
         """Open a forward, unless one is open or a backward computes a checkpoint again; return it."""
-        if self._events:
+        if self._left:
             self._network.settle()
         return self._forwards.begin(module)
 
     def _end(self, path: str, forward: Forward | None, output: Any) -> None:
         """Close a forward, if one began here."""
-        if self._events:
+        if self._left:
             self._network.settle()
         if not path:
             self._network.leave_out_final(self._forwards.here.open, output)
@@ -186,7 +188,7 @@ class Watch:
 
     def _show(self, path: str, module: torch.nn.Module, output: Any) -> Any:
         """Show the run the output of a module; return the output with its changes, or None for the same."""
-        if self._events:
+        if self._left:
             self._network.settle()
         network = self._network
         route = network.routes.get(path) or network.route(path)
@@ -217,12 +219,22 @@ class Watch:
 
 
 class _Hook:
-    """A forward hook on a module, which copies of the module do not have. This one does nothing."""
+    """A forward hook on a module, which copies of the module do not have. This one does nothing.
 
-    __slots__ = ("_module", "_path", "_watch")
+    Attributes
+    ----------
+    path : str
+    penalized : bool
+        Whether it shows an output that a penalty is of.
+    kept : bool
+        Whether it does, and no member changes the output.
+    """
+
+    __slots__ = ("_module", "_watch", "kept", "path", "penalized")
 
     def __init__(self, watch: Watch, path: str, module: torch.nn.Module) -> None:
-        self._watch, self._path, self._module = watch, path, module
+        self._watch, self.path, self._module = watch, path, module
+        self.penalized = self.kept = False
 
     @property
     def __name__(self) -> str:  # what torch.jit.script asks a hook for
@@ -236,8 +248,7 @@ class _Hook:
 
     def leave(self, output: Any) -> None:
         """Leave an output of compiled code for `run`."""
-        if not is_exporting():
-            self._watch._events.append((self, output, torch.is_grad_enabled()))
+        self._watch._left.leave(self, output)
 
     def run(self, output: Any) -> Any:
         """Do what could not be done in compiled code."""
@@ -255,7 +266,9 @@ class _Seen(_Hook):
     def __init__(self, watch: Watch, path: str, module: torch.nn.Module) -> None:
         super().__init__(watch, path, module)
         network = watch._network
+        self.penalized = network.route(path).penalized
         self._changes = network.may_change(path, train=False), network.may_change(path, train=True)
+        self.kept = self.penalized and not any(self._changes)
 
     def __call__(self, module: torch.nn.Module, _: Any, output: Any) -> Any:
         """Show the output; return it with its changes, or None for the same."""
@@ -270,7 +283,7 @@ class _Seen(_Hook):
 
     def run(self, output: Any) -> Any:
         """Show the output."""
-        return self._watch._show(self._path, self._module, output)
+        return self._watch._show(self.path, self._module, output)
 
 
 #: What compiled code calls for an output that is changed.
@@ -293,7 +306,7 @@ class _Weight(_Hook):
         """Keep the weight."""
         forward = self._watch._forwards.here.open
         if forward is not None and current_backward() == -1 and forward.grad == torch.is_grad_enabled():
-            forward.keep_weight(self._path, output)
+            forward.keep_weight(self.path, output)
 
 
 class _Begun(_Hook):
@@ -314,8 +327,13 @@ class _Ended(_Hook):
     def run(self, output: Any) -> None:
         """Close the forward that began with the module."""
         forward = self._watch._forwards.here.open
+        returned = None
+        if not self.path:
+            returned = output.output
+            if forward is not None:
+                forward.computed = None if output.plan is None else Computed(output.plan, output.results, None)
         began = forward is not None and forward.module is self._module
-        self._watch._end(self._path, forward if began else None, output)
+        self._watch._end(self.path, forward if began else None, returned)
 
 
 def _replicas() -> Any:
@@ -343,7 +361,9 @@ def _forward_of(watch: Watch, module: torch.nn.Module, shows: str | None, contai
     changes = shows is not None and watch._network.may_change(shows)
     seen = _Seen(watch, shows or "", module)
     begun, ended = _Begun(watch, contains or "", module), _Ended(watch, contains or "", module)
-    kept = shows is not None and not changes and watch._network.route(shows).penalized
+    kept = shows is not None and seen.kept
+    left, whole = watch._left, contains == ""
+    ends_graph = whole or watch._network.is_compiled(module)
 
     def show(output: Any) -> Any:
         if not is_compiling():
@@ -366,14 +386,22 @@ def _forward_of(watch: Watch, module: torch.nn.Module, shows: str | None, contai
         return output if changed is None else changed
 
     def of_leaf(*args: Any, **kwargs: Any) -> Any:
-        return show(forward(*args, **kwargs))
+        output = forward(*args, **kwargs)
+        if is_compiling() and not changes:
+            left.leave(seen, output)
+            return output
+        return show(output)
 
     def of_container(*args: Any, **kwargs: Any) -> Any:
         if is_compiling():
-            begun.leave(None)
+            left.leave(begun, None)
+            first = left.last
             output = forward(*args, **kwargs)
             output = output if shows is None else show(output)
-            ended.leave(output if contains == "" else None)
+            if ends_graph:
+                left.leave_end(ended, first, output if whole else None, whole)
+            else:
+                left.leave(ended, None)
             return output
         if here.state.open is not None and contains:  # within another one
             output = forward(*args, **kwargs)
@@ -392,8 +420,19 @@ def _forward_of(watch: Watch, module: torch.nn.Module, shows: str | None, contai
         return output
 
     replacement = of_leaf if contains is None else of_container
+    replacement.__code__ = _code_of(type(module), replacement.__code__)
     replacement.regkit_forward = replacement.__wrapped__ = forward  # type: ignore[attr-defined]
     return replacement
+
+
+#: By classes of modules, the code of their forwards while they are watched: torch.compile limits how often it compiles
+#: the same code.
+_codes: WeakKeyDictionary[type, dict[CodeType, CodeType]] = WeakKeyDictionary()
+
+
+def _code_of(cls: type, code: CodeType) -> CodeType:
+    """Return a copy of some code for a class of modules, always the same."""
+    return _codes.setdefault(cls, {}).setdefault(code, code.replace())
 
 
 def _state_of(module: torch.nn.Module) -> Any:
