@@ -300,6 +300,17 @@ class Hooks:
         self._plans.put(key, kinds, Plan(recording, list(expressions.values()), list(expressions)))
         return {name: expression.value for name, expression in expressions.items()}
 
+    def in_predictions(self, outputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return the outputs of one layer after the hook, as predictions have them, by calls that a tracer sees."""
+        changed, params = dict(outputs), self._network.params()
+        layers = [
+            regkit.Layer(name, {one: params[one] for one in names if one in params}, role=role)
+            for name, role, names in self._network.rows(outputs)
+        ]
+        with _full_precision(next(iter(outputs.values())).device.type):
+            self._routing.predicting.modify_graph(changed, layers)
+        return changed
+
     def loss(
         self,
         outputs: Outputs,

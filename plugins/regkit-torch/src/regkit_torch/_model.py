@@ -164,10 +164,13 @@ class Model(Network):
                 if name not in forward.outputs:
                     raise regkit.GraphError(f"module {name!r} {why}")
 
-    def may_change(self, path: str, train: bool = True) -> bool:
-        """Return whether a member may change an output of a module in one of the two modes."""
-        changers = (member for member in self.routing.changers.values() if train or member.in_predictions)
-        return any(may_be_shown(path, member, self.hidden or {}) for member in changers)
+    def changers(self, path: str, train: bool = True) -> list[str]:
+        """Return the members that may change an output of a module in one of the two modes."""
+        return [
+            name
+            for name, member in self.routing.changers.items()
+            if (train or member.in_predictions) and may_be_shown(path, member, self.hidden or {})
+        ]
 
     def check_changed(self) -> None:
         """Raise if a member was to change the output of a module that ran unseen."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict
 from functools import partial
 from types import CodeType
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import torch
-from torch.compiler import is_compiling, is_exporting
+from torch.compiler import is_compiling, is_dynamo_compiling, is_exporting
 from torch.utils.hooks import RemovableHandle
 from torch.utils.weak import WeakIdKeyDictionary
 
@@ -23,7 +24,7 @@ from ._names import named_outputs, with_outputs
 from ._run import Run, not_floats
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 
 def watch(model: torch.nn.Module, regs: regkit.RegularizerSet, *, forwards: str = "one") -> Watch:
@@ -123,7 +124,8 @@ class Watch:
         self._hooked: list[torch.nn.Module] = [model]
         model._forward_hooks[self._number] = _Hook(self, "", model)
         containers = {id(module): path for path, module in self._network.containers}
-        shown = {id(module): path for path, module in self._network.watched}
+        watched = {id(module): path for path, module in self._network.watched}
+        shown = dict(watched)
         for path, module in self._network.watched:
             if module._forward_hooks or module._forward_pre_hooks:
                 del shown[id(module)]
@@ -139,7 +141,9 @@ class Watch:
                 module.__dict__["forward"] = _forward_of(self, module, shows, contains)
                 self._hooked.append(module)
         for module in self._hooked:
-            module.__dict__["__getstate__"] = partial(_state_of, module)
+            of = watched.get(id(module))
+            changers = [] if of is None else self._network.changers(of, train=False)
+            module.__dict__["__getstate__"] = partial(_state_of, module, changers)
             module.__dict__["_replicate_for_data_parallel"] = _replicas
         return self._run
 
@@ -217,6 +221,15 @@ class Watch:
             forward.changed.update({name: changed[name] for name, one in outputs.items() if changed[name] is not one})
         return with_outputs(path, output, changed)
 
+    def _show_traced(self, path: str, output: Any) -> Any:
+        """Return the output of a module with its changes in predictions, or None for the same."""
+        named = dict(named_outputs(path, output))
+        outputs = {name: one for name, one in named.items() if self._network.route(name).predicting}
+        for name, one in outputs.items():
+            if not isinstance(one, torch.Tensor) or not one.is_floating_point():
+                raise not_floats(name, one)
+        return with_outputs(path, output, self._run._hooks.in_predictions(outputs)) if outputs else None
+
 
 class _Hook:
     """A forward hook on a module, which copies of the module do not have. This one does nothing.
@@ -267,19 +280,35 @@ class _Seen(_Hook):
         super().__init__(watch, path, module)
         network = watch._network
         self.penalized = network.route(path).penalized
-        self._changes = network.may_change(path, train=False), network.may_change(path, train=True)
+        self._changes = bool(network.changers(path, train=False)), bool(network.changers(path))
         self.kept = self.penalized and not any(self._changes)
 
     def __call__(self, module: torch.nn.Module, _: Any, output: Any) -> Any:
         """Show the output; return it with its changes, or None for the same."""
+        if is_exporting() or torch.jit.is_tracing():
+            return self._traced(output) if self._changes[module.training] and module is self._module else None
         if is_compiling():
-            if self._changes[module.training] and not is_exporting():
+            if self._changes[module.training]:
                 return _changed_outside(self, output)
             self.leave(output)
             return None
-        if module is not self._module or torch.jit.is_tracing():
+        if module is not self._module:
             return None  # a shallow copy has the hooks of the module
         return self.run(output)
+
+    def _traced(self, output: Any) -> Any:
+        """Return an output with its changes for torch.export or torch.jit.trace; None for the same."""
+        if self._module.training:
+            raise regkit.GraphError(
+                f"the model is exported or traced in training mode, in which regularizers change the output of "
+                f"{self.path!r}. Call model.eval() before, or export it when the watch has ended"
+            )
+        if is_dynamo_compiling():
+            raise regkit.GraphError(
+                f"torch.export with strict=True cannot trace what changes the output of {self.path!r} in predictions. "
+                "Write strict=False"
+            )
+        return self._watch._show_traced(self.path, output)
 
     def run(self, output: Any) -> Any:
         """Show the output."""
@@ -358,7 +387,7 @@ def _forward_of(watch: Watch, module: torch.nn.Module, shows: str | None, contai
     """
     forward = module.forward
     here, is_grad_enabled = watch._forwards._here, torch.is_grad_enabled
-    changes = shows is not None and watch._network.may_change(shows)
+    changes = shows is not None and bool(watch._network.changers(shows))
     seen = _Seen(watch, shows or "", module)
     begun, ended = _Begun(watch, contains or "", module), _Ended(watch, contains or "", module)
     kept = shows is not None and seen.kept
@@ -406,8 +435,11 @@ def _forward_of(watch: Watch, module: torch.nn.Module, shows: str | None, contai
         if here.state.open is not None and contains:  # within another one
             output = forward(*args, **kwargs)
             return output if shows is None else show(output)
-        if watch._ended or torch.jit.is_tracing():
+        if watch._ended:
             return forward(*args, **kwargs)
+        if torch.jit.is_tracing():
+            output = forward(*args, **kwargs)
+            return output if shows is None else show(output)
         opened = watch._begin(module)
         try:
             output = forward(*args, **kwargs)
@@ -435,8 +467,14 @@ def _code_of(cls: type, code: CodeType) -> CodeType:
     return _codes.setdefault(cls, {}).setdefault(code, code.replace())
 
 
-def _state_of(module: torch.nn.Module) -> Any:
-    """Return the state of a module for copies, without the hooks of a watch."""
+def _state_of(module: torch.nn.Module, changers: Sequence[str]) -> Any:
+    """Return the state of a module for copies, without the hooks of a watch; warn where these change predictions."""
+    if changers:
+        warnings.warn(
+            f"a copy of a watched model is not watched, so {', '.join(changers)}, which changes predictions too, does "
+            "nothing in it. Open a watch on the copy",
+            stacklevel=2,
+        )
     get = getattr(type(module), "__getstate__", None)  # object has none before Python 3.11
     state = module.__dict__ if get is None else get(module)
     if not isinstance(state, dict):
