@@ -425,7 +425,7 @@ def check_one(forwards: list[Forward], dropped: int = 0) -> None:
             number = len(conflicting) + 1 + dropped
             raise regkit.GraphError(
                 f"there were {number} forwards of {type(one.module).__name__} since the last loss, and a penalty would "
-                "be the mean of them. For a loss of all, such as of two views of an example, open "
+                "be the mean of them. For a loss of all, such as of two views of an example or of all time steps, open "
                 "watch(..., forwards='all'); for that of the last forward of each module, forwards='last'; after a "
                 "forward that does not count, call run.discard()"
             )
