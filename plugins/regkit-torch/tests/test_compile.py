@@ -378,3 +378,59 @@ def test_a_compiled_step_that_changes_an_output_in_place_is_an_error_at_the_end_
     steps_as_a_whole(model, run)(X)
     with pytest.raises(regkit.GraphError, match="output '0' was changed in place after regularizers saw it"):
         watched.__exit__(None, None, None)
+
+
+def test_a_compiled_step_after_a_forward_without_a_loss_is_an_error_also_when_it_was_compiled_before(model):
+    with regkit_torch.watch(model, regularizers()) as run:
+        model(X)
+        run.loss()
+        step, compiled = steps_as_a_whole(model, run), whole(model)
+        check_step(model, step(X), X)
+        compiled(X)
+        run.loss()
+        check_step(model, step(X), X)
+        compiled(X)
+        with pytest.raises(regkit.GraphError, match="there were 2 forwards of Net since the last loss"):
+            step(X)
+        check_step(model, step(2 * X), 2 * X)
+
+
+def test_a_compiled_step_with_a_live_weight_has_its_value_at_each_step(model):
+    strength = regkit.Live(1.0)
+    with regkit_torch.watch(model, regkit.build(hidden_l1=dict(weight=strength, pattern="b1.act"))) as run:
+        step = steps_as_a_whole(model, run)
+        for factor in (1, 2, 3, 4):
+            strength.set(float(factor))
+            loss = step(X)
+            params = params_of(model)
+            a = torch.tanh(X @ params["b0.lin.weight"].T + params["b0.lin.bias"])
+            b = torch.tanh(a @ params["b1.lin.weight"].T + params["b1.lin.bias"])
+            expected = (b @ params["out.weight"].T + params["out.bias"]).sum() + factor * b.abs().sum()
+            np.testing.assert_allclose(loss.item(), expected.item(), rtol=1e-12)
+
+
+def test_a_compiled_step_under_autocast_has_a_penalty_in_float32(model):
+    model.float()
+    x = X.float()
+    with regkit_torch.watch(model, regkit.build(hidden_l1=dict(weight=1, pattern="b1.act"))) as run:
+        step = torch.compile(lambda: (model(x), run.loss()), backend="aot_eager")
+        for _ in range(3):
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                _, loss = step()
+                b = model.b1(model.b0(x))
+            run.discard()
+            assert loss.dtype is torch.float32
+            torch.testing.assert_close(loss, b.float().abs().sum())
+
+
+def test_the_weights_of_a_compiled_step_are_those_that_parametrizations_compute(model):
+    torch.nn.utils.parametrizations.weight_norm(model.b0.lin)
+    with regkit_torch.watch(model, regkit.build(weight_l2=1.0)) as run:
+        step = steps_as_a_whole(model, run)
+        for _ in range(3):
+            loss = step(X) - model(X).sum()
+            run.discard()
+            weights = [model.b0.lin.weight, model.b1.lin.weight, model.out.weight]
+            np.testing.assert_allclose(loss.item(), sum((w**2).sum().item() for w in weights) / 3, rtol=1e-9)
+            with torch.no_grad():
+                model.b0.lin.parametrizations.weight.original0.mul_(1.5)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch.compiler import is_exporting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,33 +16,18 @@ if TYPE_CHECKING:
     Case = tuple[tuple[tuple[str, torch.dtype, int], ...], tuple[str, ...], tuple[bool, ...]]
 
 
-class Event:
-    """What compiled code leaves for a hook.
+#: What compiled code leaves for a hook: its method `run` is called with the output, with gradients enabled or not.
+Left = tuple[Any, Any, bool]
 
-    Attributes
-    ----------
-    before : Event or None
-    hook : object
-        Its method `run` is called with the output.
-    output : object
-    grad : bool
-        Whether gradients are enabled.
-    version : int
-        How often the output was changed in place, as compiled code counts it; inference tensors do not.
-    """
 
-    __slots__ = ("before", "grad", "hook", "output", "version")
+class Link:
+    """One thing that compiled code has left, and those before it; none for the first of all."""
 
-    def __init__(self, before: Event | None, hook: Any, output: Any, grad: bool, version: int) -> None:
+    __slots__ = ("before", "left")
+
+    def __init__(self, before: Link | None, left: Left | None) -> None:
         self.before = before
-        self.hook = hook
-        self.output = output
-        self.grad = grad
-        self.version = version
-
-
-#: The first event, so that the one before is always of one class.
-_FIRST = Event(None, None, None, False, 0)
+        self.left = left
 
 
 class InGraph(NamedTuple):
@@ -74,8 +58,8 @@ class End(NamedTuple):
 
     Attributes
     ----------
-    events : list of (object, object, bool)
-        Those within it: a hook, what it is for, and whether gradients are enabled.
+    inside : list of Left
+        What was left within it.
     changes : list of int
         For each, how often the output was changed in place behind that.
     output : object
@@ -86,17 +70,17 @@ class End(NamedTuple):
         What the plan returned, without gradients but of the weighted sum.
     """
 
-    events: list[tuple[Any, Any, bool]]
+    inside: list[Left]
     changes: list[int]
     output: Any
     plan: Plan | None
     results: list[Any]
 
 
-class Left:
-    """What compiled code has left.
+class Leavings:
+    """What compiled code has left, and what it can compute of that.
 
-    Each event refers to the one before: a list would make each of its lengths a graph of its own.
+    What is left outside of a forward goes into links: a list would make each of its lengths a graph of its own.
 
     Parameters
     ----------
@@ -111,7 +95,9 @@ class Left:
 
     Attributes
     ----------
-    last : Event
+    last : Link
+    forward : list of (object, object, bool, int), or None
+        What was left since a forward began that is compiled as a whole, with the count of changes in place.
     changes : dict of str to int
         Of a loss that was computed in compiled code: how often each output was changed in place.
     """
@@ -123,93 +109,102 @@ class Left:
         by_default: list[tuple[int, str]],
         plans: Mapping[Case, InGraph | None],
     ) -> None:
-        self.last = _FIRST
-        self.changes: dict[str, int] = {}
         self._every = every
         self._hidden = hidden
         self._by_default = by_default
         self._plans = plans
+        self.clear()
 
     def __bool__(self) -> bool:
-        return self.last is not _FIRST
+        return self.last.before is not None or bool(self.forward)
 
     def clear(self) -> None:
         """Forget all."""
-        self.last = _FIRST
+        self.last = Link(None, None)
+        self.forward: list[tuple[Any, Any, bool, int]] | None = None
+        self.changes: dict[str, int] = {}
 
-    def take(self) -> list[Event]:
-        """Return all events in order, and forget them."""
+    def take(self) -> list[Left]:
+        """Return all in order, and forget it."""
         found = []
-        event, self.last = self.last, _FIRST
-        while event.before is not None:
-            found.append(event)
-            event = event.before
+        link = self.last
+        while link.before is not None and link.left is not None:
+            found.append(link.left)
+            link = link.before
+        self.last = link
         found.reverse()
+        if self.forward:
+            found += [(hook, output, grad) for hook, output, grad, _ in self.forward]
+            self.forward = []
         return found
 
     # What is compiled
 
     def leave(self, hook: Any, output: Any) -> None:
         """Leave an output for a hook."""
-        if not is_exporting():
-            grad = torch.is_grad_enabled()
+        grad = torch.is_grad_enabled()
+        if self.forward is None:
+            self.last = Link(self.last, (hook, output, grad))
+        else:
             version = output._version if grad and isinstance(output, torch.Tensor) else 0
-            self.last = Event(self.last, hook, output, grad, version)
+            self.forward.append((hook, output, grad, version))
 
-    def leave_end(self, hook: Any, first: Event, output: Any, whole: bool) -> None:
-        """Leave the end of the forward of a module that began with an event, and all since in its place.
+    def begin(self, hook: Any, as_whole: bool) -> bool:
+        """Leave the beginning of a forward; return whether it is compiled as a whole, and in no other such one."""
+        if not as_whole or self.forward is not None:
+            self.leave(hook, None)
+            return False
+        self.forward = [(hook, None, torch.is_grad_enabled(), 0)]
+        return True
+
+    def end(self, begun: Any, ended: Any, output: Any, whole: bool) -> None:
+        """Leave the end of a forward that is in no other one.
 
         Parameters
         ----------
-        hook : object
-        first : Event
+        begun, ended : object
+            The hooks of the beginning and of the end.
         output : object
             What the model returned; None for a part of it.
         whole : bool
             Whether the module is the model, of whose outputs a plan can be called. It looks at names, with each of
             which compiled code would be another one, where several modules share it.
         """
-        if is_exporting():
-            return
-        found = []
-        event = self.last
-        while event is not first and event is not _FIRST:
-            found.append(event)
-            event = event.before  # type: ignore[assignment]  # the first of all alone has none
-        if event is first:
-            found.append(first)
-            event = first.before  # type: ignore[assignment]
-        found.reverse()
-        events = [(one.hook, one.output, one.grad) for one in found]
-        changes = [_changes(one) for one in found]
-        plan, results = None, []
-        if whole and found and found[0] is first:  # no break of the graph in between
-            outputs = {one.hook.path: one.output for one in found if one.hook.penalized}
-            case = self._case(found, outputs, output)
-            known = None if case is None else self._plans.get(case)
-            if known is not None:
-                plan = known.plan
-                results = self._call(known, outputs)
-        self.last = Event(event, hook, End(events, changes, output, plan, results), torch.is_grad_enabled(), 0)
+        forward, self.forward = self.forward or [], None
+        grad = torch.is_grad_enabled()
+        inside, changes = [], []
+        outputs, fits = {}, whole and len(forward) > 0
+        for i, (hook, one, enabled, version) in enumerate(forward):
+            inside.append((hook, one, enabled))
+            if i == 0 and type(hook) is not type(begun):  # a break of the graph, at which they were taken
+                fits = False
+            is_tensor = isinstance(one, torch.Tensor)
+            changes.append(one._version - version if hook.penalized and is_tensor and enabled and grad else 0)
+            if whole and hook.penalized:
+                fits = fits and is_tensor and enabled == grad and hook.path not in outputs
+                outputs[hook.path] = one
+        case = self._case(outputs, output) if fits else None
+        known = None if case is None else self._plans.get(case)
+        plan, results = (None, []) if known is None else (known.plan, self._call(known, outputs))
+        self.leave(ended, End(inside, changes, output, plan, results))
 
     def take_loss(self) -> End | None:
         """Return what compiled code left if it is one forward of the whole model with its loss, and forget it."""
-        end = self.last.output
-        if self.last.before is not _FIRST or not isinstance(end, End) or end.plan is None:
+        before = self.last.before
+        if self.forward is not None or before is None or before.before is not None or self.last.left is None:
             return None
-        self.last = _FIRST
-        self.changes = {hook.path: one for (hook, _, _), one in zip(end.events, end.changes) if hook.penalized}
+        end = self.last.left[1]
+        if not isinstance(end, End) or end.plan is None:
+            return None
+        self.last = before
+        self.changes = {hook.path: one for (hook, _, _), one in zip(end.inside, end.changes) if hook.penalized}
         return end
 
-    def _case(self, events: list[Event], outputs: dict[str, Any], returned: Any) -> Case | None:
-        """Return what a plan is for; None where none can be called."""
-        seen = [one for one in events if one.hook.penalized]
+    def _case(self, outputs: dict[str, Any], returned: Any) -> Case | None:
+        """Return what a plan is for; None where that is not known of what the model returned."""
         parts = _tensors_in(returned) if self._hidden else []
-        if len(outputs) < len(seen) or parts is None:
+        if parts is None:
             return None
-        for one in seen:
-            if not isinstance(one.output, torch.Tensor) or one.grad != torch.is_grad_enabled():
-                return None
         kinds = tuple((name, one.dtype, one.dim()) for name, one in outputs.items())
         hidden = [(name, one) for name, one in outputs.items() if name in self._hidden]
         final = tuple(name for name, one in hidden if any(one is part for part in parts))
@@ -244,12 +239,6 @@ def _tensors_in(value: Any) -> list[torch.Tensor] | None:
             return None
         found += tensors
     return found
-
-
-def _changes(event: Event) -> int:
-    """Return how often an output was changed in place since it was left."""
-    counts = event.hook.penalized and event.grad and torch.is_grad_enabled() and isinstance(event.output, torch.Tensor)
-    return event.output._version - event.version if counts else 0
 
 
 def in_graph(plan: Plan, places: Mapping[str, tuple[int, str]]) -> InGraph | None:

@@ -10,7 +10,7 @@ import regkit
 from regkit import hosts
 
 from . import _weights
-from ._compiled import End, Left, in_graph
+from ._compiled import End, Leavings, in_graph
 from ._forwards import contains
 from ._hooks import Computed, Network, changed_in_place, may_match
 from ._layout import Layout, Modules, may_be_shown
@@ -38,7 +38,7 @@ class Model(Network):
     computed : list of (str, torch.nn.Module)
         Parametrizations, with the names of the weights that they compute.
     weights : Weights
-    left : Left
+    left : Leavings
         What compiled code leaves.
     """
 
@@ -75,7 +75,7 @@ class Model(Network):
         self._unchanged: dict[str, str] = {}
         self._plain = {name: place for name, place in layout.params.items() if name not in layout.made_of}
         by_default = [self._plain[name] for name in layout.by_default if name in self._plain]
-        self.left = Left(every, self.hidden, by_default, self.plans.in_graph)
+        self.left = Leavings(every, self.hidden, by_default, self.plans.in_graph)
 
     @property
     def hint(self) -> str:  # type: ignore[override]  # it depends on what other threads did
@@ -106,15 +106,15 @@ class Model(Network):
         for name, count in changes.items():
             if count:
                 raise changed_in_place(name)
-        for event in self.left.take():
-            self._settle(event.hook, event.output, event.grad)
+        for one in self.left.take():
+            self._settle(*one)
 
     def _settle(self, hook: Any, output: Any, grad: bool, changed: bool = False) -> None:
         if grad != torch.is_grad_enabled():
             with torch.set_grad_enabled(grad):
                 return self._settle(hook, output, grad, changed)
         if type(output) is End:
-            for (one, value, enabled), changes in zip(output.events, output.changes):
+            for (one, value, enabled), changes in zip(output.inside, output.changes):
                 if changes or not one.kept or enabled != grad or not self._forwards.see(one.path, value):
                     self._settle(one, value, enabled, changes > 0)
         hook.run(output)
@@ -166,6 +166,8 @@ class Model(Network):
 
     def changers(self, path: str, train: bool = True) -> list[str]:
         """Return the members that may change an output of a module in one of the two modes."""
+        if not self.routing.changers:
+            return []
         return [
             name
             for name, member in self.routing.changers.items()

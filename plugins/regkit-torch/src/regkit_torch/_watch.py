@@ -20,7 +20,7 @@ from regkit import hosts
 from ._forwards import Forward, Forwards, current_backward, outside
 from ._hooks import Computed, routing_of
 from ._model import Model
-from ._names import named_outputs, with_outputs
+from ._names import COMPILED, named_outputs, with_outputs
 from ._run import Run, not_floats
 
 if TYPE_CHECKING:
@@ -122,7 +122,8 @@ class Watch:
         self._number = RemovableHandle(OrderedDict()).id
         self._before: list[tuple[torch.nn.Module, Any]] = []
         self._hooked: list[torch.nn.Module] = [model]
-        model._forward_hooks[self._number] = _Hook(self, "", model)
+        if COMPILED not in model._modules:  # which cannot be scripted, and takes longer to call with a hook
+            model._forward_hooks[self._number] = _Hook(self, "", model)
         containers = {id(module): path for path, module in self._network.containers}
         watched = {id(module): path for path, module in self._network.watched}
         shown = dict(watched)
@@ -141,9 +142,8 @@ class Watch:
                 module.__dict__["forward"] = _forward_of(self, module, shows, contains)
                 self._hooked.append(module)
         for module in self._hooked:
-            of = watched.get(id(module))
-            changers = [] if of is None else self._network.changers(of, train=False)
-            module.__dict__["__getstate__"] = partial(_state_of, module, changers)
+            path = watched.get(id(module), "")
+            module.__dict__["__getstate__"] = partial(_state_of, module, path and self._network.changers(path, False))
             module.__dict__["_replicate_for_data_parallel"] = _replicas
         return self._run
 
@@ -259,10 +259,6 @@ class _Hook:
     def __call__(self, module: torch.nn.Module, _: Any, output: Any) -> Any:
         """Do nothing."""
 
-    def leave(self, output: Any) -> None:
-        """Leave an output of compiled code for `run`."""
-        self._watch._left.leave(self, output)
-
     def run(self, output: Any) -> Any:
         """Do what could not be done in compiled code."""
 
@@ -274,14 +270,15 @@ class _NotScriptedError(regkit.GraphError, AttributeError):
 class _Seen(_Hook):
     """A hook that shows an output."""
 
-    __slots__ = ("_changes",)
+    __slots__ = ("_changes", "changes")
 
     def __init__(self, watch: Watch, path: str, module: torch.nn.Module) -> None:
         super().__init__(watch, path, module)
         network = watch._network
         self.penalized = network.route(path).penalized
         self._changes = bool(network.changers(path, train=False)), bool(network.changers(path))
-        self.kept = self.penalized and not any(self._changes)
+        self.changes = any(self._changes)
+        self.kept = self.penalized and not self.changes
 
     def __call__(self, module: torch.nn.Module, _: Any, output: Any) -> Any:
         """Show the output; return it with its changes, or None for the same."""
@@ -290,7 +287,7 @@ class _Seen(_Hook):
         if is_compiling():
             if self._changes[module.training]:
                 return _changed_outside(self, output)
-            self.leave(output)
+            self._watch._left.leave(self, output)
             return None
         if module is not self._module:
             return None  # a shallow copy has the hooks of the module
@@ -326,8 +323,10 @@ class _Weight(_Hook):
 
     def __call__(self, module: torch.nn.Module, _: Any, output: Any) -> None:
         """Keep the weight."""
+        if is_exporting():
+            return
         if is_compiling():
-            self.leave(output)
+            self._watch._left.leave(self, output)
         elif module is self._module and not self._watch._network.weights.computing:
             self.run(output)
 
@@ -357,7 +356,7 @@ class _Ended(_Hook):
         """Close the forward that began with the module."""
         forward = self._watch._forwards.here.open
         returned = None
-        if not self.path:
+        if not self.path and output is not None:
             returned = output.output
             if forward is not None:
                 forward.computed = None if output.plan is None else Computed(output.plan, output.results, None)
@@ -387,15 +386,19 @@ def _forward_of(watch: Watch, module: torch.nn.Module, shows: str | None, contai
     """
     forward = module.forward
     here, is_grad_enabled = watch._forwards._here, torch.is_grad_enabled
-    changes = shows is not None and bool(watch._network.changers(shows))
     seen = _Seen(watch, shows or "", module)
+    changes = shows is not None and seen.changes
     begun, ended = _Begun(watch, contains or "", module), _Ended(watch, contains or "", module)
     kept = shows is not None and seen.kept
     left, whole = watch._left, contains == ""
-    ends_graph = whole or watch._network.is_compiled(module)
+    in_whole = whole or watch._network.is_compiled(module)
 
     def show(output: Any) -> Any:
-        if not is_compiling():
+        if is_compiling():
+            if not changes and not is_exporting():
+                left.leave(seen, output)
+                return output
+        else:
             opened = here.state.open
             if (
                 kept
@@ -415,20 +418,15 @@ def _forward_of(watch: Watch, module: torch.nn.Module, shows: str | None, contai
         return output if changed is None else changed
 
     def of_leaf(*args: Any, **kwargs: Any) -> Any:
-        output = forward(*args, **kwargs)
-        if is_compiling() and not changes:
-            left.leave(seen, output)
-            return output
-        return show(output)
+        return show(forward(*args, **kwargs))
 
     def of_container(*args: Any, **kwargs: Any) -> Any:
-        if is_compiling():
-            left.leave(begun, None)
-            first = left.last
+        if is_compiling() and not is_exporting():
+            outermost = left.begin(begun, in_whole)
             output = forward(*args, **kwargs)
             output = output if shows is None else show(output)
-            if ends_graph:
-                left.leave_end(ended, first, output if whole else None, whole)
+            if outermost:
+                left.end(begun, ended, output if whole else None, whole)
             else:
                 left.leave(ended, None)
             return output
@@ -437,7 +435,7 @@ def _forward_of(watch: Watch, module: torch.nn.Module, shows: str | None, contai
             return output if shows is None else show(output)
         if watch._ended:
             return forward(*args, **kwargs)
-        if torch.jit.is_tracing():
+        if torch.jit.is_tracing() or is_exporting():
             output = forward(*args, **kwargs)
             return output if shows is None else show(output)
         opened = watch._begin(module)
@@ -464,7 +462,10 @@ _codes: WeakKeyDictionary[type, dict[CodeType, CodeType]] = WeakKeyDictionary()
 
 def _code_of(cls: type, code: CodeType) -> CodeType:
     """Return a copy of some code for a class of modules, always the same."""
-    return _codes.setdefault(cls, {}).setdefault(code, code.replace())
+    copies = _codes.setdefault(cls, {})
+    if code not in copies:
+        copies[code] = code.replace()
+    return copies[code]
 
 
 def _state_of(module: torch.nn.Module, changers: Sequence[str]) -> Any:
