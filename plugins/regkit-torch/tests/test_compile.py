@@ -434,3 +434,32 @@ def test_the_weights_of_a_compiled_step_are_those_that_parametrizations_compute(
             np.testing.assert_allclose(loss.item(), sum((w**2).sum().item() for w in weights) / 3, rtol=1e-9)
             with torch.no_grad():
                 model.b0.lin.parametrizations.weight.original0.mul_(1.5)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "tapped", "breaks"), [("b1.act", False, 0), (["b1.act", "tap"], True, 2)], ids=["modules", "tap"]
+)
+def test_a_compiled_step_breaks_once_for_a_tap_and_once_for_the_loss_beside_it(model, pattern, tapped, breaks):
+    with regkit_torch.watch(model, regkit.build(hidden_l1=dict(weight=1, pattern=pattern))) as run:
+
+        def loss_of(x):
+            out = model(x)
+            if tapped:
+                out = run.tap("tap", out)
+            return out.sum() + run.loss()
+
+        loss_of(X)
+        step = torch.compile(loss_of, backend="aot_eager")
+        for factor in (1, 2, 3):
+            loss = step(factor * X)
+            params = params_of(model)
+            a = torch.tanh(factor * X @ params["b0.lin.weight"].T + params["b0.lin.bias"])
+            b = torch.tanh(a @ params["b1.lin.weight"].T + params["b1.lin.bias"])
+            out = b @ params["out.weight"].T + params["out.bias"]
+            penalty = (b.abs().sum() + out.abs().sum()) / 2 if tapped else b.abs().sum()
+            expected = out.sum() + penalty
+            np.testing.assert_allclose(loss.item(), expected.item(), rtol=1e-12)
+            found = torch.autograd.grad(loss, list(params.values()))
+            for one, other in zip(found, torch.autograd.grad(expected, list(params.values()))):
+                torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+    assert counters["stats"]["unique_graphs"] == breaks + 1

@@ -40,8 +40,7 @@ def outside(function: Any, inside: Callable[..., Any] | None = None) -> Any:
     inside : callable, optional
         What is compiled in its place; where that returns None, code is interrupted after all.
     """
-    disable = getattr(torch._compile, "_disable_dynamo", torch.compiler.disable)  # the first imports little
-    disabled: list[Any] = []
+    disabled = getattr(torch._compile, "_disable_dynamo", torch.compiler.disable)(function)  # the first imports little
 
     @wraps(function)
     def either(*args: Any, **kwargs: Any) -> Any:
@@ -51,9 +50,7 @@ def outside(function: Any, inside: Callable[..., Any] | None = None) -> Any:
             found = inside(*args, **kwargs)
             if found is not None:
                 return found
-        if not disabled:
-            disabled.append(disable(function))
-        return disabled[0](*args, **kwargs)
+        return disabled(*args, **kwargs)
 
     return either
 

@@ -154,6 +154,7 @@ class Run:
 
     # Outputs
 
+    @outside
     def tap(self, name: str, value: torch.Tensor) -> torch.Tensor:
         """Show an output to the regularizers, and return it with their changes, to be used from there on.
 
