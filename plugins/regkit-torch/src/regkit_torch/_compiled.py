@@ -179,8 +179,8 @@ class Leavings:
             if i == 0 and type(hook) is not type(begun):  # a break of the graph, at which they were taken
                 fits = False
             is_tensor = isinstance(one, torch.Tensor)
-            changes.append(one._version - version if hook.penalized and is_tensor and enabled and grad else 0)
-            if whole and hook.penalized:
+            changes.append(one._version - version if hook.kept and is_tensor and enabled and grad else 0)
+            if whole and hook.kept:
                 fits = fits and is_tensor and enabled == grad and hook.path not in outputs
                 outputs[hook.path] = one
         case = self._case(outputs, output) if fits else None
@@ -197,7 +197,7 @@ class Leavings:
         if not isinstance(end, End) or end.plan is None:
             return None
         self.last = before
-        self.changes = {hook.path: one for (hook, _, _), one in zip(end.inside, end.changes) if hook.penalized}
+        self.changes = {hook.path: one for (hook, _, _), one in zip(end.inside, end.changes) if hook.kept}
         return end
 
     def _case(self, outputs: dict[str, Any], returned: Any) -> Case | None:

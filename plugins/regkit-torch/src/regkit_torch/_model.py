@@ -18,7 +18,7 @@ from ._names import COMPILED, module_paths, named_outputs, params_of
 from ._plans import plans_of
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Hashable, Iterable, Sequence
+    from collections.abc import Hashable, Iterable, Sequence
 
     from ._forwards import Forward, Forwards
     from ._hooks import Outputs, Routing
@@ -49,6 +49,7 @@ class Model(Network):
     ) -> None:
         self._model = model
         self._forwards = forwards
+        self.regs = regs
         self.routing = routing
         self.modules = Modules(model)
         self.plans = plans_of(model, regs, self.modules.form)
@@ -115,7 +116,7 @@ class Model(Network):
                 return self._settle(hook, output, grad, changed)
         if type(output) is End:
             for (one, value, enabled), changes in zip(output.inside, output.changes):
-                if changes or not one.kept or enabled != grad or not self._forwards.see(one.path, value):
+                if changes or not one.plain or enabled != grad or not self._forwards.see(one.path, value):
                     self._settle(one, value, enabled, changes > 0)
         hook.run(output)
         if changed:
@@ -205,25 +206,38 @@ class Model(Network):
         found = ((name, self.param(name)) for name in self._layout.params)
         return {name: param for name, param in found if param is not None}
 
-    def groups(self) -> list[tuple[list[str], Container[str] | None]]:
-        """Return names of members with the names of parameters that these see.
+    def visible(self, member: hosts.Member) -> frozenset[str]:
+        """Return the names of the parameters that a member sees: without a pattern those that are trained.
 
-        Without a pattern a member sees those that are trained. What a weight is computed of is seen only by a member
-        with a glob that matches no weight.
+        What a weight is computed of is seen only by a member with a glob that matches no weight.
         """
         layout = self._layout
         weights = [name for name in layout.params if name not in layout.originals]
-        trained = frozenset(name for name in weights if self.weights.is_trained(name))
-        found: dict[frozenset[str], list[str]] = {}
-        for name, member in self.routing.penalizers.items():
-            visible = frozenset(weights)
-            if member.selects == "params":
-                globs = member.globs or ("!",)
-                own = [glob for glob in globs if not any(hosts.matches(weight, [glob]) for weight in weights)]
-                originals = {one for one in layout.originals if any(hosts.matches(one, [glob]) for glob in own)}
-                visible = trained if globs[0].startswith("!") else visible | originals
-            found.setdefault(visible, []).append(name)
-        return [(members, visible) for visible, members in found.items()]
+        if member.selects != "params":
+            return frozenset(weights)
+        globs = member.globs or ("!",)
+        if globs[0].startswith("!"):
+            return frozenset(name for name in weights if self.weights.is_trained(name))
+        own = [glob for glob in globs if not any(hosts.matches(weight, [glob]) for weight in weights)]
+        originals = {one for one in layout.originals if any(hosts.matches(one, [glob]) for glob in own)}
+        return frozenset(weights) | originals
+
+    def params_to_change(self, members: Iterable[hosts.Member]) -> dict[str, torch.Tensor]:
+        """Return the parameters that members may change after a step, and those that count beside them."""
+        layout = self._layout
+        for member in members:
+            for name in layout.made_of.keys() & self.visible(member):
+                if not member.globs or hosts.matches(name, member.globs):
+                    raise regkit.GraphError(
+                        f"{member.name}: the weight {name!r} is computed in each forward, by a parametrization, a mask "
+                        "or adapters, so a step after the optimizer's cannot change it. Name what it is computed of, "
+                        f"pattern={layout.made_of[name]!r}, or take it out, pattern='!{name}'"
+                    )
+        return {
+            name: param
+            for name in layout.params
+            if name not in layout.made_of and (param := self.param(name)) is not None
+        }
 
     def of_forwards(self, forwards: Sequence[Forward]) -> Hashable:
         """Have the weights of forwards from here on; return what a plan depends on besides outputs and parameters."""
@@ -235,7 +249,7 @@ class Model(Network):
         """Take down what the loss of a forward needs to know when it has ended."""
         for name in self._unseen_in(forward) if self._compiled else ():
             route = self.route(name)
-            if route.penalized:
+            if route.kept:
                 forward.missed[name] = COMPILED_BEFORE
             if route.changed_by(self.train):
                 self._unchanged[name] = COMPILED_BEFORE
@@ -250,7 +264,7 @@ class Model(Network):
 
     def loss_in_graph(self) -> Computed | None:
         """Return the loss of a forward in the code that is compiled; None where it cannot be computed there."""
-        if self.routing.changers or self.unmatched:
+        if self.routing.changers or self.unmatched or self.regs.needs_metrics:
             return None
         end = self.left.take_loss()
         return None if end is None or end.plan is None else Computed(end.plan, end.results, None)

@@ -22,12 +22,15 @@ from ._hooks import Computed, routing_of
 from ._model import Model
 from ._names import COMPILED, named_outputs, with_outputs
 from ._run import Run, not_floats
+from ._steps import follow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
-def watch(model: torch.nn.Module, regs: regkit.RegularizerSet, *, forwards: str = "one") -> Watch:
+def watch(
+    model: torch.nn.Module, regs: regkit.RegularizerSet, *, forwards: str = "one", optimizer: Any = None
+) -> Watch:
     """Show the outputs of a model's modules to regularizers, for as long as the ``with`` statement runs.
 
     Outputs go by the path of their module in ``model.named_modules()``, such as ``encoder.fc1``; of several outputs
@@ -48,6 +51,9 @@ def watch(model: torch.nn.Module, regs: regkit.RegularizerSet, *, forwards: str 
         What a loss is of. A forward is the outermost call of a module of the model. Several since the last loss that
         have the same module, or of which the module of one contains that of the other, are a `regkit.GraphError` for
         ``"one"``; for ``"all"`` the loss is of all, and for ``"last"`` of the last one of each module that was called.
+    optimizer : torch.optim.Optimizer, optional
+        After each of its steps `Run.after_step` is called: proximal steps, projections and decays, and the weights that
+        are `regkit.schedules`.
 
     Returns
     -------
@@ -59,8 +65,8 @@ def watch(model: torch.nn.Module, regs: regkit.RegularizerSet, *, forwards: str 
     Raises
     ------
     regkit.OptionError
-        If the model is not one, `regs` is not a set, `forwards` none of the three, or a regularizer of outputs has no
-        pattern and the model no such modules.
+        If the model is not one, `regs` is not a set, `forwards` none of the three, `optimizer` is none, or a
+        regularizer of outputs has no pattern and the model no such modules.
     regkit.GraphError
         If the model, or a part of it, is watched already.
     regkit.NoMatchError
@@ -79,7 +85,7 @@ def watch(model: torch.nn.Module, regs: regkit.RegularizerSet, *, forwards: str 
     >>> [term.name for term in run.terms()]
     ['hidden_l1', 'weight_l2']
     """
-    return Watch(model, regs, forwards)
+    return Watch(model, regs, forwards, optimizer)
 
 
 #: By models that are watched, the ids of their modules.
@@ -92,10 +98,14 @@ class Watch:
     _run: Run
     _ended = False
 
-    def __init__(self, model: torch.nn.Module, regs: regkit.RegularizerSet, forwards: str = "one") -> None:
+    def __init__(
+        self, model: torch.nn.Module, regs: regkit.RegularizerSet, forwards: str = "one", optimizer: Any = None
+    ) -> None:
         self._model = model
         self._regs = regs
         self._forwards = Forwards(forwards)
+        self._optimizer = optimizer
+        self._followed: Any = None
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or not hasattr(Run, name):
@@ -114,6 +124,8 @@ class Watch:
                 "watch(model, regs + more), or leave the first watch before"
             )
         self._run = Run.of(self._network, self._forwards)
+        if self._optimizer is not None:
+            self.follow(self._optimizer)
         _watched[model] = list(self._network.modules.places)
         self._left = self._network.left
         # A module that has hooks takes longer to call than what the hooks do. So it is its forward that shows the
@@ -147,6 +159,16 @@ class Watch:
             module.__dict__["_replicate_for_data_parallel"] = _replicas
         return self._run
 
+    def follow(self, optimizer: Any) -> None:
+        """Have regularizers act after each step of an optimizer, and of none before, until the watch ends."""
+        handle = follow(optimizer, self._run.after_step)
+        self._follow_none()
+        self._followed = handle
+
+    def _follow_none(self) -> None:
+        if self._followed is not None:
+            self._followed.remove()
+
     def __exit__(self, error: type[BaseException] | None, *more: object) -> None:
         try:
             if error is None:
@@ -157,6 +179,7 @@ class Watch:
                     hosts.warn_without_step(hosts.waiting(self._regs))
         finally:
             self._ended = True
+            self._follow_none()
             for module in self._hooked:
                 module._forward_hooks.pop(self._number, None)
                 module.__dict__.pop("__getstate__", None)
@@ -197,7 +220,7 @@ class Watch:
         network = self._network
         route = network.routes.get(path) or network.route(path)
         if isinstance(output, torch.Tensor) and not route.changed_by(module.training):
-            if route.penalized:
+            if route.kept:
                 if not output.is_floating_point():
                     raise not_floats(path, output)
                 self._run._keep(path, output, route, module)
@@ -205,7 +228,7 @@ class Watch:
         outputs = {}
         for name, one in named_outputs(path, output):
             route = network.route(name)
-            if not route.penalized and not route.changers:
+            if not route.kept and not route.changers:
                 self._forwards.here.shown[name] = None
             elif not isinstance(one, torch.Tensor) or not one.is_floating_point():
                 raise not_floats(name, one)
@@ -237,17 +260,17 @@ class _Hook:
     Attributes
     ----------
     path : str
-    penalized : bool
-        Whether it shows an output that a penalty is of.
     kept : bool
+        Whether it shows an output that is kept.
+    plain : bool
         Whether it does, and no member changes the output.
     """
 
-    __slots__ = ("_module", "_watch", "kept", "path", "penalized")
+    __slots__ = ("_module", "_watch", "kept", "path", "plain")
 
     def __init__(self, watch: Watch, path: str, module: torch.nn.Module) -> None:
         self._watch, self.path, self._module = watch, path, module
-        self.penalized = self.kept = False
+        self.kept = self.plain = False
 
     @property
     def __name__(self) -> str:  # what torch.jit.script asks a hook for
@@ -275,10 +298,10 @@ class _Seen(_Hook):
     def __init__(self, watch: Watch, path: str, module: torch.nn.Module) -> None:
         super().__init__(watch, path, module)
         network = watch._network
-        self.penalized = network.route(path).penalized
+        self.kept = network.route(path).kept
         self._changes = bool(network.changers(path, train=False)), bool(network.changers(path))
         self.changes = any(self._changes)
-        self.kept = self.penalized and not self.changes
+        self.plain = self.kept and not self.changes
 
     def __call__(self, module: torch.nn.Module, _: Any, output: Any) -> Any:
         """Show the output; return it with its changes, or None for the same."""
@@ -389,7 +412,7 @@ def _forward_of(watch: Watch, module: torch.nn.Module, shows: str | None, contai
     seen = _Seen(watch, shows or "", module)
     changes = shows is not None and seen.changes
     begun, ended = _Begun(watch, contains or "", module), _Ended(watch, contains or "", module)
-    kept = shows is not None and seen.kept
+    plain = shows is not None and seen.plain
     left, whole = watch._left, contains == ""
     in_whole = whole or watch._network.is_compiled(module)
 
@@ -401,7 +424,7 @@ def _forward_of(watch: Watch, module: torch.nn.Module, shows: str | None, contai
         else:
             opened = here.state.open
             if (
-                kept
+                plain
                 and shows is not None
                 and opened is not None
                 and type(output) is torch.Tensor
