@@ -113,7 +113,8 @@ def in_a_keras_model(given, hid):
 
     model = regkit_keras.Model(Net(), made(given))
     model.compile(keras.optimizers.SGD(0.0), "mse")
-    return sum(value for name, value in model.train_on_batch(X, X[:, :1], return_dict=True).items() if name != "loss")
+    logs = model.train_on_batch(X, X[:, :1], return_dict=True)
+    return sum(value for name, value in logs.items() if not name.startswith("loss"))
 
 
 def in_a_torch_run(given, hid):
