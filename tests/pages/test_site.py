@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -73,6 +75,24 @@ def test_links_within_the_site_lead_to_what_is_there(site, pages):
                 broken.append(f"{page}: {link}")
     assert broken == []
     assert sum(len(found) for found in anchors.values()) > 500
+
+
+def test_the_code_of_a_page_can_be_downloaded_and_is_a_program(site, pages):
+    programs = {path.name for path in (site / "_programs").iterdir()}
+    linked = {link.rpartition("/")[2] for tree in pages.values() for link in links(tree) if "_programs/" in link}
+    assert programs == linked
+    assert {"index.py", "tutorial.py", "torch.py", "jax.py", "keras.py"} <= programs
+    for name in programs:
+        text = (site / "_programs" / name).read_text(encoding="utf-8")
+        compile(text, name, "exec")
+
+
+def test_the_code_of_the_users_page_runs_as_a_program_through_the_errors_that_it_shows(site):
+    done = subprocess.run(
+        [sys.executable, str(site / "_programs" / "users.py")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "HiddenDropout got weight=1.5; accepted: a finite real number of at least 0 and below 1\n" in done.stdout
 
 
 def test_links_to_outside_have_the_form_of_an_address(pages):

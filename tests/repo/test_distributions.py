@@ -85,6 +85,11 @@ def test_every_plugin_of_the_extra_plugins_is_in_the_reference_and_in_the_table_
     assert sorted(name.replace("_", "-") for name in found) == names(CORE["optional-dependencies"]["plugins"])
 
 
+def test_the_file_of_the_standard_plugins_has_those_of_the_extra():
+    lines = (HERE / "plugins" / "standard.txt").read_text(encoding="utf-8").splitlines()[1:]
+    assert sorted(lines) == [f"./plugins/{name}" for name in names(CORE["optional-dependencies"]["plugins"])]
+
+
 def test_no_page_tells_to_install_somebody_elses_regkit():
     pages = [
         *HERE.glob("*.md"),
@@ -108,7 +113,7 @@ def test_every_library_of_a_lane_has_an_extra_which_brings_it():
 
 @pytest.mark.parametrize(
     "page",
-    ["docs/theanets.md", "plugins/regkit-theanets/README.md", "plugins/regkit-theanets/src/regkit_theanets/_names.py"],
+    ["docs/install.md", "plugins/regkit-theanets/README.md", "plugins/regkit-theanets/src/regkit_theanets/_names.py"],
 )
 def test_where_theanets_is_told_to_be_installed_it_is_as_in_its_lane(page):
     lane = next(lane for lane in LANES if lane["name"] == "theanets")
@@ -241,7 +246,7 @@ def test_every_target_of_make_that_a_page_names_is_there():
 
 
 def test_what_the_architecture_page_draws_is_there():
-    (drawn,) = blocks("docs/architecture.md", "")
+    (drawn,) = blocks("docs/architecture.md", "text")
     folders = [(-1, HERE)]  # with how far their line is indented
     for line in drawn.text.splitlines():
         indent = len(line) - len(line.lstrip())
