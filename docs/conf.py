@@ -7,6 +7,7 @@ _inventories, and what sets equations comes from a package.
 from __future__ import annotations
 
 import doctest
+import inspect
 import re
 from collections import defaultdict
 from importlib import metadata
@@ -150,9 +151,12 @@ def _keyword(app: Any, what: str, name: str, thing: Any, options: Any, lines: li
     if found:
         module, _, cls = name.rpartition(".")
         keywords = ", ".join(f"``{alias}``" for alias, _ in found)
+        options = inspect.signature(thing).parameters.values()
+        needed = "".join(f", {one.name}=..." for one in options if one.default is inspect.Parameter.empty)
         card = f"../catalogue.html#{'-'.join(alias for alias, _ in sorted(found)).replace('_', '-')}"
         fields = (
-            f":Keyword: {keywords}: ``regkit.build({found[0][0]}=dict(weight=0.1))``; `its card <{card}>`__",
+            f":Keyword: {keywords} (`in the catalogue <{card}>`__)",
+            f":Use: ``regkit.build({found[0][0]}=dict(weight=0.1{needed}))``",
             f":Import: ``from {module} import {cls}``",
             f":Distribution: {found[0][1]}",
         )
@@ -181,7 +185,8 @@ def _page(app: Any, docname: str, template: str, context: dict[str, Any], doctre
     if doctree is None:
         return
     body = CODE.sub(_lines, context["body"])
-    body = re.sub(r'(?<!">)<img [^>]*src="([^"]+)"[^>]*>', r'<a class="picture" href="\1">\g<0></a>', body)
+    kind = "picture card" if docname == "docs/catalogue" else "picture"
+    body = re.sub(r'<img [^>]*src="([^"]+)"[^>]*>', rf'<a class="{kind}" href="\1">\g<0></a>', body)
     program = "" if docname.startswith("docs/reference/") else _program(doctree)
     if program:
         name = docname.removeprefix("docs/").removesuffix("/README").rpartition("/")[2]

@@ -115,6 +115,19 @@ def test_no_page_loads_anything_from_elsewhere(pages):
     assert any(urlsplit(link).path.endswith("tex-svg.js") for link in loaded)
 
 
+def test_the_reference_has_keyword_import_distribution_and_use_of_each_regularizer(pages):
+    tree = pages["docs/reference/regularizers.html"]
+    named = {}
+    for one in tree.select("dl.py.class"):
+        fields = dict(zip((key.text for key in one.select("dt.field-odd, dt.field-even")), one.select("dd")))
+        named.update({code.text: one for code in one.select("dl.field-list dd code")[:2]})
+        assert [key.strip(": ") for key in fields][:4] == ["Keyword", "Use", "Import", "Distribution"]
+    standard = {alias for alias, claims in regkit.available().items() if claims[0].target.split(":")[0] in MODULES}
+    assert standard <= set(named)
+    assert "from regkit_weights import WeightL1" in tree.text
+    assert "regkit.build(weight_distance=dict(weight=0.1, reference=...))" in tree.text
+
+
 def test_every_equation_of_a_docstring_is_set_as_one(pages):
     tree = pages["docs/reference/regularizers.html"]
     set_off = [element.text for element in tree.select("div.math")]

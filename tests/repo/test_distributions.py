@@ -90,6 +90,24 @@ def test_the_file_of_the_standard_plugins_has_those_of_the_extra():
     assert sorted(lines) == [f"./plugins/{name}" for name in names(CORE["optional-dependencies"]["plugins"])]
 
 
+@pytest.mark.parametrize("name", ["PyTorch", "JAX", "Keras", "TensorFlow", "PyMC", "pytensor-ml", "theanets"])
+def test_the_page_to_install_from_has_the_pythons_and_versions_of_the_metadata(name):
+    page = (HERE / "docs" / "install.md").read_text(encoding="utf-8")
+    library, python = re.search(rf"^\| (\[{name}\].*?) \| (\S+) \|", page, re.M).groups()
+    plugin = "torch" if name == "PyTorch" else name.lower()
+    text = (HERE / "plugins" / f"regkit-{plugin}" / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'\nrequires-python = ">={python}"\n' in text
+    for version in re.findall(r"\d+\.\d+(?= or later)", library):
+        assert re.search(rf">={re.escape(version)}\b", text), version
+
+
+@pytest.mark.parametrize("target", ["demo", "test"])
+def test_the_readme_and_make_agree_on_what_a_target_takes(target):
+    makefile, readme = ((HERE / name).read_text(encoding="utf-8") for name in ("Makefile", "README.md"))
+    said = re.search(rf"^{target}:.*?About (\d+ minutes).*?([\d.]+ GB)", makefile, re.M | re.S).groups()
+    assert re.search(rf"^make {target} .*; (\d+ minutes), ([\d.]+ GB)$", readme, re.M).groups() == said
+
+
 def test_no_page_tells_to_install_somebody_elses_regkit():
     pages = [
         *HERE.glob("*.md"),
