@@ -44,7 +44,7 @@ class OfParameters(regkit.Regularizer):
             )
         return counting
 
-    def _change(self, params: MutableMapping[str, Any], amount: Any) -> None:
+    def _change(self, params: MutableMapping[str, Any], amount: Any, divisors: Mapping[str, Any] | None = None) -> None:
         """Put what `_stepped` makes of the parameters that count in their place.
 
         The amount is divided by how many there are, as a penalty is the mean over them.
@@ -54,11 +54,22 @@ class OfParameters(regkit.Regularizer):
             wide = regkit.graph.widened(w)
             count = regkit.graph.cast(len(counting), str(wide.dtype))
             share = regkit.graph.cast(amount, str(wide.dtype)) / count
-            params[name] = regkit.graph.cast(self._stepped(name, wide, share), str(w.dtype))
+            if divisors and name in divisors:
+                stepped = self._divided(name, wide, share, regkit.graph.cast(divisors[name], str(wide.dtype)))
+            else:
+                stepped = self._stepped(name, wide, share)
+            params[name] = regkit.graph.cast(stepped, str(w.dtype))
 
     def _stepped(self, name: str, w: Any, amount: Any) -> Any:
         """Return a parameter, of float32 or wider, after the step of an amount of the same dtype."""
         raise NotImplementedError
+
+    def _divided(self, name: str, w: Any, amount: Any, divisor: Any) -> Any:
+        """Return a parameter after the step of an amount, where the optimizer divides each element's gradient.
+
+        It is the step of an amount for each element, where the penalty is a sum over elements.
+        """
+        return self._stepped(name, w, amount / divisor)
 
 
 class WeightPenalty(OfParameters):
@@ -100,9 +111,9 @@ class ProximalPenalty(WeightPenalty):
         penalty = super().loss(layers)
         return regkit.graph.held(penalty) if self.by == "proximal" else penalty
 
-    def after_step(self, params: MutableMapping[str, Any], amount: Any) -> None:
+    def after_step(self, params: MutableMapping[str, Any], amount: Any, divisors: Mapping[str, Any]) -> None:
         """Apply the proximal operator of the amount times the penalty."""
-        self._change(params, amount)
+        self._change(params, amount, divisors)
 
     def _reduced(self, name: str, elements: Any) -> Any:
         return regkit.graph.reduced_sum(elements, self.reduction, f"parameter {name!r}")
