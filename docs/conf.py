@@ -168,6 +168,8 @@ def _keyword(app: Any, what: str, name: str, thing: Any, options: Any, lines: li
 #: A block of code, and its beginning: spaces behind a prompt.
 CODE = re.compile(r"(?<=<pre><span></span>).*?(?=</pre>)", re.DOTALL)
 INDENT = re.compile(r"(?:>>> |\.\.\. ?)? *")
+#: What is not wrapped: prompt, indentation and the first word.
+BEGINNING = re.compile(r'^(?:<span class="(?:gp|w)">[^<]*</span>)* *(?:<span [^>]*>[^<\s]*</span>|[^<\s]+)')
 
 
 def _lines(match: Any) -> str:
@@ -176,6 +178,7 @@ def _lines(match: Any) -> str:
     for line in match[0].rstrip().splitlines():
         text = re.sub("<[^>]*>", "", line).replace("&gt;", ">")
         indent = len(INDENT.match(text)[0]) + 2
+        line = BEGINNING.sub(r'<span class="beginning">\g<0></span>', line, count=1)
         lines.append(f'<span class="line" style="--hang:{indent}ch">{line}\n</span>')
     return "".join(lines)
 
