@@ -121,7 +121,7 @@ def _written(cls: Any, aliases: list[str]) -> list[str]:
     elif regs.changes_params:
         graph = "updates = regs.after_step(updates, rate, layers)"
         jax = "params = regkit_jax.after_step(regs, params, rate)"
-        torch = "regkit_torch.after_step(regs, model, optimizer)"
+        torch = torch.replace("regs)", "regs, optimizer=optimizer)")
         tensorflow = "regkit_tensorflow.after_step(regs, variables, rate)"
     elif regs.changes_graph:
         graph = "(error,) = regs.regularize(layers, also=[error]).also"
@@ -390,13 +390,11 @@ def numbers(alias: str) -> dict[str, float]:
         options["reference"] = {"hid.weight": model.hid.weight.detach().clone()}
     regs = regkit.build({alias: options} if options else {})
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
-    with regkit_torch.watch(model, regs) as run:
+    with regkit_torch.watch(model, regs, optimizer=optimizer) as run:
         for _ in range(300):
             optimizer.zero_grad()
             (torch.nn.functional.cross_entropy(model(x[:1200]), y[:1200]) + run.loss()).backward()
             optimizer.step()
-            if regs.changes_params:
-                regkit_torch.after_step(regs, model, optimizer)
         model.eval()
         seen: list[Any] = []
         looked_at = model.rnn if kind == "rnn" else model.act

@@ -108,6 +108,19 @@ def test_the_readme_and_make_agree_on_what_a_target_takes(target):
     assert re.search(rf"^make {target} .*; (\d+ minutes), ([\d.]+ GB)$", readme, re.M).groups() == said
 
 
+@pytest.mark.parametrize("page", ["README.md", *sorted(f"docs/{path.name}" for path in HERE.glob("docs/*.md"))])
+def test_names_of_our_plugins_on_a_page_are_public_there(page):
+    missing = []
+    for package, name in re.findall(r"\b(regkit_\w+)\.(\w+)", (HERE / page).read_text(encoding="utf-8")):
+        (folder,) = HERE.glob(f"plugins/*/src/{package}")
+        public = re.search(r"^__all__ = \[(.*?)\]", (folder / "__init__.py").read_text(encoding="utf-8"), re.M | re.S)[
+            1
+        ]
+        if f'"{name}"' not in public and not (folder / f"{name}.py").exists():
+            missing.append(f"{package}.{name}")
+    assert missing == []
+
+
 def test_no_page_tells_to_install_somebody_elses_regkit():
     pages = [
         *HERE.glob("*.md"),
