@@ -141,7 +141,7 @@ def draw(results: list[Result], path: Path, control: bool) -> None:
         fontsize=11,
     )
     maps = rows[1].subplots(1, columns, squeeze=False)[0]
-    draw_key(rows[1].add_axes((0.5, 0.915, 0.05, 0.08)))
+    draw_key(rows[1].add_axes((0.5, 0.935, 0.04, 0.06)))
     histograms = rows[2].subplots(1, columns, squeeze=False, sharex=True, sharey=True)[0]
     # A penalty that is too strong leaves no activation at all; the axis still needs a length.
     bins = np.linspace(0, max(NEAR_ZERO, *(result.activations.max() for result in results)), 50)
