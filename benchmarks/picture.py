@@ -25,6 +25,7 @@ TITLES = {
     "training": "A training step,\nto one without a regularizer (unless named)",
     "depth": "Building a layer with noise,\nto one in a network of 50",
     "jax_step": "JAX, to the same penalties by hand",
+    "keras_epoch": "an epoch of Keras, to its own regularizers (unless said)",
     "torch_step": "PyTorch, to the penalties by hand",
     "search": "A search, to one compilation,\none worker, Optuna's own loop",
 }
