@@ -85,6 +85,42 @@ def test_every_plugin_of_the_extra_plugins_is_in_the_reference_and_in_the_table_
     assert sorted(name.replace("_", "-") for name in found) == names(CORE["optional-dependencies"]["plugins"])
 
 
+def test_the_file_of_the_standard_plugins_has_those_of_the_extra():
+    lines = (HERE / "plugins" / "standard.txt").read_text(encoding="utf-8").splitlines()[1:]
+    assert sorted(lines) == [f"./plugins/{name}" for name in names(CORE["optional-dependencies"]["plugins"])]
+
+
+@pytest.mark.parametrize("name", ["PyTorch", "JAX", "Keras", "TensorFlow", "PyMC", "pytensor-ml", "theanets"])
+def test_the_page_to_install_from_has_the_pythons_and_versions_of_the_metadata(name):
+    page = (HERE / "docs" / "install.md").read_text(encoding="utf-8")
+    library, python = re.search(rf"^\| (\[{name}\].*?) \| (\S+) \|", page, re.M).groups()
+    plugin = "torch" if name == "PyTorch" else name.lower()
+    text = (HERE / "plugins" / f"regkit-{plugin}" / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'\nrequires-python = ">={python}"\n' in text
+    for version in re.findall(r"\d+\.\d+(?= or later)", library):
+        assert re.search(rf">={re.escape(version)}\b", text), version
+
+
+@pytest.mark.parametrize("target", ["demo", "test"])
+def test_the_readme_and_make_agree_on_what_a_target_takes(target):
+    makefile, readme = ((HERE / name).read_text(encoding="utf-8") for name in ("Makefile", "README.md"))
+    said = re.search(rf"^{target}:.*?About (\d+ minutes).*?([\d.]+ GB)", makefile, re.M | re.S).groups()
+    assert re.search(rf"^make {target} .*; (\d+ minutes), ([\d.]+ GB)$", readme, re.M).groups() == said
+
+
+@pytest.mark.parametrize("page", ["README.md", *sorted(f"docs/{path.name}" for path in HERE.glob("docs/*.md"))])
+def test_names_of_our_plugins_on_a_page_are_public_there(page):
+    missing = []
+    for package, name in re.findall(r"\b(regkit_\w+)\.(\w+)", (HERE / page).read_text(encoding="utf-8")):
+        (folder,) = HERE.glob(f"plugins/*/src/{package}")
+        public = re.search(r"^__all__ = \[(.*?)\]", (folder / "__init__.py").read_text(encoding="utf-8"), re.M | re.S)[
+            1
+        ]
+        if f'"{name}"' not in public and not (folder / f"{name}.py").exists():
+            missing.append(f"{package}.{name}")
+    assert missing == []
+
+
 def test_no_page_tells_to_install_somebody_elses_regkit():
     pages = [
         *HERE.glob("*.md"),
@@ -108,7 +144,7 @@ def test_every_library_of_a_lane_has_an_extra_which_brings_it():
 
 @pytest.mark.parametrize(
     "page",
-    ["docs/theanets.md", "plugins/regkit-theanets/README.md", "plugins/regkit-theanets/src/regkit_theanets/_names.py"],
+    ["docs/install.md", "plugins/regkit-theanets/README.md", "plugins/regkit-theanets/src/regkit_theanets/_names.py"],
 )
 def test_where_theanets_is_told_to_be_installed_it_is_as_in_its_lane(page):
     lane = next(lane for lane in LANES if lane["name"] == "theanets")
@@ -241,7 +277,7 @@ def test_every_target_of_make_that_a_page_names_is_there():
 
 
 def test_what_the_architecture_page_draws_is_there():
-    (drawn,) = blocks("docs/architecture.md", "")
+    (drawn,) = blocks("docs/architecture.md", "text")
     folders = [(-1, HERE)]  # with how far their line is indented
     for line in drawn.text.splitlines():
         indent = len(line) - len(line.lstrip())
