@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from .._messages import escaped, listed, nearest
+from .._messages import STANDARD_PLUGINS, escaped, installing, listed, nearest
 from ..errors import AliasConflictError, PluginLoadError, RegkitError, UnknownAliasError
 
 TYPE_CHECKING = False
@@ -74,7 +74,7 @@ def _unknown(alias: str, hidden: list[HiddenClaim], aliases: list[str], problems
         for claim, folder, first in hidden
     )
     meant = "" if hidden else " or ".join(map(repr, _meant(alias, aliases)))
-    installed = listed(aliases) if aliases else "none; regkit-hidden-l1 brings the first"
+    installed = listed(aliases) if aliases else f"none. The standard plugins, {installing(STANDARD_PLUGINS)}"
     unreadable = "".join(f"\nNot readable: {problem}" for problem in problems)
     return (
         f"no installed plugin provides {alias!r}.{f' {copies}' if copies else ''}"

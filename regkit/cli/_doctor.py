@@ -15,7 +15,7 @@ from .. import __version__
 from .._discovery import installed
 from .._discovery.reader import Distribution, distribution_of, key_of, left_by_pip, scan
 from .._engines import LIBRARIES, declared, load
-from .._messages import escaped
+from .._messages import STANDARD_PLUGINS, escaped, installing
 from ..errors import RegkitError
 from ._commands import brought
 from ._listing import WRONG, states
@@ -62,7 +62,10 @@ def doctor(context: click.Context) -> None:
         remedies += problems
     print_text()
     found = states(importing=True)
-    print_table(["alias", "distribution", "state"], [[s.alias or "?", s.distribution, s.state] for s in found])
+    if found:
+        print_table(["alias", "distribution", "state"], [[s.alias or "?", s.distribution, s.state] for s in found])
+    else:
+        print_text(f"No regularizer is installed. The standard plugins, {installing(STANDARD_PLUGINS)}")
     remedies += dict.fromkeys(s.problem for s in found if s.state in WRONG)
     remedies += [*_path_problems(), *_copies(), *_leftovers(), *_namesakes()]
     print_text()
@@ -172,8 +175,9 @@ def _remedy(library: str) -> str:
     here = sys.version_info[:2]
     first, last = RUNS_ON[library]
     if first <= here <= last:
+        extra = f"'.[{library}]'"
         blas = f", and {BLAS}" if library == "theano" and here > (3, 9) else ""
-        return f"What works with Python {here[0]}.{here[1]}: pip install 'regkit-core[{library}]'{blas}"
+        return f"What works with Python {here[0]}.{here[1]}, {installing(extra)}{blas}"
     return (
         f"It does not run on Python {here[0]}.{here[1]}. {_remedy(_newest()) if library != _newest() else ''}".rstrip()
     )
@@ -260,5 +264,5 @@ def _namesakes() -> Iterator[str]:
         kind = "regkit-core under its old name" if old_name else "somebody else's library, imported as regkit too"
         yield (
             f"regkit {other.version} ({other.folder}) is {kind}; both write into one package. "
-            "pip uninstall regkit, then pip install --force-reinstall --no-deps regkit-core"
+            f"pip uninstall regkit, then {installing('--force-reinstall --no-deps .')}"
         )

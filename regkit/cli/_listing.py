@@ -14,7 +14,7 @@ from .._constructor import REQUIRED, constructor_arguments
 from .._discovery import installed, registered
 from .._discovery.claims import Claim
 from .._discovery.reader import normal_form
-from .._messages import first_sentence
+from .._messages import STANDARD_PLUGINS, first_sentence, installing
 from ..errors import RegkitError
 from ._equations import readable
 from ._sources import problem_without_import, sentence_without_import
@@ -126,7 +126,8 @@ def list_aliases(importing: bool, in_full: bool, as_json: bool) -> None:
         ):
             print_text(line)
     else:
-        print_text("No regularizer is installed. regkit-hidden-l1 brings the first; `regkit new` makes one.")
+        print_text(f"No regularizer is installed. The standard plugins, {installing(STANDARD_PLUGINS)}")
+        print_text("A plugin of yours: regkit new acme-tv")
     sys.exit(any(state.state in WRONG for state in found))
 
 

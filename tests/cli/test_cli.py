@@ -517,7 +517,8 @@ def test_a_command_of_a_distribution_that_is_not_installed_names_the_distributio
     done = run("absent", "an_argument", program=("-c", program))
     assert (done.returncode, done.stderr) == (
         2,
-        "Error: the command 'absent' comes with the distribution regkit-absent: pip install regkit-absent\n",
+        "Error: the command 'absent' comes with the distribution regkit-absent; in a checkout of regkit: pip install "
+        "./plugins/regkit-absent\n",
     )
 
 
@@ -687,7 +688,11 @@ def test_doctor_names_the_reason_why_a_library_does_not_import_and_one_that_work
     assert done.returncode == 1
     assert "aesara" in done.stdout
     assert "cannot be imported: AttributeError: module 'numpy' has no attribute 'no_such_name'" in done.stdout
-    works = "pip install 'regkit-core[aesara]'" if sys.version_info < (3, 12) else "It does not run on Python 3."
+    works = (
+        "in a checkout of regkit: pip install '.[aesara]'"
+        if sys.version_info < (3, 12)
+        else "It does not run on Python 3."
+    )
     assert works in done.stdout
 
 
@@ -757,7 +762,8 @@ def test_doctor_reports_somebody_elses_regkit_beside_ours(run, tmp_path):
     (message,) = remedies(run("doctor", program=only(), path=[str(tmp_path)]))
     assert message == (
         f"- regkit 0.3.0 ({tmp_path}/regkit-0.3.0.dist-info) is somebody else's library, imported as regkit too; "
-        "both write into one package. pip uninstall regkit, then pip install --force-reinstall --no-deps regkit-core"
+        "both write into one package. pip uninstall regkit, then in a checkout of regkit: pip install "
+        "--force-reinstall --no-deps ."
     )
 
 
@@ -775,7 +781,34 @@ def test_doctor_reports_somebody_elses_regkit_over_ours(run, tmp_path):
     assert done.returncode == 1
     assert done.stderr == (
         f"regkit: {tmp_path}/regkit/__init__.py is not its own. Another distribution, called regkit, is installed over "
-        "regkit-core. Fix it with: pip uninstall regkit regkit-core, then pip install 'regkit-core[cli]'\n"
+        "regkit-core. Fix it with: pip uninstall regkit regkit-core, then in a checkout of regkit-core: pip install "
+        "'.[cli]'\n"
+    )
+
+
+#: A program that runs regkit as if no distribution had a plugin.
+NOTHING_INSTALLED = (
+    "-c",
+    "import sys; sys.modules.update(dict.fromkeys(['theano', 'aesara', 'pytensor'])); from regkit._discovery import "
+    "reader; reader.scan = lambda mention: iter(()); from regkit.__main__ import main; main()",
+)
+
+
+@pytest.mark.parametrize("command", ["list", "doctor"])
+def test_where_no_regularizer_is_installed_a_command_names_what_to_install(run, command):
+    done = run(command, program=NOTHING_INSTALLED)
+    assert done.returncode == 0, done.stderr
+    assert (
+        "No regularizer is installed. The standard plugins, in a checkout of regkit: pip install "
+        "./plugins/regkit-{activations,contractive,hidden-l1,noise,recurrent,weights}\n"
+    ) in done.stdout
+
+
+def test_an_alias_where_no_regularizer_is_installed_names_what_to_install(run):
+    done = run("show", "hidden_l1", program=NOTHING_INSTALLED)
+    assert done.returncode == 2
+    assert (
+        "Installed aliases: none. The standard plugins, in a checkout of regkit: pip install ./plugins/" in done.stderr
     )
 
 
@@ -784,4 +817,6 @@ def test_without_the_extra_one_line_names_the_remedy(run, missing):
     program = f"import sys; sys.modules[{missing!r}] = None; import regkit.__main__ as m; m.main()"
     done = run(program=("-c", program))
     assert done.returncode == 1
-    assert done.stderr == f"regkit: the command line needs {missing}. Install it with: pip install 'regkit-core[cli]'\n"
+    assert done.stderr == (
+        f"regkit: the command line needs {missing}. Install its extra, in a checkout of regkit: pip install '.[cli]'\n"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from blocks import all_blocks, blocks, ran
+from regkit._messages import STANDARD_PLUGINS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -36,6 +38,8 @@ LANES = tomllib.loads((HERE / "lanes.toml").read_text(encoding="utf-8"))["lane"]
 ADDRESS = CORE["urls"]["Homepage"]
 #: What is released: the core and each plugin.
 OURS = [path for path in PROJECTS if path == "pyproject.toml" or path.startswith("plugins/regkit-")]
+#: What is installed, up to the end of the line, of the code on a page or of the sentence.
+COMMAND = re.compile(r"pip install ((?:[^\n\\`,;]|,(?=\S)|;(?= ?python))*)")
 CHANGELOG = re.compile(r"^## \[(?P<version>.+)\](?: - (?P<date>.+))?$", re.MULTILINE)
 
 
@@ -85,15 +89,47 @@ def test_every_plugin_of_the_extra_plugins_is_in_the_reference_and_in_the_table_
     assert sorted(name.replace("_", "-") for name in found) == names(CORE["optional-dependencies"]["plugins"])
 
 
-def test_no_page_tells_to_install_somebody_elses_regkit():
-    pages = [
+def texts(path):
+    """The texts of a file: a page, or each string of a program, with {} for what is put in."""
+    source = path.read_text(encoding="utf-8")
+    if path.suffix == ".md":
+        return [source]
+    strings = [node for node in ast.walk(ast.parse(source)) if isinstance(node, (ast.Constant, ast.JoinedStr))]
+    return [
+        "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in getattr(node, "values", [node]))
+        for node in strings
+    ]
+
+
+#: What pip is told to install by programs in which the name is put in, and is none of ours.
+PUT_IN = {"_scaffold.py", "_study.py", "_messages.py"}
+
+
+def test_no_page_or_message_tells_to_install_what_the_index_does_not_have():
+    """Of ours it has none, and `regkit` is somebody else's: installed are folders of a checkout, or files of dist/."""
+    files = [
         *HERE.glob("*.md"),
         *HERE.glob("docs/*.md"),
-        *HERE.glob("plugins/*/README.md"),
+        *HERE.glob("plugins/*/*.md"),
         *HERE.glob("regkit/**/*.py"),
+        *HERE.glob("plugins/*/src/**/*.py"),
+        *HERE.glob("examples/*.py"),
     ]
-    told = re.compile(r"pip install [^\n\\`]*?(?<![\w./-])regkit(?![\w/-])")
-    assert [found[0] for page in pages for found in told.finditer(page.read_text(encoding="utf-8"))] == []
+    told = [(path, found[1]) for path in files for text in texts(path) for found in COMMAND.finditer(text)]
+    wrong = [
+        f"{path.relative_to(HERE)}: pip install {arguments}"
+        for path, arguments in told
+        if not arguments.startswith("--find-links dist")
+        for argument in re.split(r"[\s\"']+", arguments)
+        if re.fullmatch(r"regkit[\w-]*(\[.*\])?", argument) or (argument == "{}" and path.name not in PUT_IN)
+    ]
+    assert len(told) > 30
+    assert wrong == []
+
+
+def test_messages_name_the_folders_of_the_plugins_of_the_extra_plugins():
+    folders = re.fullmatch(r"\./plugins/regkit-\{(.*)\}", STANDARD_PLUGINS)[1].split(",")
+    assert [f"regkit-{folder}" for folder in folders] == names(CORE["optional-dependencies"]["plugins"])
 
 
 def test_every_library_of_a_lane_has_an_extra_which_brings_it():
