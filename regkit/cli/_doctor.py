@@ -13,7 +13,7 @@ from packaging.version import InvalidVersion, Version
 
 from .. import __version__
 from .._discovery import installed
-from .._discovery.reader import Distribution, distribution_of, key_of, left_by_pip, scan
+from .._discovery.reader import BLOCK, Distribution, blocked_names, distribution_of, key_of, left_by_pip, scan
 from .._engines import LIBRARIES, declared, load
 from .._messages import STANDARD_PLUGINS, escaped, installing
 from ..errors import RegkitError
@@ -67,7 +67,7 @@ def doctor(context: click.Context) -> None:
     else:
         print_text(f"No regularizer is installed. The standard plugins, {installing(STANDARD_PLUGINS)}")
     remedies += dict.fromkeys(s.problem for s in found if s.state in WRONG)
-    remedies += [*_path_problems(), *_copies(), *_leftovers(), *_namesakes()]
+    remedies += [*_blocked(), *_path_problems(), *_copies(), *_leftovers(), *_namesakes()]
     print_text()
     print_text("\n".join(f"- {remedy}" for remedy in remedies) or "Nothing is wrong.")
     sys.exit(bool(remedies))
@@ -186,6 +186,17 @@ def _remedy(library: str) -> str:
 def _newest() -> str:
     """Return the library to install for this Python."""
     return "pytensor" if sys.version_info[:2] >= (3, 11) else "theano"
+
+
+def _blocked() -> Iterator[str]:
+    """Yield the remedies for names in REGKIT_BLOCK of which nothing is installed. What it leaves out is printed."""
+    found = {name: installed().named(name) for name in blocked_names()}
+    if any(found.values()):
+        blocked = (f"{first.name} {first.version}" for first, *_ in filter(None, found.values()))
+        print_text(f"\n{BLOCK} leaves out: {', '.join(blocked)}")
+    for name, there in found.items():
+        if not there:
+            yield f"{BLOCK} names {name!r}, which is not installed"
 
 
 def _path_problems() -> Iterator[str]:
