@@ -62,6 +62,8 @@ def types(session: nox.Session) -> None:
     # what is not installed here is of any type: frameworks and engines, their classes and what these return
     loose = ("--ignore-missing-imports", "--allow-subclassing-any", "--no-warn-return-any", "--no-warn-unused-ignores")
     session.run("mypy", *loose, *(str(path.relative_to(HERE)) for path in sorted(HERE.glob("plugins/*/src"))))
+    for path in sorted(HERE.glob("plugins/_template/kinds/*/src")):  # which all make one module
+        session.run("mypy", *loose, str(path.relative_to(HERE)))
 
 
 @nox.session(tags=["all"], requires=["wheels"])

@@ -19,7 +19,12 @@ WHEELS = CACHE / "wheels"
 DIST = HERE / "dist"
 RESULTS = HERE / "benchmarks" / "output"
 BUILD = ("hatchling>=1.26", "hatch-fancy-pypi-readme>=25.1")
-STRANGERS = ("acme-sparsity", "acme-tv", "my-regularizer")  # distributions that come to a lane after our own tests
+KINDS = ("penalty", "weights", "graph", "step")  # of which `regkit new` makes a distribution
+STRANGERS = (
+    "acme-sparsity",
+    *(f"acme-{kind}" for kind in KINDS),
+    "my-regularizer",
+)  # distributions that come to a lane after our own tests
 #: The README's first program for a graph library, as the index shows it.
 FIRST_PROGRAM = r"""
 import importlib.metadata, re
@@ -169,15 +174,22 @@ def _follow(session: nox.Session, lane: Lane, page: str, section: str = "", fold
 
 
 def _test_strangers(session: nox.Session, lane: Lane) -> None:
-    """Prove a third party's wheel, and a distribution made by `regkit new` a moment ago, as their authors would."""
+    """Prove a third party's wheel, and distributions made by `regkit new` a moment ago, as their authors would.
+
+    Kinds but penalties are proved on NumPy, and on the graph library of the Python at hand: others compile for minutes.
+    """
     environment = lane.variables(lane.test_flags)
-    new = Path(session.create_tmp(), "acme-tv")
-    shutil.rmtree(new, ignore_errors=True)
-    session.run("regkit", "new", new.name, "--into", str(new.parent))
-    session.install("--no-deps", "--no-build-isolation", str(new), *map(str, WHEELS.glob("acme_sparsity-*.whl")))
-    _pytest(session, lane, "-q", "--doctest-glob=*.md", "examples/third_party", str(new))
+    kinds = KINDS if not lane.library or lane is AT_HAND else KINDS[:1]
+    new = [Path(session.create_tmp(), f"acme-{kind}") for kind in kinds]
+    for kind, folder in zip(kinds, new):
+        shutil.rmtree(folder, ignore_errors=True)
+        session.run("regkit", "new", folder.name, "--kind", kind, "--into", str(folder.parent))
+    wheels = WHEELS.glob("acme_sparsity-*.whl")
+    session.install("--no-deps", "--no-build-isolation", *map(str, (*new, *wheels)))
+    _pytest(session, lane, "-q", "--doctest-glob=*.md", "examples/third_party", *map(str, new))
     blocks.ran_sessions("plugins/_template/README.md", reports.blocks_file(lane))  # of which the new one is a copy
-    session.run("regkit", "check", "acme_tv", env=environment)
+    for kind in kinds:
+        session.run("regkit", "check", f"acme_{kind}", env=environment)
     session.run("regkit", "check", "acme_kl", "--activation", "sigmoid", env=environment)
     session.run("regkit", "list", "--check", env=environment)
     session.run("pip", "uninstall", "-q", "-y", *STRANGERS, silent=True)
@@ -197,7 +209,7 @@ def installed(session: nox.Session) -> None:
         session.run("regkit", "show", "hidden_sparsity", env=environment)
         session.run("regkit", "doctor", env=environment)
         session.run("regkit", "new", "acme-tv")
-        session.install("./acme-tv")
+        session.install("./acme-tv[test]")
         session.run("pytest", "-q", "acme-tv", env=environment)
         session.run("regkit", "check", "acme_tv", env=environment)
         session.run("pip", "uninstall", "-q", "-y", "acme-tv")

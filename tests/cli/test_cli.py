@@ -359,7 +359,14 @@ def test_check_of_a_large_object_does_not_print_it(run):
 def test_new_makes_a_distribution_whose_names_are_all_its_own(run, tmp_path):
     done = run("new", "acme-total-variation", "--author", "Ada Lovelace")
     assert done.returncode == 0, done.stderr
-    assert "pip install ./acme-total-variation" in done.stdout
+    assert done.stdout == (
+        "acme-total-variation is ready. Next:\n"
+        "  pip install './acme-total-variation[test]'   # with pytest\n"
+        "  pytest acme-total-variation\n"
+        "  regkit check acme_total_variation\n"
+        "Then change acme-total-variation/src/acme_total_variation/__init__.py, and acme-total-variation/tests, which "
+        "prove it.\n"
+    )
     made = tmp_path / "acme-total-variation"
     files = {str(path.relative_to(made)): path.read_text() for path in made.rglob("*") if path.is_file()}
     assert sorted(files) == [
@@ -377,6 +384,29 @@ def test_new_makes_a_distribution_whose_names_are_all_its_own(run, tmp_path):
     assert "myregularizer" not in everything
     assert 'acme_total_variation = "acme_total_variation:AcmeTotalVariation"' in files["pyproject.toml"]
     assert "Copyright (c) 2026 Ada Lovelace" in files["LICENSE"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "hook"),
+    [("penalty", "loss"), ("weights", "loss"), ("graph", "modify_graph"), ("step", "after_step")],
+)
+def test_new_makes_a_distribution_of_each_kind_that_passes_its_tests_and_every_check(run, tmp_path, kind, hook):
+    assert run("new", "acme-new", "--kind", kind).returncode == 0
+    made = tmp_path / "acme-new"
+    assert f"    def {hook}(self" in (made / "src" / "acme_new" / "__init__.py").read_text()
+    everything = "".join(path.read_text() for path in made.rglob("*") if path.is_file()).lower()
+    assert not any(name in everything for name in ("my_regularizer", "my-regularizer", "myregularizer"))
+    distribute(made / "src", "acme_new", "[regkit.regularizers]\nacme_new = acme_new:AcmeNew\n", version="0.1.0")
+    path = [str(made / "src")]
+    tested = run("-q", "acme-new", program=("-m", "pytest"), path=path)
+    assert tested.returncode == 0, tested.stdout
+    assert " passed" in tested.stdout
+    checked = run("check", "acme_new", "--library", "numpy", path=path)
+    assert checked.returncode == 0, checked.stdout
+    assert {"hooks": [hook, "log"]}.items() <= json.loads(run("list", "new", "--json", path=path).stdout)[0][
+        "capabilities"
+    ].items()
 
 
 def test_new_replaces_each_name_once_and_writes_any_author(run, tmp_path):
