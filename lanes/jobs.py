@@ -18,7 +18,7 @@ from . import AT_HAND, CACHE, HERE, PLUGINS, ROWS, STANDARD, Lane, reports, tag,
 WHEELS = CACHE / "wheels"
 DIST = HERE / "dist"
 RESULTS = HERE / "benchmarks" / "output"
-BUILD = ("hatchling>=1.26", "hatch-fancy-pypi-readme>=25.1")
+BUILD = tomllib.loads((HERE / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]["requires"]
 KINDS = ("penalty", "weights", "graph", "step")  # of which `regkit new` makes a distribution
 STRANGERS = (
     "acme-sparsity",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -192,6 +193,49 @@ def test_every_distribution_says_its_status_audience_topic_pythons_and_types(pat
     pythons = [one.rpartition(" :: ")[2] for one in told if re.fullmatch(r".*Python :: 3\.\d+", one)]
     lowest = min(pythons, key=Version)
     assert project["requires-python"] == f">={lowest}", f"{path}: the lowest Python of the classifiers is {lowest}"
+
+
+@pytest.mark.parametrize("path", OURS)
+def test_the_pythons_of_a_distribution_are_those_of_the_lanes_that_tested_it(path):
+    name = PROJECTS[path]["name"]
+    own = [lane for lane in LANES if name in (lane.get("plugin"), *lane.get("engines", ()))]
+    shared = [lane for lane in LANES if not {"plugin", "tests", "core"} & lane.keys()]
+    ran = {lane["python"] for lane in (own if any("plugin" in lane for lane in own) else shared)}
+    told = {one.rpartition(" :: ")[2] for one in PROJECTS[path]["classifiers"] if re.fullmatch(r".*:: 3\.\d+", one)}
+    assert told == ran
+
+
+def test_every_distribution_is_built_by_one_hatchling():
+    """Later ones write metadata 2.5, which the index does not take; `make dist` asks the wheels."""
+    builders = {path: tomllib.loads((HERE / path).read_text(encoding="utf-8"))["build-system"] for path in OURS}
+    assert {builder["requires"][0] for builder in builders.values()} == {"hatchling==1.27.0"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["pyproject.toml", *(f"plugins/{name}/pyproject.toml" for name in names(CORE["optional-dependencies"]["plugins"]))],
+)
+def test_the_core_and_the_standard_plugins_are_found_by_the_names_of_frameworks(path):
+    project = PROJECTS[path]
+    for framework in ("PyTorch", "JAX", "Keras"):
+        assert framework in project["description"]
+        assert framework in project["keywords"]
+
+
+@pytest.mark.subprocess
+def test_ci_runs_make_test_and_every_lane():
+    workflow = (HERE / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    assert re.search(r"^      - run: make test$", workflow, re.MULTILINE)
+    (program,) = re.findall(r"lanes=\$\(python -m (\w+)\)", workflow)
+    done = subprocess.run([sys.executable, "-m", program], cwd=HERE, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == [{"name": lane["name"], "python": lane["python"]} for lane in LANES]
+    assert '-s "$LANE"' in workflow
+
+
+def test_releasing_names_the_tag_of_every_distribution():
+    page = (HERE / "RELEASING.md").read_text(encoding="utf-8")
+    tags = re.findall(r"^   (regkit-[\w.-]+)$", page, re.MULTILINE)
+    assert tags == [f"{PROJECTS[path]['name']}-{version(path)}" for path in OURS]
 
 
 @pytest.mark.parametrize("path", OURS)
