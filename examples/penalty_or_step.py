@@ -19,7 +19,8 @@ WEIGHT = 0.6  # of weight_l1, whose minimum has three zeros
 RATE = 0.01
 MOMENTUM = 0.9
 
-Step = Callable[[Any], Any]
+#: Returns the step of a gradient, and by what the optimizer divides the gradient of each element.
+Step = Callable[[Any], tuple[Any, Any]]
 
 
 def sgd(momentum: float = 0.0) -> Step:
@@ -29,7 +30,7 @@ def sgd(momentum: float = 0.0) -> Step:
     def step(gradient: Any) -> Any:
         nonlocal velocity
         velocity = momentum * velocity - RATE * gradient
-        return velocity
+        return velocity, np.ones_like(gradient)
 
     return step
 
@@ -45,7 +46,8 @@ def adam() -> Step:
         count += 1
         mean = 0.9 * mean + 0.1 * gradient
         square = 0.999 * square + 0.001 * gradient**2
-        return -RATE * (mean / (1 - 0.9**count)) / (np.sqrt(square / (1 - 0.999**count)) + 1e-8)
+        divisor = np.sqrt(square / (1 - 0.999**count)) + 1e-8
+        return -RATE * mean / (1 - 0.9**count) / divisor, divisor
 
     return step
 
@@ -57,14 +59,14 @@ OPTIMIZERS: dict[str, Callable[[], Step]] = {
 }
 
 
-def lasso(step: Step, by: str, rate: float) -> str:
+def lasso(step: Step, by: str, rate: float = RATE, divided: bool = False) -> str:
     """Return how many of the zeros of the lasso training finds, and how far the weights are from the closed form."""
     regs = regkit.build(weight_l1=dict(weight=WEIGHT, by=by))
     w = np.ones_like(TARGETS)
     for _ in range(5_000):
         penalty_gradient = WEIGHT * np.sign(w) if by == "gradient" else 0.0
-        w = w + step(w - TARGETS + penalty_gradient)
-        w = regs.after_step({"w": w}, rate)["w"]
+        change, divisor = step(w - TARGETS + penalty_gradient)
+        w = regs.after_step({"w": w + change}, rate, divisors={"w": divisor} if divided else None)["w"]
     closed_form = np.sign(TARGETS) * np.maximum(0, abs(TARGETS) - WEIGHT)
     zeros = f"{np.sum((w == 0) & (closed_form == 0))} of {np.sum(closed_form == 0)}"
     distance = abs(w - closed_form).max()
@@ -76,8 +78,8 @@ def decay(step: Step, alias: str, weight: float) -> str:
     regs = regkit.build({alias: weight})
     w = np.ones((1, 1))
     for _ in range(50):
-        w = w + step(2 * weight * w if alias == "weight_l2" else 0 * w)
-        w = regs.after_step({"w": w}, RATE)["w"]
+        change, _ = step(2 * weight * w if alias == "weight_l2" else 0 * w)
+        w = regs.after_step({"w": w + change}, RATE)["w"]
     return f"{w[0, 0]:.4f}"
 
 
@@ -85,11 +87,15 @@ def rows() -> list[tuple[str, ...]]:
     """Return the rows of the table."""
     slow = RATE / (1 - MOMENTUM)
     made: list[tuple[str, Callable[[str, Step], str]]] = [
-        (f"`weight_l1={WEIGHT}`: zeros", lambda name, step: lasso(step, "gradient", RATE)),
-        ('the same with `by="proximal"`', lambda name, step: lasso(step, "proximal", RATE)),
+        (f"`weight_l1={WEIGHT}`: zeros", lambda name, step: lasso(step, "gradient")),
+        ('the same with `by="proximal"`', lambda name, step: lasso(step, "proximal")),
         (
             "the same, the rate over 1 - momentum",
             lambda name, step: lasso(step, "proximal", slow) if "momentum" in name else "",
+        ),
+        (
+            "the same, divided by √v̂ + ε",
+            lambda name, step: lasso(step, "proximal", divided=True) if name == "Adam" else "",
         ),
         ("`weight_l2=0.1`: what is left", lambda name, step: decay(step, "weight_l2", 0.1)),
         ("`weight_l2=1`", lambda name, step: decay(step, "weight_l2", 1.0)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._engines import common_engine, engine_of
@@ -142,16 +143,16 @@ class Driver:
             terms, loss = expressions.terms(terms), expressions.array(loss)
         return Regularized(every, along, terms, loss, predictions)
 
-    def after_step(self, params: Any, rate: Any, layers: Sequence[Any]) -> Any:
+    def after_step(self, params: Any, rate: Any, layers: Sequence[Any], divisors: Mapping[str, Any] | None) -> Any:
         """Run the hook on parameters or updates, and return them in their form."""
         if not self._stepping:
-            return stepped(params, rate, layers, lambda values, *_: values)
+            return stepped(params, rate, layers, divisors, lambda values, *_: values)
         if not self._order_is_checked:
             self._order_is_checked = True
             warn_of_order(self._stepping)
         for member in self._stepping:
             member.memory.stepped = True
-        return stepped(params, rate, layers, self._changed)
+        return stepped(params, rate, layers, divisors, partial(self._changed, layers))
 
     def metrics(self, layers: Sequence[Any], outputs: Mapping[str, Any]) -> dict[str, Any]:
         """Run the hook, and return the scalars of all members by the names of member and scalar."""
@@ -192,15 +193,19 @@ class Driver:
         if self._stepping and engine is not None and engine.plain:
             count_loss([member for member in self._stepping if not member.memory.stepped])
 
-    def _changed(self, params: dict[str, Any], rate: Any, layers: Sequence[Any]) -> dict[str, Any]:
+    def _changed(
+        self, layers: Sequence[Any], params: dict[str, Any], rate: Any, divisors: dict[str, Any]
+    ) -> dict[str, Any]:
         """Return values of parameters after the members' steps."""
         expressions = Expressions.needed(common_engine(params.items()), layers)
         if expressions is None:
             changed = dict(params)
-            self._hooks.after_step(params=changed, amount=rate, layers=layers)
+            self._hooks.after_step(params=changed, amount=rate, layers=layers, divisors=divisors)
             return changed
         wrapped = expressions.of_each(params)
-        self._hooks.after_step(params=wrapped, amount=rate, layers=expressions.layers(layers))
+        self._hooks.after_step(
+            params=wrapped, amount=rate, layers=expressions.layers(layers), divisors=expressions.of_each(divisors)
+        )
         return {name: expressions.array(expression) for name, expression in wrapped.items()}
 
     def _terms(

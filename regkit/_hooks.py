@@ -80,17 +80,29 @@ class Adapter:
         """Run the hook; the result is the penalty."""
         return self.member, self._call("loss", layers=layers, outputs=self._shown(outputs, layers))
 
-    def after_step(self, params: MutableMapping[str, Any], amount: Any, layers: Sequence[Any]) -> None:
+    def after_step(
+        self,
+        params: MutableMapping[str, Any],
+        amount: Any,
+        layers: Sequence[Any],
+        divisors: Mapping[str, Any],
+    ) -> None:
         """Run the hook; `amount` is the step size, which the weight is multiplied to."""
         like = next(iter(params.values()), None)
         if is_off(self.member.regularizer) or like is None:
             return
+        if divisors and "divisors" not in self.hooks["after_step"] and self.member.is_proximal:
+            raise GraphError(
+                f"{self.member.name}: the proximal step of {type(self.member.regularizer).__name__} has one amount for "
+                "all elements of a parameter, and the optimizer, such as Adam, has a step size for each. Use an "
+                'optimizer such as SGD, or by="gradient"'
+            )
         before = dict(params)
         try:
             amount = amount * weight_for(self.member.regularizer, like)
         except RegkitError as error:
             raise prefixed(error, self.member.name) from None
-        self._call("after_step", params=params, amount=amount, layers=layers)
+        self._call("after_step", params=params, amount=amount, layers=layers, divisors=divisors)
         check_changes(self.member.name, before, params)
 
     def metrics(self, layers: Sequence[Any], outputs: MutableMapping[str, Any]) -> tuple[Member, Any]:

@@ -48,6 +48,8 @@ class Member:
         Whether it changes outputs.
     changes_params : bool
         Whether it changes parameters after a step.
+    is_proximal : bool
+        Whether it does by a proximal step.
     in_predictions : bool
         Whether its change of outputs holds in predictions too.
     penalizes : bool
@@ -69,6 +71,7 @@ class Member:
         self.globs = globs_or_none(getattr(regularizer, "pattern", None)) if self.selects else None
         self.changes_graph = changes_graph(regularizer)
         self.changes_params = changes_params(regularizer)
+        self.is_proximal = self.changes_params and getattr(regularizer, "by", None) == "proximal"
         self.in_predictions = self.changes_graph and bool(getattr(regularizer, "in_predictions", False))
         self.penalizes = "loss" in self.hooks
         without = self.globs is None or begins_with_not(self.globs)

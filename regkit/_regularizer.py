@@ -165,7 +165,13 @@ class Regularizer:
         """
 
     @_or_fewer_arguments
-    def after_step(self, params: MutableMapping[str, Any], amount: Any, layers: Sequence[Any]) -> None:
+    def after_step(
+        self,
+        params: MutableMapping[str, Any],
+        amount: Any,
+        layers: Sequence[Any],
+        divisors: Mapping[str, Any],
+    ) -> None:
         """Change parameters after an optimizer's step, such as by a proximal operator or a projection.
 
         Called once a step, with all parameters of the network::
@@ -184,6 +190,10 @@ class Regularizer:
             parameter: a symbolic step size may be wider.
         layers : sequence of Layer
             The layers of the network; empty when the host has none to give.
+        divisors : dict of str to expression
+            By what the optimizer divides the gradient of each element, for some parameters by their full names, such as
+            the root of the mean square of Adam; empty for others. A proximal step divides the amount by it. One that
+            does not take this argument is refused under such an optimizer.
         """
 
     @_or_fewer_arguments

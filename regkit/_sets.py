@@ -169,7 +169,14 @@ class RegularizerSet:
         """
         return self._hooks.metrics(*_layers_and_outputs(layers, outputs))
 
-    def after_step(self, params: Any, rate: Any, layers: Sequence[Any] = ()) -> Any:
+    def after_step(
+        self,
+        params: Any,
+        rate: Any,
+        layers: Sequence[Any] = (),
+        *,
+        divisors: Mapping[str, Any] | None = None,
+    ) -> Any:
         r"""Return parameters after an optimizer's step with the changes of the regularizers, in order.
 
         Called once a step, with all parameters of the network. The step of a regularizer is ``rate`` times its weight.
@@ -179,11 +186,16 @@ class RegularizerSet:
         params : dict of str to array, sequence of pairs, or dict of variables
             The values after the step by the full names of the parameters; or the updates of a graph library, pairs of a
             shared variable and its new value or a dict of them, for which `layers` is needed.
-        rate : number or scalar expression
-            The step size of the optimizer. The closed form of a penalty holds where a step is ``rate`` times the
-            gradient: for SGD with momentum that is ``rate / (1 - momentum)``.
+        rate : number, scalar expression, or dict of str to those
+            The step size of the optimizer; a dict has that of each parameter by the full name, and a parameter that is
+            not in it counts in the means of penalties and stays. The closed form of a penalty holds where a step is
+            ``rate`` times the gradient: for SGD with momentum that is ``rate / (1 - momentum)``.
         layers : sequence of Layer, default ()
             The layers of the network.
+        divisors : dict of str to array, optional
+            By what the optimizer divides the gradient of each element, by the full names of parameters: for Adam
+            :math:`\sqrt{\hat v} + \epsilon`. The amounts of proximal steps are divided by it, so that they have the
+            zeros of the closed form there too.
 
         Returns
         -------
@@ -195,7 +207,8 @@ class RegularizerSet:
         OptionError
             If `params` or `rate` is not accepted.
         GraphError
-            If a hook changes a dtype or a number of axes, or no update is of a parameter of the layers.
+            If a hook changes a dtype or a number of axes, no update is of a parameter of the layers, or a proximal
+            step has one amount for all elements and cannot be divided.
         NoMatchError
             If a pattern matches no parameter.
 
@@ -207,7 +220,7 @@ class RegularizerSet:
         [[ 0.25 -0.05]
          [ 0.   -0.65]]
         """
-        return self._hooks.after_step(params, rate, layers)
+        return self._hooks.after_step(params, rate, layers, divisors)
 
     def log(self) -> None:
         """Let every regularizer log its line, in order."""

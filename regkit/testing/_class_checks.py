@@ -281,7 +281,7 @@ def _works(subject: Subject, library: Any, kind: str, shown: str | None) -> bool
         if member.changes_params:
             params = named_parameters(layers)
             before = dict(params)
-            hooks.after_step(params, 1, layers)
+            hooks.after_step(params, 1, layers, {})
             return any(params[name] is not before[name] for name in before)
         return subject.has("loss") and hasattr(hooks.loss(layers, outputs)[1], "ndim")
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .._layers import Layer
+from .._regularizer import implemented
 from ..errors import OptionError
 from ._checks import EVERYWHERE, GRAPHS, check
 from ._subject import ONE_LAYER, NotApplicable, Subject
@@ -134,9 +135,39 @@ def proximal_step_minimizes(subject: Subject, library: Any) -> None:
                 )
 
 
-def _objective(subject: Subject, regularizer: Any, moved: dict[str, Any], params: dict[str, Any], rate: float) -> float:
+@check("proximal_step_minimizes", on=EVERYWHERE)
+def proximal_step_takes_divisors(subject: Subject, library: Any) -> None:
+    r"""With divisors d, it is the minimum of amount · penalty + ½ Σ d (v − w)²; where it takes them."""
+    _acts_by(subject, "proximal")
+    _on_arrays(library)
+    regularizer = _stepping(subject)
+    if "divisors" not in implemented(type(regularizer))["after_step"]:
+        raise NotApplicable("its step takes no divisors")
+    rng, params = np.random.default_rng(3), _params(subject)
+    divisors = {name: rng.uniform(0.3, 3, size=value.shape) for name, value in params.items()}
+    for rate in RATES:
+        found = subject.set_of(regularizer).after_step(dict(params), rate, divisors=divisors)
+        least = _objective(subject, regularizer, found, params, rate, divisors)
+        for moved in _perturbed(found, rng):
+            value = _objective(subject, regularizer, moved, params, rate, divisors)
+            if value < least - 1e-9 * max(1.0, abs(least)):
+                raise AssertionError(
+                    f"after a step of size {rate} with divisors d, amount * penalty + sum(d * (v - w)^2) / 2 is "
+                    f"{least:.9g}, and {value:.9g} beside it. The amount of each element is divided by its divisor"
+                )
+
+
+def _objective(
+    subject: Subject,
+    regularizer: Any,
+    moved: dict[str, Any],
+    params: dict[str, Any],
+    rate: float,
+    divisors: dict[str, Any] | None = None,
+) -> float:
     regularizers = subject.set_of(regularizer)
-    distance = sum(float(((moved[name] - params[name]) ** 2).sum()) for name in params)
+    squares = {name: (moved[name] - params[name]) ** 2 for name in params}
+    distance = sum(float((square * divisors[name] if divisors else square).sum()) for name, square in squares.items())
     loss = regularizers._hooks.terms([Layer("all", moved)], {"in:out": np.ones(1)})
     return rate * float(sum(term.weighted for term in loss)) + distance / 2
 

@@ -57,8 +57,8 @@ def test_a_marked_method_that_is_no_hook_is_refused():
 
     assert refused(Marked) == (
         "C marks 'lose', which is not a hook. The hooks are modify_graph(self, outputs, layers), "
-        "loss(self, layers, outputs), after_step(self, params, amount, layers), metrics(self, layers, outputs), "
-        "log(self)"
+        "loss(self, layers, outputs), after_step(self, params, amount, layers, divisors), "
+        "metrics(self, layers, outputs), log(self)"
     )
 
 

@@ -367,8 +367,8 @@ def test_a_class_without_hooks_and_one_with_a_misspelt_argument_are_refused_when
     installed("no_regularizer", "misspelt_argument", "healthy")
     assert message(regkit.HookSignatureError, acme_plain_class=0.1) == (
         "acme_function.Plain has no hook. Override one of modify_graph(self, outputs, layers), "
-        "loss(self, layers, outputs), after_step(self, params, amount, layers), metrics(self, layers, outputs), "
-        "log(self)"
+        "loss(self, layers, outputs), after_step(self, params, amount, layers, divisors), "
+        "metrics(self, layers, outputs), log(self)"
     )
     assert message(regkit.HookSignatureError, acme_misspelt=0.1) == (
         "acme_misspelt.Misspelt.loss has unknown argument 'ouputs'. "

@@ -235,3 +235,76 @@ def test_metrics_that_are_no_scalars_by_name_are_refused(returned, words):
 
     with pytest.raises(regkit.GraphError, match=f"mine: .*{words}"):
         regkit.build(mine=Mine()).metrics({"hid": np.ones(2)})
+
+
+# A rate for each parameter, and the divisors of an optimizer
+
+
+def test_each_parameter_has_its_rate_and_those_without_count_and_stay():
+    params = {name: np.full((2, 2), 5.0) for name in ("a", "b", "c", "fixed")}
+    regs = regkit.build(weight_l1=dict(weight=4.0, by="proximal"), decoupled_decay=dict(weight=1.0, pattern="b"))
+    found = regs.after_step(params, {"a": 0.1, "b": 0.2, "c": np.float64(0.1)})
+    expected = {"a": 5 - 0.1, "b": (5 - 0.2) * 0.8, "c": 5 - 0.1, "fixed": 5.0}  # 4 divided by 4 matrices
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-12)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
+def test_divided_by_what_the_optimizer_divides_by_the_lasso_has_the_zeros_of_its_closed_form(optimizer):
+    regs = regkit.build(weight_l1=dict(weight=STRENGTH, by="proximal"))
+    w, mean, square = (np.zeros((60, 1)) for _ in range(3))
+    beta = 0.9 if optimizer == "adam" else 0.0
+    rate = 0.01
+    for n in range(1, 4001):
+        g = gradient(w)
+        mean, square = beta * mean + (1 - beta) * g, 0.99 * square + 0.01 * g**2
+        divisor = np.sqrt(square / (1 - 0.99**n)) + 1e-8
+        w = regs.after_step({"w": w - rate * mean / (1 - beta**n) / divisor}, rate, divisors={"w": divisor})["w"]
+    np.testing.assert_array_equal(w == 0, lasso() == 0)
+    np.testing.assert_allclose(w, lasso(), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("alias", "options", "step"),
+    [
+        ("weight_l1", {}, lambda w, a: np.sign(w) * np.maximum(0, abs(w) - a)),
+        ("weight_l2", {}, lambda w, a: w / (1 + 2 * a)),
+        ("elastic_net", {"l1_ratio": 0.3}, lambda w, a: np.sign(w) * np.maximum(0, abs(w) - 0.3 * a) / (1 + 0.7 * a)),
+        ("weight_l0", {}, lambda w, a: w * (abs(w) > np.sqrt(2 * a))),
+    ],
+)
+def test_each_element_has_its_amount(lib, alias, options, step, floatX):
+    values, divisor = RNG.normal(size=(3, 4)), RNG.uniform(0.1, 2, size=(3, 4))
+    if alias != "weight_l0":
+        options = {**options, "by": "proximal"}
+    regs = regkit.build({alias: dict(weight=0.5, pattern="w", **options)})
+    w, d = lib.tensor("w"), lib.tensor("d")
+    found = lib.function([w, d], regs.after_step({"w": w, "b": w}, 0.2, divisors={"w": d})["w"])(values, divisor)
+    np.testing.assert_allclose(found, step(values, 0.1 / divisor), rtol=1e-12, atol=1e-15)
+
+
+def test_decay_and_projections_are_not_divided():
+    params, divisors = {"w": np.array([[3.0, -1.0]])}, {"w": np.array([[0.5, 0.1]])}
+    found = regkit.build(decoupled_decay=1.0, weight_nonnegative=1).after_step(params, 0.1, divisors=divisors)
+    np.testing.assert_allclose(found["w"], [[2.7, 0]])
+
+
+def test_a_proximal_step_that_has_one_amount_raises_where_there_are_divisors():
+    regs = regkit.build(group_lasso=dict(weight=1.0, by="proximal"))
+    with pytest.raises(regkit.GraphError, match="group_lasso: the proximal step of GroupLasso has one amount .* SGD"):
+        regs.after_step(PARAMS, 0.1, divisors={"w": np.ones((1, 2))})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(rate={"v": 0.1}), "after_step got rate for v; the parameters are w, b"),
+        (dict(rate={"w": -0.1}), "after_step got rate=-0.1; accepted: a finite number"),
+        (dict(rate=0.1, divisors={"v": np.ones(2)}), "after_step got divisors for v; the parameters are w, b"),
+        (dict(rate=0.1, divisors=np.ones(2)), "after_step got divisors=.* accepted: a dict"),
+        (dict(rate=0.1, divisors={"w": np.ones(2)}), "a divisor of 1 axes for parameter 'w' of 2"),
+    ],
+)
+def test_rates_and_divisors_that_are_none_raise(arguments, message):
+    with pytest.raises(regkit.OptionError, match=message):
+        regkit.build(decoupled_decay=0.1).after_step(PARAMS, **arguments)

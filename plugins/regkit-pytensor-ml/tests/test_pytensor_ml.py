@@ -30,7 +30,7 @@ from pytensor_ml.loss import CrossEntropy, SquaredError
 from pytensor_ml.model import Model
 from pytensor_ml.models.architectures.gpt2 import build_gpt2
 from pytensor_ml.models.loading.keys import KeyMap
-from pytensor_ml.optim import sgd
+from pytensor_ml.optim import adam, chain, constant_schedule, sgd
 from pytensor_ml.params import trainable
 from pytensor_ml.state import NormalInitializer
 from regkit_pytensor_ml import find_layers, regularized
@@ -205,10 +205,52 @@ AFTER_A_STEP = ["decoupled_decay", "weight_l0", "weight_nonnegative", "weight_un
 
 
 @pytest.mark.parametrize("alias", AFTER_A_STEP)
-def test_an_alias_that_acts_after_a_step_is_refused(alias):
-    said = f"{alias} acts on parameters after an optimizer's step, and a loss of pytensor-ml has no part in that"
-    with pytest.raises(regkit.GraphError, match=said):
-        regularized(LOSS, {alias: 0.1})
+def test_an_alias_that_acts_after_a_step_is_refused_where_nothing_follows_the_optimizer(alias):
+    model = Model(mlp(), FAST)
+    with pytest.raises(regkit.GraphError, match=f"{alias} acts .*chain.rule, loss.after_step.rate"):
+        model.compile_train(sgd(0.1), regularized(LOSS, {alias: 0.1}))
+
+
+@pytest.mark.parametrize("alias", AFTER_A_STEP)
+def test_a_network_trains_with_every_alias_that_acts_after_a_step(alias):
+    model, loss = Model(mlp(), FAST).initialize(seed=1), regularized(LOSS, {alias: 0.1})
+    bare = Model(mlp(), FAST).initialize(seed=1)
+    bare.compile_train(sgd(0.01), LOSS)(DATA, TARGETS)
+    model.compile_train(chain(sgd(0.01), loss.after_step(0.01)), loss)(DATA, TARGETS)
+    moved = {param.name: param.get_value() for param in bare.weights}
+    expected = regkit.build({alias: 0.1}).after_step(moved, 0.01)
+    for param in model.weights:
+        np.testing.assert_allclose(param.get_value(), expected[param.name], rtol=1e-9)
+    assert any((expected[name] != moved[name]).any() for name in moved)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("scheduled", [False, True])
+def test_the_lasso_has_the_zeros_of_the_closed_form(momentum, scheduled):
+    data = np.linalg.qr(np.random.default_rng(2).normal(size=(40, 12)))[0] * np.sqrt(40)  # orthogonal, mean square 1
+    targets = data @ np.linspace(-1, 1, 12)[:, None]
+    model = Model(Linear("fc", n_in=12, n_out=1, bias=False)(Input("X", shape=(None, 12))), FAST).initialize(seed=0)
+    loss = regularized(SquaredError(), weight_l1=dict(weight=0.6, by="proximal"))
+    rate = 0.05 / (1 - momentum)
+    after = loss.after_step(constant_schedule(rate) if scheduled else rate)
+    step = model.compile_train(chain(sgd(0.05, momentum=momentum), after), loss)
+    for _ in range(400):
+        step(data, targets)
+    least_squares = np.linspace(-1, 1, 12)  # of which a mean of squares has twice the gradient
+    expected = np.sign(least_squares) * np.maximum(0, abs(least_squares) - 0.6 / 2)
+    (found,) = (param.get_value()[:, 0] for param in model.weights)
+    np.testing.assert_array_equal(found == 0, expected == 0)
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+def test_a_proximal_step_after_a_rule_that_divides_gradients_raises():
+    loss = regularized(LOSS, weight_l1=dict(weight=0.1, by="proximal"), decoupled_decay=0.1)
+    with pytest.raises(regkit.OptionError, match="weight_l1: a proximal step needs .* Use sgd"):
+        Model(mlp(), FAST).compile_train(chain(adam(0.1), loss.after_step(0.1)), loss)
+    with pytest.raises(regkit.OptionError, match="after_step has no rule before it"):
+        Model(mlp(), FAST).compile_train(loss.after_step(0.1), loss)
+    decayed = regularized(LOSS, decoupled_decay=0.1)
+    Model(mlp(), FAST).compile_train(chain(adam(0.1), decayed.after_step(0.1)), decayed)
 
 
 @pytest.mark.parametrize("alias", sorted(set(regkit.available()) - set(AFTER_A_STEP)))

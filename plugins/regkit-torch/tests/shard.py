@@ -64,6 +64,46 @@ def gradients_of_weights(model, alias, before):
     return [loss.item(), *(whole(param.grad) for param in model.parameters())]
 
 
+#: What acts after a step: the optimizer, and the regularizer.
+STEPS = {
+    "weight_l1 SGD": {"weight": 0.3, "by": "proximal"},
+    "weight_l1 Adam": {"weight": 0.3, "by": "proximal"},
+    "elastic_net AdamW": {"weight": 0.3, "by": "proximal"},
+    "group_lasso SGD": {"weight": 0.3, "by": "proximal"},
+    "weight_l0 Adam": {"weight": 0.01},
+    "weight_max_norm Adam": {"weight": 1, "c": 0.3, "by": "projection"},
+    "weight_unit_norm SGD": {"weight": 1},
+    "weight_nonnegative SGD": {"weight": 1},
+    "decoupled_decay Adam": {"weight": 0.3},
+}
+
+
+def stepped(model, which):
+    """Return the parameters after three steps of an optimizer, after each of which a regularizer acts."""
+    alias, kind = which.split()
+    optimizer = getattr(torch.optim, kind)(model.parameters(), lr=0.1, **{"momentum": 0.5} if kind == "SGD" else {})
+    with regkit_torch.watch(model, regkit.build({alias: STEPS[which]}), optimizer=optimizer) as run:
+        for _ in range(3):
+            optimizer.zero_grad()
+            (model(batch()).mean() + run.loss()).backward()
+            optimizer.step()
+    return [whole(param.detach()) for param in model.parameters()]
+
+
+def weight_of_a_target(x):
+    """Return a weight that follows the share of zeros, of which each process has another."""
+    model = nn.Sequential(network()[0], nn.ReLU(), network()[2])
+    model = DistributedDataParallel(model) if dist.is_initialized() else model
+    regs = regkit.build(hidden_l1=dict(weight=regkit.schedules.Target("zeros", 0.9, start=0.1), reduction="mean"))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with regkit_torch.watch(model, regs, optimizer=optimizer) as run:
+        for _ in range(3):
+            optimizer.zero_grad()
+            (model(x).mean() + run.loss()).backward()
+            optimizer.step()
+    return regs.live()["hidden_l1"]
+
+
 def whole(gradient):
     """Return all elements, as lists."""
     return (gradient.full_tensor() if hasattr(gradient, "full_tensor") else gradient).tolist()
@@ -81,6 +121,8 @@ def main(rank, folder):
     for alias in OF_WEIGHTS:
         for before in (True, False):
             found[f"{alias} {before}"] = gradients_of_weights(sharded(), alias, before)
+    found.update({which: stepped(sharded(), which) for which in STEPS})
+    found["target"] = weight_of_a_target(x)
     if rank == 0:
         Path(folder, "found.json").write_text(json.dumps(found))
     dist.destroy_process_group()

@@ -28,56 +28,228 @@ def soft(value, amount):
     return np.sign(value) * np.maximum(np.abs(value) - amount, 0)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [{}, {"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}, {"momentum": 0.8, "dampening": 0.5}],
-    ids=["plain", "momentum", "nesterov", "dampening"],
-)
-def test_the_lasso_has_the_zeros_of_the_closed_form_under_sgd(options):
-    model = Weights(w=torch.zeros_like(V))
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, **options)
-    regs = regkit.build(weight_l1=dict(weight=0.3, by="proximal"))
-    with regkit_torch.watch(model, regs) as run:
-        for _ in range(1000):
+def trained(model, optimizer, regs, steps, **arguments):
+    with regkit_torch.watch(model, regs, optimizer=optimizer, **arguments) as run:
+        for _ in range(steps):
             optimizer.zero_grad()
             (model() + run.loss()).backward()
             optimizer.step()
-            regkit_torch.after_step(regs, model, optimizer)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "steps"),
+    [
+        ("SGD", {"lr": 0.1}, 1000),
+        ("SGD", {"lr": 0.1, "momentum": 0.9}, 1000),
+        ("SGD", {"lr": 0.1, "momentum": 0.9, "nesterov": True}, 1000),
+        ("SGD", {"lr": 0.1, "momentum": 0.8, "dampening": 0.5}, 1000),
+        ("Adam", {"lr": 0.01}, 4000),
+        ("Adam", {"lr": 0.05, "amsgrad": True}, 4000),
+        ("AdamW", {"lr": 0.01, "weight_decay": 0.0, "betas": (0.5, 0.9)}, 4000),
+    ],
+)
+def test_the_lasso_has_the_zeros_of_the_closed_form(kind, options, steps):
+    model = Weights(w=torch.zeros_like(V))
+    optimizer = getattr(torch.optim, kind)(model.parameters(), **options)
+    trained(model, optimizer, regkit.build(weight_l1=dict(weight=0.3, by="proximal")), steps)
     expected, found = soft(V.numpy(), 0.3), model.w.detach().numpy()
     np.testing.assert_array_equal(found == 0, expected == 0)
     assert 10 < (expected == 0).sum() < 50
-    np.testing.assert_allclose(found, expected, atol=1e-9)
+    np.testing.assert_allclose(found, expected, atol=1e-9 if kind == "SGD" else 1e-6)
 
 
-def test_each_group_has_its_rate_and_all_parameters_count():
-    values = {name: np.full((2, 2), 5.0) for name in ("a", "b", "fixed")}
-    model = Weights(**values)
+def test_called_by_hand_it_is_that_of_a_watch_with_the_optimizer():
+    regs = regkit.build(weight_l1=dict(weight=0.3, by="proximal"), weight_nonnegative=1)
+    models = [Weights(w=torch.zeros_like(V)) for _ in range(2)]
+    optimizers = [torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9) for model in models]
+    trained(models[0], optimizers[0], regs, 50)
+    with regkit_torch.watch(models[1], regs) as run:
+        for _ in range(50):
+            optimizers[1].zero_grad()
+            (models[1]() + run.loss()).backward()
+            optimizers[1].step()
+            run.after_step(optimizers[1])
+    assert torch.equal(models[0].w, models[1].w)
+
+
+def stepped(model, regs, optimizer):
+    """The model after one step of the regularizers alone."""
+    with regkit_torch.watch(model, regs) as run:
+        run.after_step(optimizer)
+    return model
+
+
+@pytest.mark.parametrize(("pattern", "count"), [(None, 2), ("*", 3)])
+def test_each_group_has_its_rate_and_what_counts_in_the_penalty_counts(pattern, count):
+    model = Weights(**{name: np.full((2, 2), 5.0) for name in ("a", "b", "fixed")})
     model.fixed.requires_grad_(False)
     groups = [{"params": [model.a], "lr": 0.1}, {"params": [model.b], "lr": 0.2}]
-    regkit_torch.after_step(
-        regkit.build(weight_l1=dict(weight=3.0, by="proximal")), model, torch.optim.SGD(groups, momentum=0.5)
-    )
-    for name, amount in (("a", 0.2), ("b", 0.4), ("fixed", 0.0)):  # 3 divided by 3 matrices, the rate by 1 - 0.5
-        np.testing.assert_allclose(getattr(model, name).detach(), 5.0 - amount, rtol=1e-12)
+    regs = regkit.build(weight_l1=dict(weight=6.0, by="proximal", pattern=pattern))
+    with regkit_torch.watch(model, regs) as run:
+        assert float(run.loss()) == 6 * 20  # the mean over what counts
+        run.after_step(torch.optim.SGD(groups, momentum=0.5))
+    for name, rate in (("a", 0.2), ("b", 0.4), ("fixed", 0.0)):  # the rate over 1 - 0.5
+        np.testing.assert_allclose(getattr(model, name).detach(), 5.0 - rate * 6 / count, rtol=1e-12)
 
 
 def test_a_number_is_the_rate_of_all_that_is_trained():
     model = Weights(a=np.full((2, 2), 5.0), fixed=np.full((2, 2), 5.0))
     model.fixed.requires_grad_(False)
-    regkit_torch.after_step(regkit.build(decoupled_decay=0.5), model, 0.1)
+    stepped(model, regkit.build(decoupled_decay=dict(weight=0.5, pattern="*")), 0.1)
     np.testing.assert_allclose(model.a.detach(), 5 * (1 - 0.05), rtol=1e-12)
     assert (model.fixed == 5).all()
 
 
-def test_under_adam_a_proximal_step_raises_and_others_act():
+def test_members_with_and_without_a_pattern_act_in_the_order_written():
+    model = Weights(a=np.full((2, 2), 5.0), fixed=np.full((2, 2), 5.0))
+    model.fixed.requires_grad_(False)
+    regs = regkit.build(
+        decoupled_decay=dict(weight=1.0, pattern="*"),
+        weight_l1=dict(weight=4.0, by="proximal"),
+        weight_nonnegative=dict(weight=1, pattern="a"),
+    )
+    stepped(model, regs, 0.5)
+    np.testing.assert_allclose(model.a.detach(), 5 * 0.5 - 0.5 * 4.0, rtol=1e-12)
+
+
+def test_decay_and_projections_act_under_any_optimizer_and_proximal_steps_raise():
     model = Weights(w=np.array([[-1.0, 2.0]]))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
-    with pytest.raises(
-        regkit.OptionError, match="weight_l1: a proximal step needs .* AdamW divides .* after_step.regs"
-    ):
-        regkit_torch.after_step(regkit.build(weight_l1=dict(weight=1, by="proximal")), model, optimizer)
-    regkit_torch.after_step(regkit.build(weight_nonnegative=1, decoupled_decay=0.5), model, optimizer)
+    optimizer = torch.optim.RMSprop(model.parameters(), lr=0.1)
+    with pytest.raises(regkit.OptionError, match="weight_l1: of RMSprop it is not known .* Use SGD, Adam or AdamW"):
+        stepped(model, regkit.build(weight_l1=dict(weight=1, by="proximal")), optimizer)
+    stepped(model, regkit.build(weight_nonnegative=1, decoupled_decay=0.5), optimizer)
     np.testing.assert_allclose(model.w.detach(), [[0.0, 2.0 * 0.95]], rtol=1e-12)
+
+
+def test_a_group_lasso_under_adam_raises():
+    model = Weights(w=V)
+    optimizer = torch.optim.AdamW(model.parameters())
+    with pytest.raises(regkit.GraphError, match="group_lasso: the proximal step of GroupLasso has one amount"):
+        trained(model, optimizer, regkit.build(group_lasso=dict(weight=1, by="proximal")), 1)
+
+
+def test_a_parameter_that_adam_has_not_moved_stays():
+    model = Weights(w=V, unused=np.full((2, 2), 5.0))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    trained(model, optimizer, regkit.build(weight_l1=dict(weight=1, by="proximal")), 3)
+    assert (model.unused == 5).all()
+
+
+def test_adam_as_the_paper_has_it():
+    """One step by hand: the first step of Adam is the rate, the divisor the gradient's size."""
+    model = Weights(w=torch.zeros_like(V))
+    trained(model, torch.optim.Adam(model.parameters(), lr=0.1), regkit.build(weight_l0=0.02), 1)
+    moved = 0.1 * np.sign(V.numpy())  # the gradient is -V
+    kept = np.sqrt(2 * 0.1 * 0.02 / (abs(V.numpy()) + 1e-8)) < 0.1
+    np.testing.assert_allclose(model.w.detach(), moved * kept, atol=1e-6)
+    assert 0 < kept.sum() < kept.size
+
+
+def test_a_computed_weight_raises_and_what_it_is_computed_of_can_be_named():
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2))
+    torch.nn.utils.parametrizations.weight_norm(model[0])
+    with pytest.raises(
+        regkit.GraphError, match=r"weight '0.weight' is computed .* pattern=\['0.parametrizations.weight"
+    ):
+        stepped(model, regkit.build(decoupled_decay=0.5), 0.1)
+    before = model[0].parametrizations.weight.original1.detach().clone()
+    stepped(model, regkit.build(decoupled_decay=dict(weight=0.5, pattern="*original1")), 0.1)
+    torch.testing.assert_close(model[0].parametrizations.weight.original1.detach(), before * 0.95)
+
+
+def test_wrapped_models_go_by_the_names_of_the_model():
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2, bias=False))
+    before = model[0].weight.detach().clone()
+    stepped(
+        torch.compile(model, backend="eager"), regkit.build(decoupled_decay=dict(weight=0.5, pattern="0.weight")), 0.1
+    )
+    torch.testing.assert_close(model[0].weight.detach(), before * 0.95)
+
+
+def test_a_run_without_a_model_steps_the_parameters_of_its_layers():
+    w = torch.full((2, 2), 5.0, requires_grad=True)
+    run = regkit_torch.Run(regkit.build(decoupled_decay=0.5), [regkit.Layer("hid", {"w": w})])
+    run.after_step(torch.optim.SGD([w], lr=0.1))
+    torch.testing.assert_close(w.detach(), torch.full((2, 2), 4.75))
+
+
+def test_nothing_acts_after_the_watch():
+    model = Weights(w=V)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    trained(model, optimizer, regkit.build(weight_nonnegative=1), 1)
+    with torch.no_grad():
+        model.w.fill_(-1.0)
+    optimizer.step()
+    assert (model.w < 0).all()
+
+
+@pytest.mark.filterwarnings("ignore")  # the compiler has some of its own
+def test_a_compiled_step_of_the_optimizer_is_followed():
+    model = Weights(w=np.array([[-1.0, 2.0]]))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    step = torch.compile(optimizer.step, backend="eager")
+    with regkit_torch.watch(model, regkit.build(weight_nonnegative=1), optimizer=optimizer):
+        model.w.grad = torch.ones_like(model.w)
+        step()
+    np.testing.assert_allclose(model.w.detach(), [[0.0, 1.9]], rtol=1e-12)
+
+
+# Schedules and metrics
+
+
+def test_schedules_follow_the_optimizer():
+    model = Weights(w=V)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    regs = regkit.build(weight_l2=regkit.schedules.Warmup(to=0.5, steps=10))
+    with regkit_torch.watch(model, regs, optimizer=optimizer) as run:
+        for n in range(12):
+            loss = run.loss()
+            expected = 0.5 * min(n / 10, 1) * float((V**2).sum())
+            np.testing.assert_allclose(loss.item(), expected, rtol=1e-12)
+            loss.backward()
+            optimizer.step()
+
+
+def test_a_target_is_met():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(8, 32), torch.nn.ReLU(), torch.nn.Linear(32, 1))
+    x = torch.randn(64, 8)
+    y = x[:, :1] * x[:, 1:2]
+    target = regkit.schedules.Target("zeros", 0.9, start=1e-4, gain=0.5)
+    regs = regkit.build(hidden_l1=dict(weight=target, reduction="mean"))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    with regkit_torch.watch(model, regs, optimizer=optimizer) as run:
+        for _ in range(600):
+            optimizer.zero_grad()
+            (torch.nn.functional.mse_loss(model(x), y) + run.loss()).backward()
+            optimizer.step()
+        model(x)
+        zeros = run.metrics()["hidden_l1.zeros"]
+    by_hand = (torch.relu(model[0](x)) == 0).double().mean().item()
+    np.testing.assert_allclose(float(zeros), by_hand, rtol=1e-6)
+    assert abs(by_hand - 0.9) < 0.05
+
+
+def test_metrics_are_of_the_forward_and_of_the_weights_that_the_penalty_is_of():
+    model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU(), torch.nn.Linear(3, 4))
+    with torch.no_grad():
+        model[0].weight[0] = 0
+        model[2].weight[:, :] = 0
+    model[2].weight.requires_grad_(False)
+    regs = regkit.build(hidden_l1=0.1, weight_l1=0.1, hidden_topk=dict(k=1))
+    x = torch.randn(5, 2)
+    with regkit_torch.watch(model, regs) as run:
+        model(x)
+        found = run.metrics()
+        run.loss()
+        with pytest.raises(regkit.GraphError, match=r"Call run.metrics\(\) before run.loss\(\)"):
+            run.metrics()
+    hidden = torch.relu(model[0](x))
+    kept = hidden * (hidden == hidden.max(-1, keepdim=True).values)
+    assert float(found["weight_l1.zeros"]) == pytest.approx(2 / 6)
+    assert float(found["hidden_l1.zeros"]) == pytest.approx((kept == 0).double().mean().item())
+    assert float(found["hidden_topk.l0"]) == pytest.approx((kept != 0).double().sum(-1).mean().item())
 
 
 @pytest.mark.parametrize("alias", ["weight_nonnegative", "weight_l1"])
@@ -102,11 +274,20 @@ def test_a_validation_without_steps_does_not_warn(recwarn):
     assert not recwarn
 
 
-def test_what_is_no_model_or_optimizer_raises():
+def test_what_is_no_optimizer_raises():
     regs, model = regkit.build(weight_nonnegative=1), Weights(w=V)
-    with pytest.raises(regkit.OptionError, match="accepted: a torch.nn.Module"):
-        regkit_torch.after_step(regs, [V], 0.1)
-    with pytest.raises(regkit.OptionError, match="after_step got rate='fast'"):
-        regkit_torch.after_step(regs, model, "fast")
-    with pytest.raises(regkit.GraphError, match="trains none of the model's"):
-        regkit_torch.after_step(regs, model, torch.optim.SGD([torch.nn.Parameter(V)], lr=0.1))
+    for rate in ("fast", -0.1, True):
+        with pytest.raises(regkit.OptionError, match="accepted: a torch.optim.Optimizer, or a step size"):
+            stepped(model, regs, rate)
+    with pytest.raises(regkit.OptionError, match="watch got optimizer=0.1; accepted: a torch.optim.Optimizer"):
+        trained(model, 0.1, regs, 1)
+    with pytest.raises(regkit.GraphError, match="trains none of the parameters"):
+        stepped(model, regs, torch.optim.SGD([torch.nn.Parameter(V)], lr=0.1))
+
+
+def test_a_set_that_only_steps_has_a_loss_of_zero():
+    model = Weights(w=V)
+    with regkit_torch.watch(model, regkit.build(weight_max_norm=dict(weight=1, by="projection"))) as run:
+        run.after_step(0.1)
+        assert run.loss().item() == 0
+        assert [term.name for term in run.terms()] == ["weight_max_norm"]

@@ -72,3 +72,14 @@ def test_a_fully_sharded_weight_has_the_gradient_by_hand(found):
     (model(shard.batch()).mean() + 0.5 * ((model[0].weight ** 2).sum() + (model[2].weight ** 2).sum()) / 2).backward()
     for one, param in zip(found["weight_l2 False"][1:], model.parameters()):
         np.testing.assert_allclose(one, param.grad, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("which", shard.STEPS)
+def test_steps_of_fully_sharded_weights_are_those_of_whole_ones(found, which):
+    for one, other in zip(found[which], shard.stepped(shard.network(), which)):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+        np.testing.assert_array_equal(np.equal(one, 0), np.equal(other, 0))
+
+
+def test_a_target_follows_the_whole_batch(found):
+    np.testing.assert_allclose(found["target"], shard.weight_of_a_target(shard.batch()), rtol=1e-6)

@@ -857,6 +857,16 @@ class ShrinksByHalf(Shrinks):
         return super().stepped(w, amount * regkit.graph.cast(0.5, str(w.dtype)))
 
 
+@wrong("proximal_step_takes_divisors")
+class MultipliesByDivisors(Shrinks):
+    __doc__ = None
+
+    def after_step(self, params, amount, divisors):
+        for name, w in regkit.select_params([regkit.Layer("", params)], self.pattern):
+            share = regkit.graph.cast(amount, str(w.dtype))
+            params[name] = self.stepped(w, share * divisors[name] if name in divisors else share)
+
+
 @wrong("proximal_step_does_not_expand")
 class CutsOff(Shrinks):
     """The proximal step of the number of elements that are not zero, which jumps."""

@@ -17,11 +17,15 @@ if version("pytensor-ml").split(".")[:2] != ACCEPTED.split("."):
 
 from pytensor.graph.basic import clone_get_equiv  # noqa: E402 - what the version is checked for
 from pytensor_ml.loss import Loss  # noqa: E402
+from pytensor_ml.optim import to_updates  # noqa: E402
+from pytensor_ml.optim.base import Gradients, read_rate  # noqa: E402
 
 from ._finding import find_layers  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from pytensor_ml.optim.base import LearningRate, Transform, Updates
 
 __all__ = ["Regularized", "find_layers", "regularized"]
 __version__ = "0.3.0"
@@ -78,8 +82,6 @@ class Regularized(Loss):
     ------
     regkit.OptionError
         If these are not a loss of pytensor-ml and a set of regularizers.
-    regkit.GraphError
-        If a regularizer changes parameters after a step.
     """
 
     def __init__(self, loss: Loss, regularizers: regkit.RegularizerSet, roles: Mapping[str, str] | None = None) -> None:
@@ -87,7 +89,8 @@ class Regularized(Loss):
             raise regkit.OptionError(
                 f"regularized got {loss!r}; accepted: a loss of pytensor-ml, such as pytensor_ml.loss.SquaredError()"
             )
-        hosts.check_no_steps(hosts.members(regularizers, "Regularized"), "a loss of pytensor-ml has no part in that")
+        self._members = hosts.members(regularizers, "Regularized")
+        self._is_followed = False
         self.without = loss
         self.regularizers = regularizers
         self.roles = dict(roles or {})
@@ -100,8 +103,68 @@ class Regularized(Loss):
         """Return what the loss without regularizers says."""
         return self.without.target_dtype(prediction_dtype)
 
+    def after_step(self, rate: LearningRate) -> Transform:
+        r"""Return what regularizers do after a step as the last transform of a chain.
+
+        Parameters
+        ----------
+        rate : float, scalar variable, or schedule
+            The step size of the optimizer, as the rule before takes it. A proximal step has the zeros of the closed
+            form where a step is the rate times the gradient: under momentum :math:`\mu` that is the rate over
+            :math:`1 - \mu`.
+
+        Raises
+        ------
+        regkit.OptionError
+            By ``compile_train``, if a proximal step follows a rule that divides gradients, such as adam, or no rule.
+
+        Examples
+        --------
+        >>> import regkit_pytensor_ml
+        >>> from pytensor_ml.layers import Input, Linear
+        >>> from pytensor_ml.loss import SquaredError
+        >>> from pytensor_ml.model import Model
+        >>> from pytensor_ml.optim import chain, sgd
+        >>> model = Model(Linear("fc", n_in=4, n_out=1)(Input("X", shape=(None, 4)))).initialize(seed=0)
+        >>> loss = regkit_pytensor_ml.regularized(SquaredError(), weight_l1=dict(weight=0.1, by="proximal"))
+        >>> step = model.compile_train(chain(sgd(0.05), loss.after_step(0.05)), loss)
+        """
+        self._is_followed = True
+
+        def transform(loss_gradients_or_updates: Any, parameters: Sequence[Any]) -> Updates:
+            updates = to_updates(loss_gradients_or_updates, parameters)
+            if isinstance(updates, Gradients):
+                raise regkit.OptionError(
+                    "after_step has no rule before it. Write chain(sgd(rate), loss.after_step(rate))"
+                )
+            self._check_rule(updates, parameters)
+            now, clock = read_rate(rate, "regkit")
+            new = {parameter: updates[parameter] for parameter in parameters}
+            changed = self.regularizers.after_step(new, now, [regkit.Layer("parameters", list(parameters))])
+            return updates.replacing({**changed, **clock})
+
+        return transform
+
+    def _check_rule(self, updates: Updates, parameters: Sequence[Any]) -> None:
+        """Raise for a proximal step after a rule that keeps more of a parameter than a velocity, such as adam."""
+        names = tuple(f"{parameter.name}/" for parameter in parameters)
+        kept = [str(one.name) for one in updates if str(one.name).startswith(names)]
+        other = [name for name in kept if not name.endswith("/velocity")]
+        proximal = [member.name for member in self._members if member.is_proximal]
+        if other and proximal:
+            raise regkit.OptionError(
+                f"{proximal[0]}: a proximal step needs a rule whose step is a number times the gradient, such as sgd, "
+                f"and this one keeps {other[0]!r}. Use sgd, or by='gradient'"
+            )
+
     def loss(self, y_true: Any, y_pred: Any) -> Any:
         """Return the loss of the changed prediction, plus the penalties."""
+        stepping = [member.name for member in self._members if member.changes_params]
+        if stepping and not self._is_followed:
+            raise regkit.GraphError(
+                f"{', '.join(stepping)} acts on parameters after the optimizer's step. Write "
+                "compile_train(chain(rule, loss.after_step(rate)), loss) with the rate of the rule"
+            )
         # A copy: their rules rewrite in place the graph that they differentiate, and the model's own is to stay.
         copied = clone_get_equiv([], [y_pred], copy_inputs=False, copy_orphans=False)[y_pred]
         done = self.regularizers.regularize(find_layers(copied, self.roles), also=[copied])

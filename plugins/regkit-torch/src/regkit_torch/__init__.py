@@ -13,8 +13,7 @@ Importing it is not needed for `regkit.build` and the sets it makes: they find t
 from . import engine  # noqa: F401  # expressions name it as their engine once it is imported
 from ._names import names
 from ._run import Run
-from ._steps import after_step
 from ._watch import watch
 
-__all__ = ["Run", "after_step", "names", "watch"]
+__all__ = ["Run", "names", "watch"]
 __version__ = "0.3.0"

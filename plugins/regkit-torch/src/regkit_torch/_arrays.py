@@ -455,7 +455,16 @@ def is_sharded(value: Any) -> bool:
 #: What is computed of the parts of arrays that processes have; for other functions the whole is put together.
 BY_PARTS = {
     *(operator.add, operator.sub, operator.mul, operator.truediv, operator.pow, torch.abs, torch.neg, torch.sqrt),
-    *(torch.square, torch.exp, torch.log, torch.sum, torch.Tensor.to, torch.Tensor.detach),
+    *(
+        torch.maximum,
+        torch.minimum,
+        torch.square,
+        torch.exp,
+        torch.log,
+        torch.sum,
+        torch.Tensor.to,
+        torch.Tensor.detach,
+    ),
 }
 
 

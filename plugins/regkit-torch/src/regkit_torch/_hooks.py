@@ -14,7 +14,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 import regkit
 from regkit import hosts
 
-from ._arrays import Recording, created
+from ._arrays import Expression, Recording, created
 from ._forwards import version_of
 from ._plans import Plan, kind_of
 
@@ -49,6 +49,7 @@ class Network:
         Those of the set beside this network.
     routes : dict of str to Route
         By names of outputs, those of `route` so far.
+    regs : regkit.RegularizerSet
     routing : Routing
     train : bool
         Whether it is in training mode.
@@ -64,6 +65,7 @@ class Network:
     final: Container[str] = ()
     plans: Plans
     routes: dict[str, Route]
+    regs: regkit.RegularizerSet
     routing: Routing
     train: bool
     unmatched: list[tuple[hosts.Member, str]]
@@ -76,9 +78,20 @@ class Network:
         """Return the present parameters by their full names."""
         raise NotImplementedError
 
+    def params_to_change(self, members: Iterable[hosts.Member]) -> dict[str, torch.Tensor]:
+        """Return the parameters that members may change after a step, and those that count beside them."""
+        return dict(self.params())
+
+    def visible(self, member: hosts.Member) -> Container[str] | None:
+        """Return the names of the parameters that a member sees, None for all."""
+        return None
+
     def groups(self) -> list[tuple[list[str], Container[str] | None]]:
-        """Return names of members with the names of parameters that these see, None for all."""
-        return [(list(self.routing.penalizers), None)]
+        """Return names of members with a penalty, with the names of parameters that these see, None for all."""
+        found: dict[Container[str] | None, list[str]] = {}
+        for name, member in self.routing.penalizers.items():
+            found.setdefault(self.visible(member), []).append(name)
+        return [(names, visible) for visible, names in found.items()]
 
     def route(self, name: str) -> Route:
         """Return the route of an output."""
@@ -166,9 +179,9 @@ def may_find(member: hosts.Member, glob: str, names: Iterable[str]) -> bool:
 
 
 class Route(NamedTuple):
-    """Whether a penalty is of an output, which members change it, and which of these do so in predictions too."""
+    """Whether an output is kept, which members change it, and which of these do so in predictions too."""
 
-    penalized: bool
+    kept: bool
     changers: tuple[str, ...]
     predicting: tuple[str, ...]
 
@@ -188,12 +201,17 @@ class Routing:
         Those that change outputs, those that do so in predictions too, and those that have a penalty.
     changers, penalizers : dict of str to hosts.Member
         The members of these.
+    looking : dict of str to hosts.Member
+        Those that are shown outputs after the forward: for a penalty, or for metrics.
     """
 
     def __init__(self, regs: regkit.RegularizerSet, caller: str) -> None:
         self.every = {member.name: member for member in hosts.members(regs, caller)}
         self.changers = {name: member for name, member in self.every.items() if member.changes_graph}
         self.penalizers = {name: member for name, member in self.every.items() if member.penalizes}
+        self.looking = {
+            name: member for name, member in self.every.items() if member.penalizes or "metrics" in member.hooks
+        }
         self.changing = hosts.subset(regs, list(self.changers))
         self.predicting = hosts.subset(regs, [name for name, one in self.changers.items() if one.in_predictions])
         self.penalizing = hosts.subset(regs, list(self.penalizers))
@@ -208,8 +226,8 @@ class Routing:
             )
         ]
         predicting = [changer for changer in changers if self.changers[changer].in_predictions]
-        penalized = any(looks_at(member, name, hidden) for member in self.penalizers.values())
-        return Route(penalized, tuple(changers), tuple(predicting))
+        kept = any(looks_at(member, name, hidden) for member in self.looking.values())
+        return Route(kept, tuple(changers), tuple(predicting))
 
 
 def looks_at(member: hosts.Member, name: str, hidden: Container[str] | None) -> bool:
@@ -256,6 +274,11 @@ class Computed(NamedTuple):
             return Computed(self.plan, [one.detach() for one in self.results], None)
         weighted = None if self.weighted is None else list(map(_detached, self.weighted))
         return Computed(self.plan, list(map(_detached, self.results)), weighted)
+
+
+def _of_torch(scalar: Any) -> Expression:
+    """Return an expression; a constant, as a projection has for a penalty, is a number of NumPy."""
+    return scalar if isinstance(scalar, Expression) else created(torch.full, ((), float(scalar)), {})
 
 
 def _detached(result: Any) -> Any:
@@ -345,9 +368,9 @@ class Hooks:
                     raise regkit.NoMatchError(f"{self._of_all(names) or error}. {self._network.hint}") from None
                 found.update({term.name: term for term in every})
             terms = [found[name] for name in self._routing.penalizers if name in found]
-            total = hosts.total(terms) if terms else created(torch.zeros, ((),), {})  # hooks may return None
-            results = [total, *(term.penalty for term in terms)]
-        weighted = [term.weighted for term in terms]
+            total = hosts.total(terms) if terms else 0.0  # hooks may return None
+            results = list(map(_of_torch, (total, *(term.penalty for term in terms))))
+            weighted = [_of_torch(term.weighted) for term in terms]
         plan = Plan(recording, results, [term.name for term in terms], weighted, conditions)
         self._plans.put(("loss", conditions), _kinds_of(outputs), plan)
         self._plans.last = plan
@@ -357,11 +380,10 @@ class Hooks:
         """Return a term for each output or weight that a member selects, as if it selected that alone."""
         network, found = self._network, []
         params = {name: param.detach() for name, param in network.params().items()}
-        visible = {name: seen for names, seen in network.groups() for name in names}
         for member in self._routing.penalizers.values():
             subset = hosts.subset(self._routing.penalizing, [member.name])
             of_params = member.selects == "params"
-            seen = visible.get(member.name)
+            seen = network.visible(member)
             for one in params if of_params else outputs:
                 if not (seen is None or one in seen if of_params else self._selects(member, one)):
                     continue
@@ -376,6 +398,21 @@ class Hooks:
                 except regkit.NoMatchError:  # a vector, or a weight that the pattern does not match
                     continue
                 found += [term._replace(name=f"{member.name}/{one}") for term in terms]
+        return found
+
+    def metrics(self, outputs: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+        """Return the scalars that members have to look at, of outputs and of the present weights."""
+        network, found = self._network, {}
+        params = {name: param.detach() for name, param in network.params().items()}
+        for member in self._routing.looking.values():
+            if "metrics" in member.hooks:
+                seen = network.visible(member)
+                layers = [
+                    regkit.Layer(name, {one: params[one] for one in names if seen is None or one in seen}, role=role)
+                    for name, role, names in network.rows(outputs)
+                ]
+                shown = {name: tensor for name, tensor in outputs.items() if looks_at(member, name, network.hidden)}
+                found.update(hosts.subset(network.regs, [member.name]).metrics(layers, shown))
         return found
 
     def _selects(self, member: hosts.Member, name: str) -> bool:

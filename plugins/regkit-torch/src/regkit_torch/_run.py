@@ -13,6 +13,7 @@ from regkit import hosts
 from ._forwards import Forwards, merged, outside
 from ._hooks import Computed, Hooks, Network, routing_of
 from ._plans import plans_of
+from ._steps import change_parameters, mean_of_processes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +42,7 @@ class Layers(Network):
             (layer.output_name, getattr(layer, "role", None), [name for name, _ in hosts.named_params(layer)])
             for layer in given
         ]
+        self.regs = regs
         self.routing = routing
         self.routes = {}
         self.train = train
@@ -133,6 +135,7 @@ class Run:
         self._hooks = Hooks(self._routing, network)
         self._tapped: dict[str, bool] = {}
         self._last: Computed | None = None
+        self._metrics: dict[str, Any] | None = None
         self._is_trained = False
         self._ended = ""
 
@@ -203,12 +206,12 @@ class Run:
         if forward is None:
             return
         if forward.grad and not grad:
-            if route.penalized:
+            if route.kept:
                 forward.missed[name] = NO_GRAD
             return
         times = forward.times.get(name, 0)
         forward.times[name] = times + 1
-        if route.penalized:
+        if route.kept:
             forward.keep(f"{name}@{times}" if times else name, tensor)
 
     def _show(
@@ -227,11 +230,11 @@ class Run:
         times = max(forward.times.get(name, 0) for name in outputs)
         for name, tensor in outputs.items():
             if forward.grad and not grad:
-                if route(name).penalized:
+                if route(name).kept:
                     forward.missed[name] = NO_GRAD
                 continue
             forward.times[name] = times + 1
-            if route(name).penalized:
+            if route(name).kept:
                 forward.keep(f"{name}@{times}" if times else name, tensor)
         return outputs
 
@@ -270,6 +273,8 @@ class Run:
         self._network.check_seen(forwards)
         if self._routing.changers:
             self._check_changes(changed_by, forwards, shown)
+        if torch.is_grad_enabled() and self._network.regs.needs_metrics:
+            self._metrics = self._hooks.metrics(_detached(forwards))
         computed = self._computed(forwards, shown)
         if computed is None:
             return 0
@@ -315,9 +320,81 @@ class Run:
             self._network.check_seen(forwards)
             if each:
                 self._network.of_forwards(forwards)
-                return self._hooks.each({name: tensor.detach() for name, (tensor, _) in merged(forwards).items()})
+                return self._hooks.each(_detached(forwards))
             computed = self._computed(forwards, self._forwards.here.shown)
         return self._hooks.terms(computed) if computed else []
+
+    @outside
+    def metrics(self) -> dict[str, Any]:
+        """Return scalars to look at, such as the share of zeros, by the names of member and scalar.
+
+        Of outputs they are of the forward since the last loss, so they are asked for before the loss.
+
+        Raises
+        ------
+        regkit.GraphError
+            If there was no forward since the last loss, or the run has ended.
+        """
+        if self._ended:
+            raise regkit.GraphError(self._ended)
+        self._network.settle()
+        forwards = self._forwards.of_loss(take=False)
+        if not merged(forwards) and any(one.selects == "outputs" for one in self._routing.looking.values()):
+            raise regkit.GraphError(
+                "there was no forward since the last loss, which took the outputs. Call run.metrics() before run.loss()"
+            )
+        self._network.check_seen(forwards)
+        self._network.of_forwards(forwards)
+        return self._hooks.metrics(_detached(forwards))
+
+    @outside
+    def after_step(self, optimizer: Any) -> None:
+        r"""Do what regularizers do after an optimizer's step: change parameters in place, and move schedules a step.
+
+        Called after each ``optimizer.step()``; a watch that has the optimizer does so itself. Regularizers act in
+        order, on all parameters that their penalties are of; those that the optimizer does not train stay. The step
+        size of a group is the rate :math:`\eta`, and so that a proximal step has the zeros of the closed form,
+
+        - :math:`\eta (1 - d) / (1 - \mu)` for SGD with momentum :math:`\mu` and dampening :math:`d`, which is how far a
+          constant gradient moves a weight in all;
+        - for Adam and AdamW its amount is divided by :math:`\sqrt{\hat v} + \epsilon`, as gradients are.
+
+        Weights that are `regkit.schedules` follow, a `regkit.schedules.Target` by the metrics of the last loss, in
+        several processes by their mean.
+
+        Parameters
+        ----------
+        optimizer : torch.optim.Optimizer or float
+            A number is the step size of all parameters.
+
+        Raises
+        ------
+        regkit.OptionError
+            If it is none of those, or, for a proximal step, an optimizer of another kind.
+        regkit.GraphError
+            If the optimizer trains none of the parameters, a weight is computed by a parametrization, or the proximal
+            step is one of groups and the optimizer is Adam.
+        regkit.NoMatchError
+            If a pattern matches no parameter.
+
+        Examples
+        --------
+        >>> import regkit, regkit_torch, torch
+        >>> model = torch.nn.Linear(2, 1, bias=False)
+        >>> _ = torch.nn.init.constant_(model.weight, 0.75)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+        >>> regs = regkit.build(weight_l1=dict(weight=1.0, by="proximal"))
+        >>> with regkit_torch.watch(model, regs) as run:
+        ...     (model(torch.zeros(1, 2)).sum() + run.loss()).backward()
+        ...     optimizer.step()
+        ...     run.after_step(optimizer)
+        >>> model.weight.tolist()
+        [[0.25, 0.25]]
+        """
+        if self._ended:
+            raise regkit.GraphError(self._ended)
+        change_parameters(self._network, optimizer)
+        self._network.regs.step(metrics=mean_of_processes(self._metrics))
 
     @outside
     def discard(self) -> None:
@@ -367,6 +444,11 @@ NO_GRAD = (
     "ran under torch.no_grad() within a forward with gradients, as in checkpoint(..., use_reentrant=True), so a "
     "penalty of it would have no gradient. Write use_reentrant=False there, or give a pattern that does not match it"
 )
+
+
+def _detached(forwards: list[Forward]) -> dict[str, torch.Tensor]:
+    """Return the outputs of forwards without their graph."""
+    return {name: tensor.detach() for name, (tensor, _) in merged(forwards).items()}
 
 
 def _names(forwards: Iterable[Forward], shown: Mapping[str, None]) -> list[str]:

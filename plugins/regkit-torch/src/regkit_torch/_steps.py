@@ -1,91 +1,137 @@
-"""What regularizers do after an optimizer's step, with the step sizes of its groups."""
+"""What regularizers do after an optimizer's step, with the step sizes of its groups and its divisors."""
 
 from __future__ import annotations
 
-from typing import Any
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.distributed.tensor import DTensor
 
 import regkit
 from regkit import hosts
 
+from ._arrays import is_sharded
 
-def after_step(regs: regkit.RegularizerSet, model: torch.nn.Module, optimizer: Any) -> None:
-    r"""Change the parameters of a model in place as the regularizers do after an optimizer's step, in order.
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
-    Call it after each ``optimizer.step()``. Of SGD with momentum :math:`\mu` and dampening :math:`d` the step size is
-    :math:`\eta (1 - d) / (1 - \mu)`, for each group its own, since that is how far a constant gradient moves a weight:
-    so a proximal step has the zeros of the closed form. All parameters count, in the mean over them too; those that are
-    not trained by the optimizer stay.
+    from ._hooks import Network
 
-    Parameters
-    ----------
-    regs : regkit.RegularizerSet
-    model : torch.nn.Module
-    optimizer : torch.optim.Optimizer or float
-        A number is the step size of all parameters.
+
+def change_parameters(network: Network, optimizer: Any) -> None:
+    """Change the parameters of a network in place as its members do after a step of an optimizer, in order.
 
     Raises
     ------
     regkit.OptionError
-        If an argument is none of those; for a proximal step under another optimizer than SGD, whose step is not a
-        number times the gradient: give the number that is meant.
+        If the optimizer is none, or has no step sizes by which a proximal step is known.
     regkit.GraphError
-        If a parameter is sharded, or the optimizer trains none of the model's.
+        If the optimizer trains none of the parameters, or a member is to change a computed weight.
     regkit.NoMatchError
         If a pattern matches no parameter.
-
-    Examples
-    --------
-    >>> import regkit, regkit_torch, torch
-    >>> model = torch.nn.Linear(2, 1, bias=False)
-    >>> _ = torch.nn.init.constant_(model.weight, 0.75)
-    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
-    >>> regkit_torch.after_step(regkit.build(weight_l1=dict(weight=1.0, by="proximal")), model, optimizer)
-    >>> model.weight.tolist()
-    [[0.25, 0.25]]
     """
-    members = hosts.members(regs, "after_step")
-    if not isinstance(model, torch.nn.Module):
-        raise regkit.OptionError(f"after_step got a model of type {type(model).__name__}; accepted: a torch.nn.Module")
-    params = dict(model.named_parameters())
-    sharded = next((name for name, param in params.items() if isinstance(param, DTensor)), None)
-    if sharded is not None:
-        raise regkit.GraphError(
-            f"parameter {sharded!r} is sharded, and steps of regularizers are of whole parameters. Use penalties with "
-            "a gradient there, by='gradient'"
-        )
-    if isinstance(optimizer, torch.optim.Optimizer):
-        rates = _rates(optimizer, members)
-        known = {name: rates[id(param)] for name, param in params.items() if id(param) in rates}
-        if params and not known:
-            raise regkit.GraphError("the optimizer trains none of the model's parameters")
+    members = [member for member in network.routing.every.values() if member.changes_params]
+    inner = _plain(optimizer)
+    if not members:
+        return
+    seen_by = [(visible, list(some)) for visible, some in groupby(members, network.visible)]
+    params = network.params_to_change(members)
+    if isinstance(inner, torch.optim.Optimizer):
+        _check_proximal(inner, members)
+        rates, divisors = _step_sizes(inner, params)
+        if params and not rates and any(param.requires_grad for param in params.values()):
+            raise regkit.GraphError("the optimizer trains none of the parameters that regularizers act on")
     else:
-        known = dict.fromkeys((name for name, param in params.items() if param.requires_grad), optimizer)
+        rates, divisors = {name: inner for name, param in params.items() if param.requires_grad}, {}
     values = {name: param.detach() for name, param in params.items()}
     with torch.no_grad():
-        changed = {rate: regs.after_step(values, rate) for rate in dict.fromkeys(known.values())}
-        for name, rate in known.items():
-            params[name].copy_(changed[rate][name])
+        for visible, some in seen_by:
+            seen = _among(values, visible)
+            regs = hosts.subset(network.regs, [member.name for member in some])
+            values.update(regs.after_step(seen, _among(rates, visible), divisors=_among(divisors, visible)))
+        for name in rates:
+            params[name].copy_(_in_parts_of(params[name], values[name]))
 
 
-def _rates(optimizer: torch.optim.Optimizer, members: tuple[hosts.Member, ...]) -> dict[int, float]:
-    """Return the step sizes of an optimizer by the ids of parameters."""
-    # adapters such as an accelerator's have the optimizer within
+def _in_parts_of(param: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Return a value as a parameter is: of a sharded one each process has a part."""
+    if not is_sharded(param) or is_sharded(value):
+        return value
+    from torch.distributed.tensor import distribute_tensor  # which takes long to import, where nothing is sharded
+
+    return distribute_tensor(value, param.device_mesh, param.placements, src_data_rank=None)
+
+
+def _among(found: Mapping[str, Any], visible: Any) -> dict[str, Any]:
+    return {name: one for name, one in found.items() if visible is None or name in visible}
+
+
+def _plain(optimizer: Any) -> Any:
+    """Return an optimizer or a step size; of what is around an optimizer, such as an accelerator's, the inner one."""
     inner = getattr(optimizer, "optimizer", optimizer)
-    is_sgd = isinstance(inner, torch.optim.SGD)
-    for member in () if is_sgd else members:
-        if member.changes_params and getattr(member.regularizer, "by", None) == "proximal":
+    if isinstance(inner, torch.optim.Optimizer) or (
+        isinstance(inner, (int, float)) and not isinstance(inner, bool) and 0 <= inner < float("inf")
+    ):
+        return inner
+    raise regkit.OptionError(f"after_step got {optimizer!r}; accepted: a torch.optim.Optimizer, or a step size")
+
+
+def follow(optimizer: Any, after: Any) -> Any:
+    """Call a function after each step of an optimizer; return a handle whose ``remove()`` ends that."""
+    inner = _plain(optimizer)
+    if not isinstance(inner, torch.optim.Optimizer):
+        raise regkit.OptionError(f"watch got optimizer={optimizer!r}; accepted: a torch.optim.Optimizer")
+    return inner.register_step_post_hook(lambda *_: after(inner))
+
+
+def _check_proximal(optimizer: torch.optim.Optimizer, members: Iterable[hosts.Member]) -> None:
+    if isinstance(optimizer, (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)):
+        return
+    for member in members:
+        if member.is_proximal:
             raise regkit.OptionError(
-                f"{member.name}: a proximal step needs a step that is a number times the gradient, as that of "
-                f"torch.optim.SGD, and {type(inner).__name__} divides each gradient by its size. Use SGD, or give the "
-                "step size that is meant: after_step(regs, model, rate)"
+                f"{member.name}: of {type(optimizer).__name__} it is not known by what number a step multiplies the "
+                "gradient, which a proximal step needs. Use SGD, Adam or AdamW, or give the step size that is meant: "
+                "run.after_step(rate)"
             )
-    rates: dict[int, float] = {}
+
+
+def _step_sizes(
+    optimizer: torch.optim.Optimizer, params: Mapping[str, torch.Tensor]
+) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
+    """Return the step sizes and divisors of an optimizer by the names of parameters.
+
+    A parameter that the optimizer has not moved yet, since it had no gradient, has neither.
+    """
+    names = {id(param): name for name, param in params.items()}
+    rates: dict[str, float] = {}
+    divisors: dict[str, torch.Tensor] = {}
     for group in optimizer.param_groups:
-        if is_sgd and group["momentum"] >= 1:
-            raise regkit.OptionError(f"the optimizer has momentum={group['momentum']}; accepted: below 1")
-        scale = (1 - group["dampening"]) / (1 - group["momentum"]) if is_sgd and group["momentum"] else 1.0
-        rates.update(dict.fromkeys(map(id, group["params"]), float(group["lr"]) * scale))
-    return rates
+        rate = float(group["lr"])
+        if isinstance(optimizer, torch.optim.SGD) and group["momentum"]:
+            if group["momentum"] >= 1:
+                raise regkit.OptionError(f"the optimizer has momentum={group['momentum']}; accepted: below 1")
+            rate *= (1 - group["dampening"]) / (1 - group["momentum"])
+        for param in group["params"]:
+            name = names.get(id(param))
+            if name is None:
+                continue
+            if isinstance(optimizer, (torch.optim.Adam, torch.optim.AdamW)):
+                state = optimizer.state.get(param)
+                if not state:
+                    continue
+                square = state["max_exp_avg_sq" if group["amsgrad"] else "exp_avg_sq"]
+                divisors[name] = (square / (1 - group["betas"][1] ** float(state["step"]))).sqrt() + group["eps"]
+            rates[name] = rate
+    return rates, divisors
+
+
+def mean_of_processes(metrics: dict[str, Any] | None) -> dict[str, float] | None:
+    """Return metrics as numbers, in several processes their mean, so that a weight that follows them is one for all."""
+    if metrics is None:
+        return None
+    values = torch.stack([torch.as_tensor(value, dtype=torch.float32) for value in metrics.values()])
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(values)
+        values = values / torch.distributed.get_world_size()
+    return dict(zip(metrics, values.tolist()))

@@ -21,14 +21,17 @@ from ._hooks import Network, Routing, by_default, may_find, may_match, routing_o
 from ._names import COMPILED, module_paths, named_outputs, params_of, table_of_modules, with_outputs
 from ._plans import plans_of
 from ._run import Run, not_floats
+from ._steps import follow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Hashable, Iterable, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Sequence
 
     from ._hooks import Route
 
 
-def watch(model: torch.nn.Module, regs: regkit.RegularizerSet, *, forwards: str = "one") -> Watch:
+def watch(
+    model: torch.nn.Module, regs: regkit.RegularizerSet, *, forwards: str = "one", optimizer: Any = None
+) -> Watch:
     """Show the outputs of a model's modules to regularizers, for as long as the ``with`` statement runs.
 
     Outputs go by the path of their module in ``model.named_modules()``, such as ``encoder.fc1``; of several outputs
@@ -49,6 +52,9 @@ def watch(model: torch.nn.Module, regs: regkit.RegularizerSet, *, forwards: str 
         What a loss is of. A forward is the outermost call of a module of the model. Several since the last loss that
         have the same module, or of which the module of one contains that of the other, are a `regkit.GraphError` for
         ``"one"``; for ``"all"`` the loss is of all, and for ``"last"`` of the last one of each module that was called.
+    optimizer : torch.optim.Optimizer, optional
+        After each of its steps `Run.after_step` is called: proximal steps, projections and decays, and the weights that
+        are `regkit.schedules`.
 
     Returns
     -------
@@ -60,8 +66,8 @@ def watch(model: torch.nn.Module, regs: regkit.RegularizerSet, *, forwards: str 
     Raises
     ------
     regkit.OptionError
-        If the model is not one, `regs` is not a set, `forwards` none of the three, or a regularizer of outputs has no
-        pattern and the model no such modules.
+        If the model is not one, `regs` is not a set, `forwards` none of the three, `optimizer` is none, or a
+        regularizer of outputs has no pattern and the model no such modules.
     regkit.GraphError
         If the model, or a part of it, is watched already.
     regkit.NoMatchError
@@ -80,7 +86,7 @@ def watch(model: torch.nn.Module, regs: regkit.RegularizerSet, *, forwards: str 
     >>> [term.name for term in run.terms()]
     ['hidden_l1', 'weight_l2']
     """
-    return Watch(model, regs, forwards)
+    return Watch(model, regs, forwards, optimizer)
 
 
 #: By models that are watched, the ids of their modules.
@@ -93,10 +99,14 @@ class Watch:
     _run: Run
     _ended = False
 
-    def __init__(self, model: torch.nn.Module, regs: regkit.RegularizerSet, forwards: str = "one") -> None:
+    def __init__(
+        self, model: torch.nn.Module, regs: regkit.RegularizerSet, forwards: str = "one", optimizer: Any = None
+    ) -> None:
         self._model = model
         self._regs = regs
         self._forwards = Forwards(forwards)
+        self._optimizer = optimizer
+        self._followed: Any = None
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or not hasattr(Run, name):
@@ -115,6 +125,8 @@ class Watch:
                 "watch(model, regs + more), or leave the first watch before"
             )
         self._run = Run.of(self._network, self._forwards)
+        if self._optimizer is not None:
+            self.follow(self._optimizer)
         _watched[model] = list(self._network.modules.places)
         self._events = self._network.events
         # A module that has hooks takes longer to call than what the hooks do. So it is its forward that shows the
@@ -145,6 +157,16 @@ class Watch:
             module.__dict__["_replicate_for_data_parallel"] = _replicas
         return self._run
 
+    def follow(self, optimizer: Any) -> None:
+        """Have regularizers act after each step of an optimizer, and of none before, until the watch ends."""
+        handle = follow(optimizer, self._run.after_step)
+        self._follow_none()
+        self._followed = handle
+
+    def _follow_none(self) -> None:
+        if self._followed is not None:
+            self._followed.remove()
+
     def __exit__(self, error: type[BaseException] | None, *more: object) -> None:
         try:
             if error is None:
@@ -155,6 +177,7 @@ class Watch:
                     hosts.warn_without_step(hosts.waiting(self._regs))
         finally:
             self._ended = True
+            self._follow_none()
             for module in self._hooked:
                 module._forward_hooks.pop(self._number, None)
                 module.__dict__.pop("__getstate__", None)
@@ -195,7 +218,7 @@ class Watch:
         network = self._network
         route = network.routes.get(path) or network.route(path)
         if isinstance(output, torch.Tensor) and not route.changed_by(module.training):
-            if route.penalized:
+            if route.kept:
                 if not output.is_floating_point():
                     raise not_floats(path, output)
                 self._run._keep(path, output, route, module)
@@ -203,7 +226,7 @@ class Watch:
         outputs = {}
         for name, one in named_outputs(path, output):
             route = network.route(name)
-            if not route.penalized and not route.changers:
+            if not route.kept and not route.changers:
                 self._forwards.here.shown[name] = None
             elif not isinstance(one, torch.Tensor) or not one.is_floating_point():
                 raise not_floats(name, one)
@@ -347,7 +370,7 @@ def _forward_of(watch: Watch, module: torch.nn.Module, shows: str | None, contai
     changes = shows is not None and watch._network.may_change(shows)
     seen = _Seen(watch, shows or "", module)
     begun, ended = _Begun(watch, contains or "", module), _Ended(watch, contains or "", module)
-    kept = shows is not None and not changes and watch._network.route(shows).penalized
+    kept = shows is not None and not changes and watch._network.route(shows).kept
 
     def show(output: Any) -> Any:
         if not is_compiling():
@@ -442,6 +465,7 @@ class Model(Network):
     ) -> None:
         self._model = model
         self._forwards = forwards
+        self.regs = regs
         self.routing = routing
         self.modules = Modules(model)
         self.plans = plans_of(model, regs, self.modules.form)
@@ -567,25 +591,38 @@ class Model(Network):
         found = ((name, self.param(name)) for name in self._layout.params)
         return {name: param for name, param in found if param is not None}
 
-    def groups(self) -> list[tuple[list[str], Container[str] | None]]:
-        """Return names of members with the names of parameters that these see.
+    def visible(self, member: hosts.Member) -> frozenset[str]:
+        """Return the names of the parameters that a member sees: without a pattern those that are trained.
 
-        Without a pattern a member sees those that are trained. What a weight is computed of is seen only by a member
-        with a glob that matches no weight.
+        What a weight is computed of is seen only by a member with a glob that matches no weight.
         """
         layout = self._layout
         weights = [name for name in layout.params if name not in layout.originals]
-        trained = frozenset(name for name in weights if self.weights.is_trained(name))
-        found: dict[frozenset[str], list[str]] = {}
-        for name, member in self.routing.penalizers.items():
-            visible = frozenset(weights)
-            if member.selects == "params":
-                globs = member.globs or ("!",)
-                own = [glob for glob in globs if not any(hosts.matches(weight, [glob]) for weight in weights)]
-                originals = {one for one in layout.originals if any(hosts.matches(one, [glob]) for glob in own)}
-                visible = trained if globs[0].startswith("!") else visible | originals
-            found.setdefault(visible, []).append(name)
-        return [(members, visible) for visible, members in found.items()]
+        if member.selects != "params":
+            return frozenset(weights)
+        globs = member.globs or ("!",)
+        if globs[0].startswith("!"):
+            return frozenset(name for name in weights if self.weights.is_trained(name))
+        own = [glob for glob in globs if not any(hosts.matches(weight, [glob]) for weight in weights)]
+        originals = {one for one in layout.originals if any(hosts.matches(one, [glob]) for glob in own)}
+        return frozenset(weights) | originals
+
+    def params_to_change(self, members: Iterable[hosts.Member]) -> dict[str, torch.Tensor]:
+        """Return the parameters that members may change after a step, and those that count beside them."""
+        layout = self._layout
+        for member in members:
+            for name in layout.made_of.keys() & self.visible(member):
+                if not member.globs or hosts.matches(name, member.globs):
+                    raise regkit.GraphError(
+                        f"{member.name}: the weight {name!r} is computed in each forward, by a parametrization, a mask "
+                        "or adapters, so a step after the optimizer's cannot change it. Name what it is computed of, "
+                        f"pattern={layout.made_of[name]!r}, or take it out, pattern='!{name}'"
+                    )
+        return {
+            name: param
+            for name in layout.params
+            if name not in layout.made_of and (param := self.param(name)) is not None
+        }
 
     def of_forwards(self, forwards: Sequence[Forward]) -> Hashable:
         """Have the weights of forwards from here on; return what a plan depends on besides outputs and parameters."""
@@ -597,7 +634,7 @@ class Model(Network):
         """Take down what the loss of a forward needs to know when it has ended."""
         for name in self._unseen_in(forward) if self._compiled else ():
             route = self.route(name)
-            if route.penalized:
+            if route.kept:
                 forward.missed[name] = COMPILED_BEFORE
             if route.changed_by(self.train):
                 self._unchanged[name] = COMPILED_BEFORE

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 class Callback(pytorch.Callback):  # type: ignore[misc]  # Lightning is not typed where it is not installed
     """Regularizers in a `lightning.Trainer`: their penalties are in the loss that ``training_step`` returns.
 
-    Each term is logged by the name of its regularizer. After ``validation_step`` each is logged as ``val_`` and the
-    name; the loss that the step logged is that of the model alone. Where gradients are accumulated over batches, a
-    penalty counts once, as the mean over these.
+    Each term is logged by the name of its regularizer, and metrics such as ``hidden_l1.zeros`` where Lightning logs.
+    After ``validation_step`` each is logged as ``val_`` and the name; the loss that the step logged is that of the
+    model alone. Where gradients are accumulated over batches, a penalty counts once, as the mean over these. After each
+    step of the optimizer `regkit_torch.Run.after_step` is called.
 
     Parameters
     ----------
@@ -67,6 +68,10 @@ class Callback(pytorch.Callback):  # type: ignore[misc]  # Lightning is not type
         for name, add in (("training_step", _add), ("validation_step", _validate)):
             pl_module.__dict__[name] = _wrapped(getattr(pl_module, name), run, pl_module, add)
 
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Follow the optimizer, which there is from here on."""
+        self._watch.follow(trainer.optimizers[0])  # there are several only in manual optimization
+
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Close the watch."""
         self._close(pl_module, None)
@@ -97,6 +102,9 @@ def _add(output: Any, run: Run, module: Any) -> Any:
     """Return the output of a training step with the penalties in the loss."""
     if output is None:  # the step is left out
         return None
+    trainer = module.trainer
+    if trainer.loggers and (trainer.global_step + 1) % trainer.log_every_n_steps == 0:
+        module.log_dict(_tensors(run.metrics()))
     penalty = run.loss()
     module.log_dict({term.name: torch.as_tensor(term.weighted).detach() for term in run.terms()})
     if isinstance(output, dict):
@@ -106,5 +114,10 @@ def _add(output: Any, run: Run, module: Any) -> Any:
 
 def _validate(output: Any, run: Run, module: Any) -> Any:
     """Log the terms of a validation step, and return its output."""
+    module.log_dict(_tensors({f"val_{name}": value for name, value in run.metrics().items()}))
     module.log_dict({f"val_{term.name}": torch.as_tensor(term.weighted) for term in run.terms()})
     return output
+
+
+def _tensors(metrics: dict[str, Any]) -> dict[str, torch.Tensor]:
+    return {name: torch.as_tensor(value) for name, value in metrics.items()}

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+from transformers import TrainerCallback
 
 from regkit_torch import watch
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import regkit
     from regkit_torch import Run
 
@@ -19,7 +22,8 @@ def attach(trainer: Any, regs: regkit.RegularizerSet, *, forwards: str = "one") 
     It is right with what ``compute_loss`` does: label smoothing, a ``compute_loss_func``, and accumulation by
     ``gradient_accumulation_steps``, over which a penalty counts once, as the mean. Each term is in the logs by the name
     of its regularizer, as the mean since the last log, and as ``eval_`` and the name after an evaluation; ``eval_loss``
-    is the loss of the model alone.
+    is the loss of the model alone. Metrics such as ``hidden_l1.zeros`` are in the logs too, in training those of the
+    first batch since the last log. After each step of the optimizer `regkit_torch.Run.after_step` is called.
 
     Parameters
     ----------
@@ -53,8 +57,11 @@ class Attached:
         self._model: Any = None
         self._sums: dict[str, dict[str, Any]] = {"": {}, "eval_": {}}
         self._batches = {"": 0, "eval_": 0}
+        self._metrics: dict[str, Any] = {}
         self._compute_loss, self._log = trainer.compute_loss, trainer.log
         trainer.compute_loss, trainer.log = self._with_penalty, self._with_terms
+        self._callback = _Follow(self)
+        trainer.add_callback(self._callback)
         if trainer.model is not None:  # patterns are looked at now
             self._run_of(trainer.model)
 
@@ -62,6 +69,7 @@ class Attached:
         """Take the regularizers off the Trainer."""
         for name in ("compute_loss", "log"):
             self._trainer.__dict__.pop(name, None)
+        self._trainer.remove_callback(self._callback)
         if self._watch is not None:
             opened, self._watch = self._watch, None
             opened.__exit__(None, None, None)
@@ -85,13 +93,15 @@ class Attached:
             model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch, **more
         )
         if torch.is_grad_enabled():
+            if not self._batches[""]:
+                self._metrics = run.metrics()
             penalty = run.loss()
             if self._is_scaled(num_items_in_batch):  # then Trainer does not divide
                 penalty = penalty / self._trainer.current_gradient_accumulation_steps
             loss = loss + penalty
             self._count("", run)
         else:
-            self._count("eval_", run)
+            self._count("eval_", run, run.metrics())
         return (loss, outputs) if return_outputs else loss
 
     def _is_scaled(self, num_items_in_batch: Any) -> bool:
@@ -103,17 +113,30 @@ class Attached:
         by_model = trainer.model_accepts_loss_kwargs and num_items_in_batch is not None
         return bool(by_model or trainer.compute_loss_func is not None)
 
-    def _count(self, prefix: str, run: Run) -> None:
+    def _count(self, prefix: str, run: Run, metrics: Mapping[str, Any] | None = None) -> None:
         sums = self._sums[prefix]
-        for term in run.terms():
-            value = torch.as_tensor(term.weighted).detach()
-            sums[term.name] = sums[term.name] + value if term.name in sums else value
+        for name, value in {**{term.name: term.weighted for term in run.terms()}, **(metrics or {})}.items():
+            value = torch.as_tensor(value).detach()
+            sums[name] = sums[name] + value if name in sums else value
         self._batches[prefix] += 1
 
     def _with_terms(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> Any:
         for prefix in ("", "eval_"):
             if f"{prefix}loss" in logs and self._batches[prefix]:
                 means = {name: float(value) / self._batches[prefix] for name, value in self._sums[prefix].items()}
-                logs.update({f"{prefix}{name}": value for name, value in means.items()})
+                metrics = {name: float(value) for name, value in self._metrics.items()} if not prefix else {}
+                logs.update({f"{prefix}{name}": value for name, value in {**means, **metrics}.items()})
                 self._sums[prefix], self._batches[prefix] = {}, 0
         return self._log(logs, *args, **kwargs)
+
+
+class _Follow(TrainerCallback):  # type: ignore[misc]  # transformers is not typed where it is not installed
+    """Has regularizers follow the optimizer of a training."""
+
+    def __init__(self, attached: Attached) -> None:
+        self._attached = attached
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        attached = self._attached
+        attached._run_of(attached._trainer.model)
+        attached._watch.follow(attached._trainer.optimizer)

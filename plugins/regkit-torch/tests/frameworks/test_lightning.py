@@ -125,3 +125,42 @@ def test_manual_optimization_is_refused_in_words():
     module.automatic_optimization = False
     with pytest.raises(regkit.OptionError, match=r"Module optimizes by itself .* add run.loss\(\) to the loss"):
         fit(module, regularizers())
+
+
+def test_steps_schedules_and_metrics_are_those_of_a_loop_by_hand(tmp_path):
+    regs = regkit.build(
+        weight_l1=dict(weight=regkit.schedules.Linear(0.1, 0.5, steps=4), by="proximal"), hidden_l1=1e-9
+    )
+    module = Module()
+    logger = lightning.pytorch.loggers.CSVLogger(tmp_path)
+    trainer = lightning.Trainer(
+        max_epochs=2,
+        accelerator="cpu",
+        logger=logger,
+        log_every_n_steps=4,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        accumulate_grad_batches=2,
+        callbacks=[regkit_torch.lightning.Callback(regs)],
+    )
+    trainer.fit(module, loader(), loader())
+
+    net = Module().net
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    for step in range(4):
+        optimizer.zero_grad()
+        for i in range(2):
+            at = (2 * step + i) % 4 * 8
+            (nn.functional.mse_loss(net(X[at : at + 8]), Y[at : at + 8]) / 2).backward()
+        optimizer.step()
+        amount = 0.1 * (0.1 + 0.1 * step) / 2
+        with torch.no_grad():
+            for param in (net[0].weight, net[2].weight):
+                param.copy_(param.sign() * (param.abs() - amount).clamp(min=0))
+    for found, expected in zip(module.net.parameters(), net.parameters()):
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    zeros = [float((param == 0).float().mean()) for param in (net[0].weight, net[2].weight)]
+    assert sum(zeros) > 0
+    assert float(trainer.callback_metrics["val_weight_l1.zeros"]) == pytest.approx(sum(zeros) / 2)
+    assert "hidden_l1.zeros" in (tmp_path / "lightning_logs/version_0/metrics.csv").read_text()

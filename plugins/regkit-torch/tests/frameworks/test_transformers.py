@@ -159,3 +159,32 @@ def test_saved_models_and_configs_are_clean_and_detaching_leaves_nothing(tmp_pat
     attached.detach()
     assert not any(module._forward_hooks for module in found.model.modules())
     assert "compute_loss" not in found.__dict__
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_steps_and_schedules_follow_the_optimizer(tmp_path, accumulate):
+    pattern = "*.query.weight"
+    regs = regkit.build(
+        weight_l1=dict(weight=regkit.schedules.Linear(1.0, 2.0, steps=2), by="proximal", pattern=pattern)
+    )
+    found = trainer("classifier", tmp_path, gradient_accumulation_steps=accumulate)
+    attached = regkit_torch.transformers.attach(found, regs)
+    found.train()
+    attached.detach()
+    plain = trainer("classifier", tmp_path, gradient_accumulation_steps=accumulate)
+    amounts = iter((1.0, 1.5))
+
+    class ByHand(transformers.TrainerCallback):
+        def on_optimizer_step(self, *args, model, **kwargs):
+            amount = plain.args.learning_rate * next(amounts) / 2  # two matrices
+            for name, param in model.named_parameters():
+                if fnmatchcase(name, pattern):
+                    param.data = param.sign() * (param.abs() - amount).clamp(min=0)
+
+    plain.add_callback(ByHand())
+    plain.train()
+    for (name, one), other in zip(found.model.named_parameters(), plain.model.parameters()):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7, msg=name)
+    logs = [log for log in found.state.log_history if "loss" in log]
+    assert logs[0]["weight_l1.zeros"] == 0
+    assert all("weight_l1" in log for log in logs)

@@ -8,11 +8,21 @@ from ._penalty import ProximalPenalty, soft_threshold
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, MutableMapping, Sequence
     from typing import Any
 
 
-class WeightL1(ProximalPenalty):
+class OfElements(ProximalPenalty):
+    """A sum over elements, each of which may have a step size of its own."""
+
+    vectors_by_name = True
+
+    def after_step(self, params: MutableMapping[str, Any], amount: Any, divisors: Mapping[str, Any]) -> None:
+        """Apply the proximal operator of the amount times the penalty."""
+        self._change(params, amount, divisors)
+
+
+class WeightL1(OfElements):
     r"""Penalize the L1 norm of weights.
 
     The penalty is
@@ -63,8 +73,6 @@ class WeightL1(ProximalPenalty):
     6.0
     """
 
-    vectors_by_name = True
-
     def _penalty(self, name: str, w: Any) -> Any:
         return self._reduced(name, abs(w))
 
@@ -72,7 +80,7 @@ class WeightL1(ProximalPenalty):
         return soft_threshold(w, self._share(amount, w))
 
 
-class WeightL2(ProximalPenalty):
+class WeightL2(OfElements):
     r"""Penalize the squared L2 norm of weights (weight decay).
 
     The penalty is
@@ -124,8 +132,6 @@ class WeightL2(ProximalPenalty):
     14.0
     """
 
-    vectors_by_name = True
-
     def _penalty(self, name: str, w: Any) -> Any:
         return self._reduced(name, w * w)
 
@@ -134,7 +140,7 @@ class WeightL2(ProximalPenalty):
         return w / (one + two * self._share(amount, w))
 
 
-class ElasticNet(ProximalPenalty):
+class ElasticNet(OfElements):
     r"""Penalize a mixture of the L1 norm of weights and half their squared L2 norm.
 
     The penalty is
@@ -186,8 +192,6 @@ class ElasticNet(ProximalPenalty):
     >>> print(ElasticNet(l1_ratio=0.5).loss(layers))  # 0.5 * 6 + 0.25 * 14
     6.5
     """
-
-    vectors_by_name = True
 
     def __init__(
         self,

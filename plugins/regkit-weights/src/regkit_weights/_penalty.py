@@ -44,16 +44,19 @@ class OfParameters(regkit.Regularizer):
             )
         return counting
 
-    def _change(self, params: MutableMapping[str, Any], amount: Any) -> None:
+    def _change(self, params: MutableMapping[str, Any], amount: Any, divisors: Mapping[str, Any] | None = None) -> None:
         """Put what `_stepped` makes of the parameters that count in their place.
 
-        The amount is divided by how many there are, as a penalty is the mean over them.
+        The amount is divided by how many there are, as a penalty is the mean over them, and by the optimizer's divisors
+        of elements.
         """
         counting = self._counting([regkit.Layer("", params)])
         for name, w in counting:
             wide = regkit.graph.widened(w)
             count = regkit.graph.cast(len(counting), str(wide.dtype))
             share = regkit.graph.cast(amount, str(wide.dtype)) / count
+            if divisors and name in divisors:
+                share = share / regkit.graph.cast(divisors[name], str(wide.dtype))
             params[name] = regkit.graph.cast(self._stepped(name, wide, share), str(w.dtype))
 
     def _stepped(self, name: str, w: Any, amount: Any) -> Any:
@@ -99,10 +102,6 @@ class ProximalPenalty(WeightPenalty):
         """Return the penalty; by ``"proximal"`` one without a gradient, since the step after the optimizer's has it."""
         penalty = super().loss(layers)
         return regkit.graph.held(penalty) if self.by == "proximal" else penalty
-
-    def after_step(self, params: MutableMapping[str, Any], amount: Any) -> None:
-        """Apply the proximal operator of the amount times the penalty."""
-        self._change(params, amount)
 
     def _reduced(self, name: str, elements: Any) -> Any:
         return regkit.graph.reduced_sum(elements, self.reduction, f"parameter {name!r}")

@@ -41,7 +41,8 @@ class GroupLasso(ProximalPenalty):
     reduction : {"sum", "mean"}, default "sum"
     by : {"gradient", "proximal"}, default "gradient"
         How it acts. By ``"proximal"`` the penalty is in the loss without a gradient, and the step after the
-        optimizer's, `RegularizerSet.after_step`, applies its proximal operator: groups become exactly 0.
+        optimizer's, `RegularizerSet.after_step`, applies its proximal operator: groups become exactly 0. It has one
+        amount for all elements, and is an error under an optimizer with one for each, such as Adam.
 
     Raises
     ------
@@ -76,6 +77,10 @@ class GroupLasso(ProximalPenalty):
 
     def _penalty(self, name: str, w: Any) -> Any:
         return self._reduced(name, self._root_of_size(w) * norms_of_slices(w, self.axis))
+
+    def after_step(self, params: MutableMapping[str, Any], amount: Any) -> None:
+        """Apply the proximal operator of the amount times the penalty, one amount for all elements of a group."""
+        self._change(params, amount)
 
     def _stepped(self, name: str, w: Any, amount: Any) -> Any:
         norms = norms_of_slices(w, self.axis, keepdims=True)

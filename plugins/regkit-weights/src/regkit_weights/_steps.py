@@ -155,9 +155,9 @@ class WeightL0(WeightPenalty):
     def _penalty(self, name: str, w: Any) -> Any:
         return regkit.graph.held(regkit.graph.cast(abs(w) > 0, str(w.dtype)).sum())
 
-    def after_step(self, params: MutableMapping[str, Any], amount: Any) -> None:
+    def after_step(self, params: MutableMapping[str, Any], amount: Any, divisors: Mapping[str, Any]) -> None:
         """Set small elements to zero."""
-        self._change(params, amount)
+        self._change(params, amount, divisors)
 
     def _stepped(self, name: str, w: Any, amount: Any) -> Any:
         bound = regkit.graph.functions(w).sqrt(amount + amount)
