@@ -91,13 +91,6 @@ def test_parameters_without_layers_ask_for_layers(pattern):
     )
 
 
-@pytest.mark.parametrize("pattern", [None, "w", ["w", "b"], "!b"])
-def test_a_penalty_of_parameters_in_a_loss_of_outputs_alone_asks_for_layers(pattern):
-    regs = regkit.build(weight_l2=dict(weight=0.1, pattern=pattern))
-    with pytest.raises(regkit.NoMatchError, match="^weight_l2: pattern .* and no layers are given. Pass layers="):
-        regs.loss({"hid": np.ones(2)})
-
-
 def test_a_parameter_without_a_name_goes_by_its_layer_and_position():
     shared = param()
     layers = [regkit.Layer("hid1:out", [param("hid1.w"), shared]), regkit.Layer("hid2:out", [shared, param()])]

@@ -355,15 +355,3 @@ def test_arrays_of_two_libraries_in_one_call_are_an_error(x):
     regs = regkit.build(hidden_l1=dict(weight=1, pattern="*"))
     with pytest.raises(regkit.GraphError, match="'a' is an expression of jax and 'b' one of numpy"):
         regs.loss([], {"a": x, "b": np.ones(3)})
-
-
-@pytest.mark.parametrize(("pattern", "globs"), [(None, "'*'"), ("w", "'w'"), (["w", "b"], "'w', 'b'"), ("!b", "'!b'")])
-def test_a_run_without_layers_names_them_as_missing_for_a_penalty_of_parameters(pattern, globs):
-    run = regkit_jax.Run(regkit.build(weight_l2=dict(weight=0.1, pattern=pattern)))
-    run.tap("hid", jnp.ones(2))
-    with pytest.raises(regkit.NoMatchError) as error:
-        run.loss()
-    assert str(error.value) == (
-        f"weight_l2: pattern {globs} is for parameters, which layers have, and no layers are given. "
-        "Pass layers=[regkit.Layer('hid1', {'hid1.w': w})]"
-    )

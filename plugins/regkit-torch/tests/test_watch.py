@@ -342,15 +342,3 @@ def test_a_change_that_holds_in_predictions_and_matches_nothing_raises_in_eval_m
     run.tap("x", torch.ones(2, 3))
     with pytest.raises(regkit.NoMatchError, match="hidden_topk"):
         run.loss()
-
-
-@pytest.mark.parametrize(("pattern", "globs"), [(None, "'*'"), ("w", "'w'"), (["w", "b"], "'w', 'b'"), ("!b", "'!b'")])
-def test_a_run_without_layers_names_them_as_missing_for_a_penalty_of_parameters(pattern, globs):
-    run = regkit_torch.Run(regkit.build(weight_l2=dict(weight=0.1, pattern=pattern)))
-    run.tap("hid", torch.ones(2))
-    with pytest.raises(regkit.NoMatchError) as error:
-        run.loss()
-    assert str(error.value) == (
-        f"weight_l2: pattern {globs} is for parameters, which layers have, and no layers are given. "
-        "Pass layers=[regkit.Layer('hid1', {'hid1.w': w})]"
-    )
