@@ -289,9 +289,31 @@ def test_decay_and_projections_are_not_divided():
     np.testing.assert_allclose(found["w"], [[2.7, 0]])
 
 
-def test_a_proximal_step_that_has_one_amount_raises_where_there_are_divisors():
-    regs = regkit.build(group_lasso=dict(weight=1.0, by="proximal"))
-    with pytest.raises(regkit.GraphError, match="group_lasso: the proximal step of GroupLasso has one amount .* SGD"):
+def test_a_group_has_the_minimum_by_hand(lib, floatX):
+    """Of bound · ‖w‖ + ½ Σ d (w - v)²: where the gradient is zero, and zero where the pull is within the bound."""
+    values, divisor = RNG.normal(size=(20, 4)), 10 ** RNG.uniform(-6, 0, size=(20, 4))
+    regs = regkit.build(group_lasso=dict(weight=0.5, pattern="w", by="proximal"))
+    w, d = lib.tensor("w"), lib.tensor("d")
+    found = lib.function([w, d], regs.after_step({"w": w}, 0.2, divisors={"w": d})["w"])(values, divisor)
+    bound = 0.2 * 0.5 * np.sqrt(4)
+    norms = np.linalg.norm(found, axis=1, keepdims=True)
+    pulls = np.linalg.norm(divisor * values, axis=1, keepdims=True)
+    np.testing.assert_array_equal(norms == 0, pulls <= bound)
+    assert 3 < (norms == 0).sum() < 17
+    gradient = bound * found / np.where(norms > 0, norms, 1) + divisor * (found - values)
+    np.testing.assert_allclose(np.where(norms > 0, gradient, 0), 0, atol=1e-12)
+
+
+def test_a_proximal_step_that_takes_no_divisors_raises_where_there_are_some():
+    class Shrinks(regkit.Regularizer):
+        selects = "params"
+        by = "proximal"
+
+        def after_step(self, params, amount):
+            params.update({name: w / (1 + amount) for name, w in params.items()})
+
+    regs = regkit.build(shrinks=Shrinks(weight=1.0))
+    with pytest.raises(regkit.GraphError, match="shrinks: the proximal step of Shrinks has one amount .* SGD"):
         regs.after_step(PARAMS, 0.1, divisors={"w": np.ones((1, 2))})
 
 

@@ -122,11 +122,16 @@ def test_decay_and_projections_act_under_any_optimizer_and_proximal_steps_raise(
     np.testing.assert_allclose(model.w.detach(), [[0.0, 2.0 * 0.95]], rtol=1e-12)
 
 
-def test_a_group_lasso_under_adam_raises():
-    model = Weights(w=V)
-    optimizer = torch.optim.AdamW(model.parameters())
-    with pytest.raises(regkit.GraphError, match="group_lasso: the proximal step of GroupLasso has one amount"):
-        trained(model, optimizer, regkit.build(group_lasso=dict(weight=1, by="proximal")), 1)
+@pytest.mark.parametrize("kind", ["SGD", "Adam"])
+def test_a_group_lasso_has_the_groups_of_the_closed_form(kind):
+    model = Weights(w=torch.zeros_like(V))
+    optimizer = getattr(torch.optim, kind)(model.parameters(), lr=0.1 if kind == "SGD" else 0.01)
+    trained(model, optimizer, regkit.build(group_lasso=dict(weight=0.5, by="proximal")), 3000)
+    norms = np.linalg.norm(V.numpy(), axis=1, keepdims=True)
+    expected = V.numpy() * np.maximum(0, 1 - 0.5 * np.sqrt(9) / norms)
+    np.testing.assert_array_equal(model.w.detach().numpy() == 0, expected == 0)
+    assert 0 < (expected == 0).sum() < expected.size
+    np.testing.assert_allclose(model.w.detach(), expected, atol=1e-9 if kind == "SGD" else 1e-5)
 
 
 def test_a_parameter_that_adam_has_not_moved_stays():

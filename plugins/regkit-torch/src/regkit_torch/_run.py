@@ -372,8 +372,7 @@ class Run:
         regkit.OptionError
             If it is none of those, or, for a proximal step, an optimizer of another kind.
         regkit.GraphError
-            If the optimizer trains none of the parameters, a weight is computed by a parametrization, or the proximal
-            step is one of groups and the optimizer is Adam.
+            If the optimizer trains none of the parameters, or a weight is computed by a parametrization.
         regkit.NoMatchError
             If a pattern matches no parameter.
 

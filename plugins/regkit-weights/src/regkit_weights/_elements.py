@@ -8,21 +8,11 @@ from ._penalty import ProximalPenalty, soft_threshold
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, MutableMapping, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
 
-class OfElements(ProximalPenalty):
-    """A sum over elements, each of which may have a step size of its own."""
-
-    vectors_by_name = True
-
-    def after_step(self, params: MutableMapping[str, Any], amount: Any, divisors: Mapping[str, Any]) -> None:
-        """Apply the proximal operator of the amount times the penalty."""
-        self._change(params, amount, divisors)
-
-
-class WeightL1(OfElements):
+class WeightL1(ProximalPenalty):
     r"""Penalize the L1 norm of weights.
 
     The penalty is
@@ -73,6 +63,8 @@ class WeightL1(OfElements):
     6.0
     """
 
+    vectors_by_name = True
+
     def _penalty(self, name: str, w: Any) -> Any:
         return self._reduced(name, abs(w))
 
@@ -80,7 +72,7 @@ class WeightL1(OfElements):
         return soft_threshold(w, self._share(amount, w))
 
 
-class WeightL2(OfElements):
+class WeightL2(ProximalPenalty):
     r"""Penalize the squared L2 norm of weights (weight decay).
 
     The penalty is
@@ -132,6 +124,8 @@ class WeightL2(OfElements):
     14.0
     """
 
+    vectors_by_name = True
+
     def _penalty(self, name: str, w: Any) -> Any:
         return self._reduced(name, w * w)
 
@@ -140,7 +134,7 @@ class WeightL2(OfElements):
         return w / (one + two * self._share(amount, w))
 
 
-class ElasticNet(OfElements):
+class ElasticNet(ProximalPenalty):
     r"""Penalize a mixture of the L1 norm of weights and half their squared L2 norm.
 
     The penalty is
@@ -192,6 +186,8 @@ class ElasticNet(OfElements):
     >>> print(ElasticNet(l1_ratio=0.5).loss(layers))  # 0.5 * 6 + 0.25 * 14
     6.5
     """
+
+    vectors_by_name = True
 
     def __init__(
         self,

@@ -47,8 +47,7 @@ class OfParameters(regkit.Regularizer):
     def _change(self, params: MutableMapping[str, Any], amount: Any, divisors: Mapping[str, Any] | None = None) -> None:
         """Put what `_stepped` makes of the parameters that count in their place.
 
-        The amount is divided by how many there are, as a penalty is the mean over them, and by the optimizer's divisors
-        of elements.
+        The amount is divided by how many there are, as a penalty is the mean over them.
         """
         counting = self._counting([regkit.Layer("", params)])
         for name, w in counting:
@@ -56,12 +55,21 @@ class OfParameters(regkit.Regularizer):
             count = regkit.graph.cast(len(counting), str(wide.dtype))
             share = regkit.graph.cast(amount, str(wide.dtype)) / count
             if divisors and name in divisors:
-                share = share / regkit.graph.cast(divisors[name], str(wide.dtype))
-            params[name] = regkit.graph.cast(self._stepped(name, wide, share), str(w.dtype))
+                stepped = self._divided(name, wide, share, regkit.graph.cast(divisors[name], str(wide.dtype)))
+            else:
+                stepped = self._stepped(name, wide, share)
+            params[name] = regkit.graph.cast(stepped, str(w.dtype))
 
     def _stepped(self, name: str, w: Any, amount: Any) -> Any:
         """Return a parameter, of float32 or wider, after the step of an amount of the same dtype."""
         raise NotImplementedError
+
+    def _divided(self, name: str, w: Any, amount: Any, divisor: Any) -> Any:
+        """Return a parameter after the step of an amount, where the optimizer divides each element's gradient.
+
+        It is the step of an amount for each element, where the penalty is a sum over elements.
+        """
+        return self._stepped(name, w, amount / divisor)
 
 
 class WeightPenalty(OfParameters):
@@ -102,6 +110,10 @@ class ProximalPenalty(WeightPenalty):
         """Return the penalty; by ``"proximal"`` one without a gradient, since the step after the optimizer's has it."""
         penalty = super().loss(layers)
         return regkit.graph.held(penalty) if self.by == "proximal" else penalty
+
+    def after_step(self, params: MutableMapping[str, Any], amount: Any, divisors: Mapping[str, Any]) -> None:
+        """Apply the proximal operator of the amount times the penalty."""
+        self._change(params, amount, divisors)
 
     def _reduced(self, name: str, elements: Any) -> Any:
         return regkit.graph.reduced_sum(elements, self.reduction, f"parameter {name!r}")
