@@ -171,6 +171,12 @@ def installed(session: nox.Session) -> None:
     jobs.installed(session)
 
 
+@nox.session(python=["3.11", "3.12"], reuse_venv=False)
+def first_minute(session: nox.Session) -> None:
+    """The first screen of the README on a fresh Python: clone, install, program, picture, and what each takes."""
+    jobs.first_minute(session)
+
+
 @nox.session
 def demo(session: nox.Session) -> None:
     """Ng's sparse autoencoder on natural images."""

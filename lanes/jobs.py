@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -237,6 +238,38 @@ def sdists(session: nox.Session) -> None:
             shutil.unpack_archive(sdist, elsewhere)
             with session.chdir(Path(elsewhere, sdist.name[: -len(".tar.gz")])):
                 session.run("pytest", "-q", "tests")
+
+
+def first_minute(session: nox.Session) -> None:
+    """What the README's first screen has for PyTorch, as it stands: clone, install, run the program, draw the picture.
+
+    The address of the project, which leads nowhere yet, stands for this checkout.
+    """
+    lines = [line for block in blocks.blocks("README.md", "sh") for line in block.text.splitlines()]
+    (clone,) = (line for line in lines if line.startswith("git clone "))
+    (install,) = (line for line in lines if line.startswith("pip install ") and line.endswith("# PyTorch"))
+    (demo,) = (line for line in lines if line.startswith("make demo"))
+    program = next(block for block in blocks.programs("README.md") if "regkit_torch" in block.text)
+    beside = " ".join(re.findall(r"# (pip install .+)$", program.text, re.MULTILINE)) or "true"
+    run = f"import blocks; blocks.programs('README.md')[{blocks.programs('README.md').index(program)}].run({{}})"
+    address = clone.split()[2]
+    here = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.{HERE}.insteadOf", "GIT_CONFIG_VALUE_0": address}
+    steps = {
+        "clone": clone,
+        "install": f"{install}\n{beside}",
+        "program": f'python -c "{run}"',
+        "picture": f"{demo}\ntest -s examples/output/sparse_autoencoder.png",
+    }
+    with tempfile.TemporaryDirectory() as elsewhere:
+        took = {}
+        for name, commands in steps.items():
+            folder = Path(elsewhere) if name == "clone" else Path(elsewhere, "regkit")
+            began = time.monotonic()
+            with session.chdir(folder):
+                environment = {**here, "PYTHONPATH": "tests" if name == "program" else None, "PYTHON": "python"}
+                session.run("bash", "-e", "-c", commands, external=True, env=environment)
+            took[name] = time.monotonic() - began
+    session.log("; ".join(f"{name} {seconds:.0f} s" for name, seconds in took.items()))
 
 
 def example(session: nox.Session, program: str, *plugins: str, arguments: tuple[str, ...] = ()) -> None:
