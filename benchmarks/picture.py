@@ -22,6 +22,7 @@ TITLES = {
     "training": "a training step, to one without a regularizer (unless said)",
     "depth": "building a layer with noise, to one in a network of 50",
     "jax_step": "JAX, to the same penalties by hand",
+    "keras_epoch": "an epoch of Keras, to its own regularizers (unless said)",
     "torch_step": "PyTorch, to the penalties by hand",
     "search": "a search, to one compilation, one worker, Optuna's own loop",
 }

@@ -220,7 +220,7 @@ class Driver:
         results = self._hooks.loss(layers=layers_shown, outputs=shown)
         penalties = [(member.name, member.regularizer, penalty) for member, penalty in results if penalty is not None]
         self._check_changes(outputs, layers, but={name for name, _, _ in penalties})
-        return weigh(penalties, engine), expressions
+        return weigh(penalties, _engine_of_all(engine, layers)), expressions
 
     def _modified(self, outputs: MutableMapping[str, Any], layers: Sequence[Any]) -> list[tuple[Member, Seen]]:
         """Run the hook on one layer; return each member with what it saw."""

@@ -52,7 +52,8 @@ def check_outputs(outputs: Any) -> Engine | None:
 def weigh(penalties: list[tuple[str, Any, Any]], of: Engine | None) -> list[Term]:
     """Return the terms of penalties, given as (name, regularizer, penalty), for outputs of an engine.
 
-    A constant that a plugin computed itself takes the dtype of the other penalties.
+    A constant that a plugin computed itself takes the dtype of the other penalties, and is an array of the engine, as
+    hosts expect that add it to a loss.
     """
     checked = [
         (name, regularizer, _checked(name, regularizer, penalty, of)) for name, regularizer, penalty in penalties
@@ -63,7 +64,7 @@ def weigh(penalties: list[tuple[str, Any, Any]], of: Engine | None) -> list[Term
     dtype = _widest(dtypes) if dtypes else there.float_type()
     terms = []
     for name, regularizer, penalty in checked:
-        scalar = cast(penalty, dtype)[()] if isinstance(penalty, float) else penalty
+        scalar = there.constant(penalty, dtype) if isinstance(penalty, float) else penalty
         terms.append(_term(name, regularizer, scalar, there))
     return terms
 

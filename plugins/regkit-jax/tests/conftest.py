@@ -1,4 +1,4 @@
-"""What the tests have in common: 64 bits, and the numbers of a small network."""
+"""What the tests have in common: 64 bits, four devices, and the numbers of a small network."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
+jax.config.update("jax_num_cpu_devices", 4)  # before anything is computed
 
 
 @pytest.fixture(autouse=True)

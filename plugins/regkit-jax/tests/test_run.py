@@ -286,6 +286,7 @@ def test_the_arguments_are_those_of_the_page():
         "live",
         "again",
         "stacked",
+        "axis_name",
     ]
 
 

@@ -123,7 +123,63 @@ def test_the_loss_is_that_of_compile_plus_the_terms_of_the_history():
     clean = ((model.model.predict(X, verbose=0) - Y) ** 2).mean()
     np.testing.assert_allclose(history["val_loss"], [clean], rtol=1e-5)
     np.testing.assert_allclose(history["loss"][0], clean + history["hidden_l1"][0] + history["weight_l2"][0], rtol=1e-5)
-    assert set(history) == {"loss", "val_loss", "hidden_l1", "weight_l2"}
+    np.testing.assert_allclose(history["loss_without_penalties"], [clean], rtol=1e-5)
+    assert set(history) == {"loss", "val_loss", "loss_without_penalties", "hidden_l1", "weight_l2"}
+
+
+def test_batches_of_different_lengths_count_by_their_examples():
+    model = regularized(network(), hidden_l1=dict(weight=1.0, reduction="batch"))
+    history = model.fit(X, Y, batch_size=16, shuffle=False, verbose=0).history  # 16 examples and 8
+    np.testing.assert_allclose(history["hidden_l1"], [abs(hidden(model.model)).sum() / len(X)], rtol=1e-5)
+    clean = ((model.model.predict(X, verbose=0) - Y) ** 2).mean()
+    np.testing.assert_allclose(history["loss_without_penalties"], [clean], rtol=1e-5)
+
+
+def test_a_model_without_a_loss_trains_by_penalties_alone():
+    plain = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="hid")])
+    model = regkit_keras.Model(plain, regkit.build(hidden_l1=dict(weight=1.0, pattern="hid")))
+    model.compile(keras.optimizers.SGD(0.0))
+    shares = step(model, y=None)
+    assert shares["loss_without_penalties"] == 0
+    np.testing.assert_allclose(shares["loss"], shares["hidden_l1"], rtol=1e-6)
+
+
+def test_within_another_model_the_terms_stay_in_the_loss():
+    inner = regkit_keras.Model(network(), regkit.build(hidden_l1=0.5))
+    outer = keras.Sequential([keras.Input((4,)), inner, keras.layers.Dense(1, kernel_initializer="zeros")])
+    outer.compile(keras.optimizers.SGD(0.0), "mse")
+    expected = (Y**2).mean() + 0.5 * abs(hidden(inner.model)).sum()
+    np.testing.assert_allclose(step(outer)["loss"], expected, rtol=1e-5)
+    np.testing.assert_allclose(outer.evaluate(X, Y, verbose=0), (Y**2).mean(), rtol=1e-5)
+
+
+def test_layers_inputs_and_outputs_are_those_of_the_model():
+    plain = network()
+    model = regularized(plain, hidden_l1=0.1)
+    assert model.get_layer("hid") is plain.get_layer("hid") is model.get_layer(index=0)
+    assert (model.layers, model.inputs, model.outputs) == (plain.layers, plain.inputs, plain.outputs)
+
+
+def test_the_model_is_exported(tmp_path):
+    model = regularized(network(), hidden_l1=0.1, hidden_dropout=0.5)
+    if BACKEND == "torch":
+        import torch
+
+        model.export(tmp_path / "model.pt2", format="torch", verbose=False)
+        found = torch.export.load(tmp_path / "model.pt2").module()(torch.tensor(X[:1])).detach().numpy()
+    elif BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        model.export(tmp_path / "model", verbose=False)
+        loaded = tf.saved_model.load(tmp_path / "model")
+        found = loaded.serve(X[:1])
+    else:  # Keras on JAX exports with TensorFlow or jax2onnx, which are not here
+        given = []
+        model.model.export = lambda *args, **kwargs: given.append((args, kwargs))
+        model.export("model.onnx", format="onnx", verbose=False)
+        assert given == [(("model.onnx",), {"format": "onnx", "verbose": False})]
+        return
+    np.testing.assert_allclose(found, model.predict(X, verbose=0)[:1], rtol=1e-4, atol=1e-6)
 
 
 def test_evaluate_and_predict_are_those_of_the_model_alone():
@@ -144,11 +200,6 @@ def test_a_change_that_holds_in_predictions_is_made_in_predict_and_evaluate():
     np.testing.assert_allclose(full.predict(X, verbose=0), kept @ kernel + bias, rtol=1e-4, atol=1e-6)
     expected = ((kept @ kernel + bias - Y) ** 2).mean()
     np.testing.assert_allclose(full.evaluate(X, Y, verbose=0), expected, rtol=1e-4)
-
-
-def test_what_acts_after_the_step_is_refused():
-    with pytest.raises(regkit.GraphError, match="weight_nonnegative acts on parameters after .*regkit_keras.Model has"):
-        regkit_keras.Model(network(), regkit.build(weight_nonnegative=1))
 
 
 def test_the_model_keeps_nothing_of_having_been_trained():
@@ -369,6 +420,47 @@ def test_mixed_precision_trains_and_penalizes_weights_in_their_own_precision(pol
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer) == (policy == "mixed_float16")
 
 
+# Quantized layers
+
+
+def quantized(mode):
+    """A network of which a layer is quantized, with matrices of low rank that are trained for `lora`."""
+    plain = network()
+    hid = plain.get_layer("hid")
+    if mode == "lora":
+        hid.enable_lora(2)
+        hid.lora_kernel_b.assign(np.full((2, 3), 0.5, "float32"))
+    hid.quantize("int8" if mode == "lora" else mode)
+    return plain
+
+
+@pytest.mark.parametrize("mode", ["int8", "float8", "lora"])
+def test_the_output_of_a_quantized_layer_is_penalized_and_changed(mode):
+    plain = quantized(mode)
+    expected = abs(keras.ops.convert_to_numpy(plain.get_layer("hid")(X))).sum()
+    np.testing.assert_allclose(step(regularized(plain, hidden_l1=1.0))["hidden_l1"], expected, rtol=1e-5)
+    dropped = step(regularized(plain, hidden_l1=1.0, hidden_dropout=0.5))["hidden_l1"]
+    assert abs(dropped - expected) > 1e-2
+
+
+@pytest.mark.parametrize("mode", ["int8", "float8", "lora"])
+def test_of_a_quantized_layer_the_matrices_of_floats_that_are_trained_count(mode):
+    plain = quantized(mode)
+    names = {"int8": ["out/kernel"], "float8": ["hid/kernel", "out/kernel"]}.get(
+        mode, ["hid/lora_kernel_a", "hid/lora_kernel_b", "out/kernel"]
+    )
+    matrices = [getattr(plain.get_layer(layer), name).numpy() for layer, name in (one.split("/") for one in names)]
+    expected = np.mean([(matrix**2).sum() for matrix in matrices])
+    np.testing.assert_allclose(step(regularized(plain, weight_l2=1.0))["weight_l2"], expected, rtol=1e-5)
+
+
+def test_a_pattern_for_a_kernel_of_integers_is_an_error():
+    model = regularized(quantized("int8"), weight_l2=dict(weight=0.1, pattern="hid/kernel"))
+    assert refusal(regkit.NoMatchError, lambda: step(model)) == (
+        "weight_l2: pattern 'hid/kernel' matches none of the trained weights: hid/bias, out/kernel, out/bias"
+    )
+
+
 # Saving
 
 
@@ -419,7 +511,7 @@ def test_a_pattern_that_matches_no_layer_names_the_layers_there_are(alias):
 def test_a_pattern_that_matches_no_weight_names_the_weights():
     model = regularized(network(), weight_l2=dict(weight=0.1, pattern="hidd/*"))
     assert refusal(regkit.NoMatchError, lambda: model.fit(X, Y, verbose=0)) == (
-        "weight_l2: pattern 'hidd/*' matches none of the weights: hid/kernel, hid/bias, out/kernel, out/bias"
+        "weight_l2: pattern 'hidd/*' matches none of the trained weights: hid/kernel, hid/bias, out/kernel, out/bias"
     )
 
 
@@ -483,6 +575,24 @@ def test_a_model_with_a_training_step_of_its_own_is_refused():
 def test_a_model_that_has_regularizers_is_not_given_more():
     model = regkit_keras.Model(network(), regkit.build(weight_l2=0.1))
     assert "has regularizers already" in refusal(regkit.GraphError, lambda: regkit_keras.Model(model, regkit.build()))
+
+
+@pytest.mark.parametrize("name", ["hidden_l1", "loss_without_penalties"])
+def test_a_metric_with_the_name_of_a_term_is_an_error(name):
+    model = regkit_keras.Model(network(), regkit.build(hidden_l1=0.1))
+    model.compile("sgd", "mse", metrics=[keras.metrics.MeanSquaredError(name=name)])
+    assert refusal(regkit.OptionError, lambda: step(model)) == (
+        f"a metric of the model is named {name!r}, as is what regularizers add to the history. Give the metric "
+        "another name"
+    )
+
+
+def test_a_model_that_predicts_by_other_outputs_than_those_of_the_network_is_not_exported():
+    model = regkit_keras.Model(network(), regkit.build(hidden_topk=dict(k=1, pattern="hid")))
+    assert refusal(regkit.GraphError, lambda: model.export("model.onnx", format="onnx")) == (
+        "hidden_topk changes outputs in predictions too, and what is exported is the model without it. Export a model "
+        "that has this as a layer"
+    )
 
 
 def test_arguments_of_other_kinds_are_refused():

@@ -1,4 +1,4 @@
-"""regkit's regularizers for JAX: in any function by `Run`, in modules of Flax by `watch` of ``nnx`` and ``linen``."""
+"""regkit's regularizers for JAX: in any function by `Run`, in modules of Flax and Equinox by the `watch` of each."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ tree_util.register_pytree_node(
 )
 
 if TYPE_CHECKING:
+    from . import equinox as equinox
     from . import linen as linen
     from . import nnx as nnx
 
-__all__ = ["Run", "after_step", "layers_of", "linen", "nnx", "optax"]
+__all__ = ["Run", "after_step", "equinox", "layers_of", "linen", "nnx", "optax"]
 __version__ = "0.3.0"
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("linen", "nnx"):  # on first use, since Flax need not be there
+    if name in ("equinox", "linen", "nnx"):  # on first use, since Flax and Equinox need not be there
         from importlib import import_module
 
         return import_module(f".{name}", __name__)

@@ -1,7 +1,7 @@
 """The parts of JAX that are not public and used here. Each is checked, and an error names one that has changed.
 
-Which of JAX's transformations run here, and whether a value belongs to one that has ended: JAX has no public way to
-ask.
+Which of JAX's transformations run here, whether a value belongs to one that has ended, and whether it differs between
+devices: JAX has no public way to ask.
 """
 
 from __future__ import annotations
@@ -97,6 +97,20 @@ def ended(value: Any) -> bool:
         return False
     traces = running()
     return _kind(traces[-1]) == OUTSIDE and not any(trace is one for one in traces)
+
+
+def varying(array: Any) -> Any:
+    """Return the axes of devices along which an array may differ; none within a shard_map that does not check it.
+
+    Raises
+    ------
+    regkit.PluginLoadError
+        If the types of JAX's arrays differ from those of the tested versions.
+    """
+    try:
+        return jax.typeof(array).manual_axis_type.varying
+    except AttributeError:
+        raise changed("the type of an array has no manual_axis_type.varying") from None
 
 
 def _kind(trace: Any) -> str:

@@ -14,6 +14,7 @@ import regkit
 from regkit import hosts
 
 from . import _internals
+from ._axes import checked_axes, folded, whole
 from ._scope import Derivatives, Scope, within
 from ._values import (
     as_output,
@@ -61,13 +62,17 @@ class Run:
     stacked : mapping of str to int, optional
         Parameters that hold those of several layers, as for ``scan``: an axis for each glob, ``{"blocks.*": 0}``. Each
         slice is a parameter, ``blocks.w``, ``blocks.w@1`` and so on.
+    axis_name : str or tuple of str, optional
+        The axes of ``shard_map``, ``pmap`` or ``vmap`` over which the batch is split. Penalties are then those of the
+        whole batch, the same on each device, and the mean over devices of the gradients is that of the whole batch.
+        Draws differ from device to device. Parameters are taken as they are.
 
     Raises
     ------
     regkit.OptionError
-        If an argument is none of those.
+        If an argument is none of those, or both `again` and `axis_name` are given.
     regkit.GraphError
-        If a number in `live` would be a constant of a compiled function.
+        If a number in `live` would be a constant of a compiled function, or there is no axis of that name.
 
     Examples
     --------
@@ -90,13 +95,22 @@ class Run:
         live: Mapping[str, Any] | None = None,
         again: Callable[[Run], Any] | None = None,
         stacked: Mapping[str, int] | None = None,
+        axis_name: str | tuple[str, ...] | None = None,
     ) -> None:
         members = hosts.members(regs, "Run")
         if again is not None and not callable(again):
             raise regkit.OptionError(f"Run got again={again!r}; accepted: a function of a run, or None")
         if layers is not None and not isinstance(layers, Iterable):
             raise regkit.OptionError(f"Run got layers={layers!r}; accepted: a sequence of regkit.Layer, or None")
+        self._axes = checked_axes(axis_name, "Run")
+        if self._axes and again is not None:
+            raise regkit.OptionError(
+                "Run got both again and axis_name, and a derivative cannot be taken through what devices gather. Give "
+                "the penalties of derivatives a run of their own without axis_name: with reduction='batch' they are "
+                "means over examples, so the mean over devices is that of the whole batch"
+            )
         self.key = checked_key(key)
+        self._key_here = folded(self.key, self._axes)
         if live is not None:
             regs = hosts.with_weights(regs, checked_live(regs, live, "Run"))
         self._all, self._shown = regs, members
@@ -127,8 +141,9 @@ class Run:
     def _begin(self, regs: regkit.RegularizerSet) -> None:
         """Take new sets of the members, which have seen nothing: for penalties, and for changes of outputs."""
         self._regs = self._penalties = self._changes = hosts.subset(regs, [m.name for m in self._members])
-        if self.key is None:
+        if self.key is None or self._axes:  # members that change outputs have not seen those of the whole batch
             self._penalties = hosts.subset(self._regs, [m.name for m in self._members if m.penalizes])
+        if self.key is None:
             self._changes = hosts.subset(self._regs, [m.name for m in self._members if m.in_predictions])
 
     def __repr__(self) -> str:
@@ -172,7 +187,7 @@ class Run:
         outputs = {name: given}
         self._check_batch(name, given)
         if self._changing:
-            with within(self._scope(self._derivatives)):
+            with within(self._scope(self._derivatives, self._key_here)):
                 self._changes.modify_graph(outputs, self._layers)
             still = {member.name for member in hosts.unchanged(self._changes, outputs)}
             self._unchanged = [member for member in self._unchanged if member.name in still]
@@ -253,8 +268,19 @@ class Run:
         self._check_trace()
         self._check_globs()
         self._check_changes()
-        with within(self._scope(self._derivatives and self._derivatives.more())):
-            return hosts.terms(self._penalties, self._layers, self._outputs)
+        with within(self._scope(self._derivatives and self._derivatives.more(), self.key)):
+            return hosts.terms(self._penalties, self._layers, self._whole_batch())
+
+    def _whole_batch(self) -> dict[str, Any]:
+        """Return the outputs, those that penalties may look at being of the whole batch."""
+        main = bool(self._layers)  # hooks may ask for the main outputs of layers
+        looking = [m for m in self._members if m.penalizes] if self._axes else []
+        return {
+            name: whole(name, output, self._axes)
+            if any(m.looks_at(name) or (main and m.selects != "params") for m in looking)
+            else output
+            for name, output in self._outputs.items()
+        }
 
     def _check_globs(self) -> None:
         """Raise for a glob that matches nothing, or takes nothing out."""
@@ -276,16 +302,16 @@ class Run:
                 f"{hosts.listed(tapped)}"
             )
 
-    def _scope(self, derivatives: Any) -> Scope:
+    def _scope(self, derivatives: Any, key: Any) -> Scope:
         self._context = copy_context()
         if self._tracing is not None:
-            return Scope(self.key, derivatives, self._tracing)
+            return Scope(key, derivatives, self._tracing)
         if self.key is not None and _internals.staged() and not isinstance(self.key, jax.core.Tracer):
             raise regkit.GraphError(
                 "the key is a constant of a function that JAX compiles, which would draw the same at every call. Pass "
                 "it to the function as an argument"
             )
-        return Scope(self.key, derivatives, _internals.tracing())
+        return Scope(key, derivatives, _internals.tracing())
 
     def _check_name(self, name: Any) -> None:
         if not isinstance(name, str) or not name or NUMBERED.search(name):
@@ -314,7 +340,7 @@ class Run:
 
     def _check_batch(self, name: str, output: Any) -> None:
         """Raise for one example under ``vmap`` where a regularizer divides by the examples."""
-        if output.ndim < 2 and _internals.batched():
+        if output.ndim < 2 and not self._axes and _internals.batched():
             for member in self._members:
                 if member.looks_at(name) and getattr(member.regularizer, "reduction", None) == "batch":
                     raise regkit.GraphError(
@@ -333,7 +359,8 @@ class Run:
     def _once_more(self, values: list[tuple[Any, Any]], key: Any, derivatives: Any) -> None:
         """Compute everything again with other values in some places."""
         run = copy.copy(self)
-        run.key, run._derivatives = key, derivatives
+        run.key = run._key_here = key
+        run._derivatives = derivatives
         run._opened = None  # the trace here is that of the derivative
         run._begin(self._regs)
         run._given, run._outputs = {}, {}

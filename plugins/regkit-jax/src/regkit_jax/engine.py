@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.export import is_symbolic_dim
 
 import regkit
 from regkit.graph import Engine
@@ -29,7 +30,7 @@ class JAX(Engine):
     name = "jax"
 
     def owns(self, value: Any) -> bool:
-        return isinstance(value, jax.Array)
+        return isinstance(value, jax.Array) or is_symbolic_dim(value)
 
     def eager(self, expression: Any) -> bool:
         return not isinstance(expression, jax.core.Tracer)
@@ -47,6 +48,10 @@ class JAX(Engine):
 
     def constant(self, value: float, dtype: str) -> Any:
         return jnp.asarray(value, dtype)
+
+    def cast(self, expression: Any, dtype: str) -> Any:
+        # a length is a number, or for jax.export an expression of symbols, which is no array
+        return super().cast(jnp.asarray(expression) if is_symbolic_dim(expression) else expression, dtype)
 
     def held(self, expression: Any) -> Any:
         return jax.lax.stop_gradient(expression)

@@ -30,6 +30,7 @@ def watch(
     live: Mapping[str, Any] | None = None,
     again: Callable[[Run], Any] | None = None,
     stacked: Mapping[str, int] | None = None,
+    axis_name: str | tuple[str, ...] | None = None,
 ) -> Iterator[Run]:
     """Tap the outputs of modules of Linen while a model is applied, by their paths.
 
@@ -43,7 +44,7 @@ def watch(
         The parameters: ``variables["params"]``.
     regs : regkit.RegularizerSet
         What `regkit.build` returns. Those that select outputs need a pattern.
-    key, live, again, stacked
+    key, live, again, stacked, axis_name
         As for `regkit_jax.Run`.
 
     Yields
@@ -56,9 +57,9 @@ def watch(
     regkit.OptionError
         If a regularizer has no pattern.
     regkit.GraphError
-        At the end of the block, if no module was called and a regularizer is for outputs; by `loss`, if a module that a
-        pattern matches was called within ``nn.scan``, ``nn.remat``, ``nn.jit`` or another transformation, which has
-        ended.
+        At the end of the block, if a regularizer is for outputs and no module was called and nothing tapped; by `loss`,
+        if a module that a pattern matches was called within ``nn.scan``, ``nn.remat``, ``nn.jit`` or another
+        transformation, which has ended.
 
     Examples
     --------
@@ -75,7 +76,7 @@ def watch(
     """
     members = hosts.members(regs, "watch")
     hosts.check_patterns(members, (), "A model of Linen does not define which of its modules are hidden. Name some")
-    run = Run(regs, layers_of(params), key, live, again, stacked)
+    run = Run(regs, layers_of(params), key, live, again, stacked, axis_name)
     called = False
 
     def show(call: Callable[..., Any], args: Any, kwargs: Any, context: linen.module.InterceptorContext) -> Any:
@@ -88,5 +89,5 @@ def watch(
 
     with linen.intercept_methods(show):
         yield run
-    if not called and any(member.selects == "outputs" for member in members):
+    if not called and not run.outputs and any(member.selects == "outputs" for member in members):
         raise regkit.GraphError("no module of Linen was called within the watch. Apply the model inside of the block")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -9,7 +10,7 @@ import keras
 import regkit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 #: The name of the data of a model that does not name them.
 INPUT = "input"
@@ -84,11 +85,24 @@ def has_order(model: Any) -> bool:
 
 
 def describe(model: Any, inputs: list[str]) -> list[regkit.Layer]:
-    """Return a model's layers with roles and the present values of their trainable weights.
+    """Return a model's layers with roles and the present values of the weights that are trained.
 
     A layer is here if it has a weight of two or more dimensions. The weights of others, as of a normalization, are with
     the layer before.
     """
+    return [
+        regkit.Layer(name, {full: variable.value for full, variable in weights.items()}, role=role)
+        for name, role, weights in _entries(model, inputs)
+    ]
+
+
+def trained_weights(model: Any) -> dict[str, Any]:
+    """Return the variables of a model that are trained, by their names."""
+    return {name: variable for _, _, weights in _entries(model, [INPUT]) for name, variable in weights.items()}
+
+
+def _entries(model: Any, inputs: list[str]) -> list[tuple[str, str, dict[str, Any]]]:
+    """Return the names, the roles and the variables of the layers of a model."""
     entries: list[tuple[str, str, dict[str, Any]]] = [(name, "input", {}) for name in inputs]
     last = _last_layers(model)
     seen: set[int] = set()
@@ -102,14 +116,15 @@ def describe(model: Any, inputs: list[str]) -> list[regkit.Layer]:
         if counts and not parts and _has_kernel(layer):
             entries.append((_main_output(path, layer), "output" if id(layer) in last else "hidden", {}))
         for variable in _own_variables(layer):
-            if variable.trainable and id(variable) not in seen:
+            # the scales of float8 count as trainable in Keras, and are kept in the place of their gradients
+            if variable.trainable and not variable.overwrite_with_gradient and id(variable) not in seen:
                 seen.add(id(variable))
-                entries[-1][2][_joined(path, variable.name)] = variable.value
+                entries[-1][2][_joined(path, variable.name)] = variable
         for each in sublayers(layer):
             visit(each, _joined(path, each.name), not path or (counts and parts))
 
     visit(model, "", False)
-    return [regkit.Layer(name, params, role=role) for name, role, params in entries]
+    return entries
 
 
 def _joined(path: str, name: str) -> str:
@@ -153,6 +168,24 @@ def _last_layers(model: Any) -> set[int]:
             waiting += [tensor for tensor in before if id(tensor) not in seen]
             seen |= {id(tensor) for tensor in before}
     return found
+
+
+_ABSENT = object()
+
+
+@contextmanager
+def own_attribute(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Let a layer or an optimizer have an attribute of its own meanwhile."""
+    attributes = vars(owner)  # past what Keras and torch do when an attribute is set
+    before = attributes.get(name, _ABSENT)
+    attributes[name] = value
+    try:
+        yield
+    finally:
+        if before is _ABSENT:
+            del attributes[name]
+        else:
+            attributes[name] = before
 
 
 # Parts of Keras that are not public

@@ -14,10 +14,13 @@ from ._layers import check_parts, declared_tensors
 from ._training import Training
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 #: Methods of a subclass that would not be called where another model trains it.
 OWN = ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics")
+
+#: The name in the history of the loss without what regularizers add.
+WITHOUT = "loss_without_penalties"
 
 
 @keras.saving.register_keras_serializable(package="regkit_keras")
@@ -66,8 +69,10 @@ class Model(keras.Model):
     >>> model.compile("sgd", "mse")
     >>> history = model.fit(numpy.ones((8, 4)), numpy.ones(8), verbose=0)
     >>> sorted(history.history)
-    ['hidden_l1', 'loss']
+    ['hidden_l1', 'loss', 'loss_without_penalties']
     """
+
+    _left_out: Collection[int] = frozenset()  # the ids of losses that are added up by themselves
 
     def __init__(
         self,
@@ -85,7 +90,8 @@ class Model(keras.Model):
         self.model = model
         self.seed_generator = keras.random.SeedGenerator(seed)
         members = hosts.members(regularizers, "Model")
-        self._shares = {member.name: keras.metrics.Mean(member.name) for member in members if member.penalizes}
+        names = [member.name for member in members if member.penalizes]
+        self._shares = Shares([WITHOUT, *names]) if names else None
         self._training = Training(backend(), regularizers)
         self.built = model.built
 
@@ -109,6 +115,7 @@ class Model(keras.Model):
         context = self._get_call_context()  # so that no layer within takes itself for the first and forgets its losses
         context.set_value("training", True)
         try:
+            self._training.check_outermost(bool(context.entry_layer is not self or self._inbound_nodes))
             outputs, terms = self._training.forward(self.model, inputs, self.seed_generator)
         finally:
             self._maybe_reset_call_context()
@@ -120,20 +127,46 @@ class Model(keras.Model):
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
         """Return the loss, which in training has the penalties, and note these for the history."""
-        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
-        shares = self._training.take_shares(training)
-        if shares:
-            count = next(one for one in keras.tree.flatten(x) if one is not None).shape[0]
-            for name, share in shares.items():
-                self._shares[name].update_state(share, sample_weight=count)
-        return loss
+        terms = self._training.take_terms(training)
+        if not terms:
+            return super().compute_loss(x, y, y_pred, sample_weight, training)
+        self._left_out = {id(term.weighted) for term in terms}
+        try:
+            is_more = self.loss is not None or self.losses
+            loss = super().compute_loss(x, y, y_pred, sample_weight, training) if is_more else keras.ops.zeros(())
+        finally:
+            self._left_out = frozenset()
+        count = keras.ops.shape(next(one for one in keras.tree.flatten(x) if one is not None))[0]
+        self._shares.update_state({WITHOUT: loss, **{term.name: term.weighted for term in terms}}, count)
+        return keras.ops.add(loss, hosts.total(terms))
+
+    @property
+    def losses(self) -> list[Any]:
+        """The losses of the layers, and in training what each regularizer adds."""
+        return [loss for loss in super().losses if id(loss) not in self._left_out]
 
     def get_metrics_result(self) -> dict[str, Any]:
-        """Return the metrics; in training also what each regularizer adds to the loss."""
-        results = super().get_metrics_result()
-        if self._training.now:
-            return results
-        return {name: value for name, value in results.items() if name not in self._shares}
+        """Return the metrics; in training also what each regularizer adds to the loss, and the loss without that.
+
+        Raises
+        ------
+        regkit.OptionError
+            If another metric has the name of one of these.
+        """
+        results: dict[str, Any] = {}
+        for metric in self.metrics:
+            if metric is not self._shares:
+                result = metric.result()
+                results.update(result if isinstance(result, dict) else {metric.name: result})
+        for name in self._shares.names if self._shares else ():
+            if name in results:
+                raise regkit.OptionError(
+                    f"a metric of the model is named {name!r}, as is what regularizers add to the history. Give the "
+                    "metric another name"
+                )
+        if self._shares and self._training.now:
+            results.update(self._shares.result())
+        return results
 
     def compile(self, optimizer: Any = "rmsprop", *args: Any, auto_scale_loss: bool = True, **kwargs: Any) -> None:
         """Configure training, as `keras.Model.compile` does."""
@@ -142,6 +175,7 @@ class Model(keras.Model):
             if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
                 optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         super().compile(optimizer, *args, auto_scale_loss=auto_scale_loss, **kwargs)
+        self._training.check_optimizer(self.optimizer)
 
     def compile_from_config(self, config: Mapping[str, Any]) -> None:
         """Configure training as a saved model was."""
@@ -149,10 +183,43 @@ class Model(keras.Model):
         if self.optimizer is not None and self.built:
             self.optimizer.build(self.trainable_variables)
 
+    # What is the model's own
+
+    @property
+    def layers(self) -> list[Any]:
+        """The layers of the model."""
+        return self.model.layers  # type: ignore[no-any-return]
+
+    @property
+    def inputs(self) -> list[Any]:
+        """The inputs that the model declares; an AttributeError of a subclassed model."""
+        return self.model.inputs  # type: ignore[no-any-return]
+
+    @property
+    def outputs(self) -> list[Any]:
+        """The outputs that the model declares; an AttributeError of a subclassed model."""
+        return self.model.outputs  # type: ignore[no-any-return]
+
     @property
     def output_names(self) -> list[str]:
         """The names of the model's outputs, by which ``compile`` takes several losses; none of a subclassed model."""
         return self.model.output_names  # type: ignore[no-any-return]
+
+    def export(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """Export the model, as `keras.Model.export` does.
+
+        Raises
+        ------
+        regkit.GraphError
+            If a regularizer changes outputs in predictions too, which the exported model would not have.
+        """
+        changing = [member.name for member in hosts.members(self.regularizers, "Model") if member.in_predictions]
+        if changing:
+            raise regkit.GraphError(
+                f"{changing[0]} changes outputs in predictions too, and what is exported is the model without it. "
+                "Export a model that has this as a layer"
+            )
+        self.model.export(filepath, *args, **kwargs)
 
     # Live weights, which a compiled step has among its variables
 
@@ -165,7 +232,7 @@ class Model(keras.Model):
         """Make the function that runs a step, into which each step takes the live weights as they are."""
         if self.train_function is None or force:  # type: ignore[has-type]  # of Keras
             super().make_train_function(force)
-            self.train_function = self._training.stepping(self.train_function)  # type: ignore[has-type]  # of Keras
+            self.train_function = self._training.stepping(self.train_function, self)  # type: ignore[has-type]  # of Keras
         return self.train_function
 
     # Saving
@@ -184,6 +251,28 @@ class Model(keras.Model):
         """Return a model from what `get_config` gave; the plugins of its regularizers have to be installed."""
         model = keras.saving.deserialize_keras_object(config["model"], custom_objects=custom_objects)
         return cls(model, regkit.build(config["regularizers"]), config["seed"], config["name"])
+
+
+class Shares(keras.metrics.Metric):
+    """The means of the parts of a loss over examples; a regularizer without a term adds 0."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(name="shares")
+        self.names = names
+        self._total = self.add_weight(shape=(len(names),), initializer="zeros", name="total")
+        self._count = self.add_weight(shape=(), initializer="zeros", name="count")
+
+    def update_state(self, shares: Mapping[str, Any], count: Any) -> None:
+        """Take the parts of a step, and of how many examples they are."""
+        each = [keras.ops.cast(shares.get(name, 0.0), self.dtype) for name in self.names]
+        count = keras.ops.cast(count, self.dtype)
+        self._total.assign_add(keras.ops.stack(each) * count)
+        self._count.assign_add(count)
+
+    def result(self) -> dict[str, Any]:
+        """Return the means by their names."""
+        means = keras.ops.divide_no_nan(self._total, self._count)
+        return {name: means[i] for i, name in enumerate(self.names)}
 
 
 def check(model: Any, regularizers: Any) -> None:

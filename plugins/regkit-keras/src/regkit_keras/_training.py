@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager, nullcontext
-from functools import wraps
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -11,10 +11,11 @@ import keras
 import regkit
 from regkit import hosts
 
-from ._layers import describe, find_paths, has_order, input_names
+from ._layers import describe, find_paths, has_order, input_names, own_attribute, trained_weights
+from ._steps import after_updates, change_weights, check_optimizer, updating
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 
     from ._backends import Jax, TensorFlow, Torch
 
@@ -35,11 +36,15 @@ class Training:
         self.regularizers = regularizers
         self.now = False
         self._members = hosts.members(regularizers, "Model")
-        hosts.check_no_steps(self._members, "regkit_keras.Model has no place for that")
+        self._stepping = [member for member in self._members if member.changes_params]
         self._predicting = [member for member in self._members if member.in_predictions]
         self._backend = backend
-        self._shares: dict[str, Any] = {}
+        self._uncompiled_forward = backend.uncompiled(self._forward)
+        self._uncompiled_predict = backend.uncompiled(self._predict)
+        self._terms: list[Any] = []
         self._in_step = False
+        self._now: dict[str, Any] | None = None  # live weights as the step has them
+        self._calls = 0  # steps since the last update
         lives = regularizers.live() if backend.traced else {}
         self.live = {
             name: keras.Variable(value, trainable=False, dtype=keras.config.floatx(), name="live")
@@ -48,13 +53,13 @@ class Training:
 
     def forward(self, model: Any, inputs: Any, seed: keras.random.SeedGenerator) -> tuple[Any, list[Any]]:
         """Compute a model as the regularizers change it; return what it gives, and their terms."""
-        return self._backend.uncompiled(self._forward)(model, inputs, seed)  # type: ignore[no-any-return]
+        return self._uncompiled_forward(model, inputs, seed)  # type: ignore[no-any-return]
 
     def predict(self, model: Any, inputs: Any, training: bool | None) -> Any:
         """Compute a model with the changes of outputs that hold in predictions too."""
         if not self._predicting:
             return model(inputs, training=training)
-        return self._backend.uncompiled(self._predict)(model, inputs, training)
+        return self._uncompiled_predict(model, inputs, training)
 
     def _predict(self, model: Any, inputs: Any, training: bool | None) -> Any:
         names = input_names(model, inputs)
@@ -71,7 +76,7 @@ class Training:
                 return run.tap(name, value)
 
         data = [show(name, one) for name, one in zip(names, keras.tree.flatten(inputs))]
-        with _watched(model, show):
+        with _watched(model, find_paths(model), show):
             return model(keras.tree.pack_sequence_as(inputs, data), training=training)
 
     def _forward(self, model: Any, inputs: Any, seed: keras.random.SeedGenerator) -> tuple[Any, list[Any]]:
@@ -83,11 +88,10 @@ class Training:
         layers = describe(model, names)
         main = {layer.output_name for layer in layers}
         with plain_errors():
-            there = [*names, *find_paths(model)]
+            paths = find_paths(model)
             if not has_order(model):
-                hosts.check_patterns(
-                    self._members, there, "A subclassed model does not define which of its layers are hidden. Name some"
-                )
+                why = "A subclassed model does not define which of its layers are hidden. Name some"
+                hosts.check_patterns(self._members, [*names, *paths], why)
         state = [(variable, variable.value) for variable in model.variables]
         times: dict[str, int] = {}  # how often each name was shown
 
@@ -102,54 +106,95 @@ class Training:
 
             data = [backend.data(regs, one) for one in keras.tree.flatten(inputs)]
             data = [show(name, one) for name, one in zip(names, data)]
-            with _watched(model, show):
+            with _watched(model, paths, show):
                 return model(keras.tree.pack_sequence_as(inputs, data), training=True)
 
         def again(run: Any) -> None:
             with keras.StatelessScope(state):  # from the same draws, and nothing is left of it
                 compute(run)
 
+        self._now = self._live_values()
         with plain_errors():
-            run = backend.run(regs, layers, seed, self._live_values(), again)
+            if not self._in_step:
+                hosts.count_loss(regs)
+            run = backend.run(regs, layers, seed, self._now, again)
         outputs = compute(run)
         with plain_errors():
             later = [f"{name}@{i}" for name, count in times.items() for i in range(1, count)]
             self._check_globs(dict.fromkeys([*times, *later, *run.outputs]), layers)
             terms = backend.terms(run, regs)
-        self._shares = {term.name: term.weighted for term in terms}
+        self._terms = terms
         return outputs, terms
 
     def _check_globs(self, outputs: Iterable[str], layers: Sequence[regkit.Layer]) -> None:
         """Raise for a glob that matches none of these outputs or parameters, or takes none of them out."""
         params = [name for layer in layers for name in layer.param_names]
         for member, glob in hosts.unmatched(self._members, outputs=outputs, params=params):
-            there = {"outputs": outputs} if member.selects == "outputs" else {"weights": params}
+            there = {"outputs": outputs} if member.selects == "outputs" else {"trained weights": params}
             raise hosts.no_match(member, [glob], **there)
 
-    def take_shares(self, training: bool) -> dict[str, Any]:
-        """Return by name what regularizers added in this step, and note whether it is one of training."""
+    def take_terms(self, training: bool) -> list[Any]:
+        """Return what regularizers added in this step, and note whether it is one of training."""
         self.now = training
-        shares, self._shares = self._shares, {}
-        return shares if training else {}
+        terms, self._terms = self._terms, []
+        return terms if training else []
 
-    # Live weights
+    # Around a step
 
-    def stepping(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a function that runs a step with the live weights as they are when it is called."""
-        if not self.live:
+    def check_optimizer(self, optimizer: Any) -> None:
+        """Raise for an optimizer under which a step of a regularizer is not known."""
+        if self._stepping:
+            check_optimizer(optimizer, self._stepping)
+
+    def check_outermost(self, is_within: bool) -> None:
+        """Raise for steps of regularizers where a model that this one is within is trained."""
+        if self._stepping and is_within and not self._in_step:
+            with plain_errors():
+                raise regkit.GraphError(
+                    f"{self._stepping[0].name} acts on parameters after an optimizer's step, and this model is trained "
+                    "within another one. Put that into a regkit_keras.Model, with these regularizers"
+                )
+
+    def stepping(self, step: Callable[..., Any], model: Any) -> Callable[..., Any]:
+        """Return a function that runs a step with the live weights as they are then, and changes weights after it."""
+        has_live = bool(self.regularizers.live())
+        if not has_live and not self._stepping:
             return step
+        change = self._backend.uncompiled(self._change)
 
-        def with_live(state: Any, iterator: Any) -> Any:
-            trainable, fixed, *others = state
-            values = self.regularizers.live()
-            now = [keras.ops.convert_to_tensor(values[name], variable.dtype) for name, variable in self.live.items()]
+        def around(*args: Any) -> Any:
+            if self.live:
+                args = (self._with_live(args[0]), *args[1:])
             self._in_step = True
             try:
-                return step((trainable, [*fixed[: -len(now)], *now], *others), iterator)
+                with after_updates(model.optimizer, partial(change, model.model)) if self._stepping else nullcontext():
+                    result = step(*args)
             finally:
-                self._in_step = False
+                self._in_step, self._now = False, None
+            if has_live:
+                self._move_schedules(model)
+            return result
 
-        return with_live
+        return around
+
+    def _change(self, model: Any, optimizer: Any, updated: list[Any], learning_rate: Any) -> None:
+        """Change the weights of a model after an update."""
+        regs = hosts.with_weights(self.regularizers, self._now) if self._now else self.regularizers
+        with plain_errors():
+            change_weights(regs, trained_weights(model), optimizer, updated, learning_rate)
+
+    def _move_schedules(self, model: Any) -> None:
+        self._calls += model.steps_per_execution
+        updates, self._calls = divmod(self._calls, updating(model.optimizer).gradient_accumulation_steps or 1)
+        for _ in range(updates):
+            self.regularizers.step()
+
+    def _with_live(self, state: Any) -> Any:
+        """Return the state of a step with the live weights as they are."""
+        trainable, fixed, *others = state
+        values = self.regularizers.live()
+        now = [keras.ops.convert_to_tensor(values[name], variable.dtype) for name, variable in self.live.items()]
+        return trainable, [*fixed[: -len(now)], *now], *others
 
     def _live_values(self) -> dict[str, Any] | None:
         """The values that a traced step has for live weights; outside of steps, they are read as they are."""
@@ -182,7 +227,7 @@ def plain_errors() -> Iterator[None]:
 
 
 @contextmanager
-def _watched(model: Any, show: Callable[[str, Any], Any]) -> Iterator[None]:
+def _watched(model: Any, paths: Mapping[str, Any], show: Callable[[str, Any], Any]) -> Iterator[None]:
     """Replace the output of each layer of a model by the result of `show`, called with its name and its output.
 
     Layers are Python objects that look up their `call` each time, so another one is put into the attributes of the
@@ -190,13 +235,15 @@ def _watched(model: Any, show: Callable[[str, Any], Any]) -> Iterator[None]:
     """
     with ExitStack() as stack:
         # values within a checkpoint cannot be used outside, so layers are rematerialized, and the model is not
-        stack.enter_context(_own_attribute(model, "_remat_mode", None))
-        for path, layer in find_paths(model).items():
-            # of a rematerialized layer, the output is shown, and nothing within its checkpoint
-            attribute = "call" if getattr(layer, "_remat_mode", None) is None else "rematerialized_call"
-            original = getattr(layer, attribute)
-            around = _showing if attribute == "call" else _showing_what_it_returns
-            stack.enter_context(_own_attribute(layer, attribute, around(original, path, show)))
+        stack.enter_context(own_attribute(model, "_remat_mode", None))
+        for path, layer in paths.items():
+            around = _showing
+            if getattr(layer, "_remat_mode", None) is not None:
+                # the output is shown, and nothing within its checkpoint
+                attribute, around = "rematerialized_call", _showing_what_it_returns
+            else:
+                attribute = "call" if getattr(layer, "quantization_mode", None) is None else "quantized_call"
+            stack.enter_context(own_attribute(layer, attribute, around(getattr(layer, attribute), path, show)))
         yield
 
 
@@ -216,23 +263,6 @@ def _showing_what_it_returns(
         return _showing(make(*args, **kwargs), path, show)
 
     return making
-
-
-_ABSENT = object()
-
-
-@contextmanager
-def _own_attribute(layer: Any, name: str, value: Any) -> Iterator[None]:
-    attributes = vars(layer)  # past what Keras and torch do when an attribute of a layer is set
-    before = attributes.get(name, _ABSENT)
-    attributes[name] = value
-    try:
-        yield
-    finally:
-        if before is _ABSENT:
-            del attributes[name]
-        else:
-            attributes[name] = before
 
 
 def _each_output(name: str, output: Any, show: Callable[[str, Any], Any]) -> Any:

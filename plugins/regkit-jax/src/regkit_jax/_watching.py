@@ -1,0 +1,198 @@
+"""Models whose modules are objects, watched while they are called: what Flax NNX and Equinox have in common."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import regkit
+from regkit import hosts
+
+from ._run import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+#: The watches that are open here, from the outermost on.
+_open: ContextVar[tuple[_Watch, ...]] = ContextVar("regkit_jax_watches", default=())
+
+
+class Library(NamedTuple):
+    """A library of modules: its name, the class of its modules, and where it calls copies of modules, in words."""
+
+    name: str
+    module: type
+    copies: str
+
+    def check(self, model: Any) -> None:
+        """Raise if a model is not a module of the library."""
+        if not isinstance(model, self.module):
+            raise regkit.OptionError(
+                f"watch got a model of type {type(model).__module__}.{type(model).__qualname__}; accepted: a module of "
+                f"{self.name}"
+            )
+
+
+@contextmanager
+def watching(
+    library: Library,
+    model: Any,
+    modules: Mapping[str, Any],
+    layers: Sequence[regkit.Layer],
+    regs: regkit.RegularizerSet,
+    *arguments: Any,
+) -> Iterator[Run]:
+    """Tap the outputs of modules, given by their paths, in a run with some arguments."""
+    watched = _Watch(library, model, modules, hosts.members(regs, "watch"))
+    run = _Run(watched, regs, layers, *arguments)
+    token = _open.set((*_open.get(), watched))
+    try:
+        with _patched({type(module) for module in watched.modules.values()}):
+            yield run
+    finally:
+        _open.reset(token)
+    run.check()
+
+
+class _Watch:
+    """A model's modules by their paths, and the run that their outputs are tapped in now."""
+
+    def __init__(
+        self, library: Library, model: Any, modules: Mapping[str, Any], members: tuple[hosts.Member, ...]
+    ) -> None:
+        self.library = library
+        self.model = model
+        self.modules = modules
+        self.paths = {id(module): path for path, module in self.modules.items() if path}
+        self.run: Any = None
+        self.is_called = False
+        self._members = members
+        self._running: set[int] = set()
+        again = set(self.paths) & {module for other in _open.get() for module in other.paths}
+        if again or any(other.model is model for other in _open.get()):
+            what = f"module {self.paths[min(again)]!r} of the model" if again else "the model"
+            raise regkit.GraphError(f"{what} is watched already. End that block before the next begins")
+        hosts.check_patterns(
+            members,
+            self.paths.values(),
+            f"A model of {library.name} does not define which of its modules are hidden. Name some",
+        )
+
+    def listed(self) -> str:
+        """Return the paths in words."""
+        return hosts.listed(path for path in self.modules if path)
+
+    def called(self, module: Any, call: Callable[[], Any]) -> Any:
+        """Call a module of the model, and return its output as the regularizers leave it."""
+        if id(module) in self._running:  # its class calls what it overrides
+            return call()
+        self._running.add(id(module))
+        self.is_called = True
+        try:
+            output = call()
+        finally:
+            self._running.discard(id(module))
+        return self.run.tap_all(self.paths[id(module)], output)
+
+
+class _Run(Run):
+    """A run whose outputs are those of a watched model's modules."""
+
+    def __init__(self, watched: _Watch, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._watched = watched
+        watched.run = self
+
+    def terms(self) -> list[Any]:
+        with self._naming_paths():
+            return super().terms()
+
+    def check(self) -> None:
+        """Raise if nothing was seen that some are for, or if one that changes outputs found none to change."""
+        if (
+            not self._watched.is_called
+            and not self._given
+            and any(member.selects == "outputs" for member in self._members)
+        ):
+            raise regkit.GraphError(
+                f"no module of the watched model was called. {self._watched.library.copies}: open the watch inside of "
+                "the function, with the model that it gets"
+            )
+        with self._naming_paths():
+            self._check_changes()
+
+    @contextmanager
+    def _naming_paths(self) -> Iterator[None]:
+        try:
+            yield
+        except regkit.NoMatchError as error:
+            raise regkit.NoMatchError(
+                f"{error}. Modules of the model: {self._watched.listed()}. {self._watched.library.copies}, for which "
+                "the watch has to be opened inside"
+            ) from None
+
+    def _compute(self, run: Run) -> None:
+        before, self._watched.run = self._watched.run, run
+        try:
+            super()._compute(run)
+        finally:
+            self._watched.run = before
+
+
+# Between a class and the calls of its instances
+
+_lock = threading.Lock()
+#: Class -> its method, the one that stands in for it, and for how many blocks: several threads may have some open.
+_patches: dict[type, tuple[Any, Any, int]] = {}
+
+
+@contextmanager
+def _patched(classes: Iterable[type]) -> Iterator[None]:
+    """Let calls of the instances of classes go through `_called`; afterwards the classes are as they were."""
+    owners = {owner for cls in classes if (owner := _owner(cls)) is not None}
+    with _lock:
+        for owner in owners:
+            _begin(owner)
+    try:
+        yield
+    finally:
+        with _lock:
+            for owner in owners:
+                _end(owner)
+
+
+def _owner(cls: type) -> type | None:
+    """Return the class that defines the method."""
+    return next((base for base in cls.__mro__ if "__call__" in vars(base)), None)
+
+
+def _begin(owner: type) -> None:
+    original, standing, blocks = _patches.get(owner, (None, None, 0))
+    if not blocks:
+        method = original = vars(owner)["__call__"]
+
+        @functools.wraps(method)
+        def standing(self: Any, *arguments: Any, **keywords: Any) -> Any:
+            return _called(self, lambda: method.__get__(self, type(self))(*arguments, **keywords))
+
+        owner.__call__ = standing  # type: ignore[method-assign]
+    _patches[owner] = original, standing, blocks + 1
+
+
+def _end(owner: type) -> None:
+    original, standing, blocks = _patches.pop(owner)
+    if blocks > 1:
+        _patches[owner] = original, standing, blocks - 1
+    elif vars(owner).get("__call__") is standing:  # otherwise another library has put its method there
+        owner.__call__ = original  # type: ignore[method-assign]
+
+
+def _called(module: Any, call: Callable[[], Any]) -> Any:
+    """Stand in for the call of a module, watched or not."""
+    for watched in _open.get():
+        if id(module) in watched.paths:
+            return watched.called(module, call)
+    return call()
