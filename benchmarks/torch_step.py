@@ -101,20 +101,10 @@ def _step_that_opens(model: nn.Sequential, optimizer: Any, x: torch.Tensor) -> C
 
 
 def compiled_steps(layers: int) -> dict[str, Callable[[], Any]]:
-    """Return a function for each contestant: a step with penalties that torch.compile compiled, or with ours."""
+    """Return a function for each contestant: a step with a compiled model, and penalties within it by hand, or ours."""
     x = torch.randn(64, 256, generator=torch.Generator().manual_seed(1))
     by_hand, ours = network(layers, 256), network(layers, 256)
-
-    def with_penalties(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        penalties = []
-        for part in by_hand:
-            z = part(z)
-            if isinstance(part, nn.Tanh):
-                penalties.append(WEIGHT * (z * z).sum())
-        first, *others = penalties
-        return z, sum(others, first)
-
-    whole, first = torch.compile(with_penalties), torch.compile(ours)
+    whole, first = torch.compile(_with_penalties(by_hand)), torch.compile(ours)
     optimizers = [torch.optim.SGD(model.parameters(), lr=1e-4) for model in (by_hand, ours)]
     run = regkit_torch.watch(first, regularizers(layers)).__enter__()
 
@@ -126,6 +116,42 @@ def compiled_steps(layers: int) -> dict[str, Callable[[], Any]]:
         return _finished(((first(x) - x) ** 2).mean() + run.loss(), ours, optimizers[1])
 
     return {BY_HAND: step_by_hand, OURS: step_of_ours}
+
+
+def steps_compiled_as_a_whole(layers: int) -> dict[str, Callable[[], Any]]:
+    """Return a function for each contestant: a step of which forward and loss are compiled together."""
+    x = torch.randn(64, 256, generator=torch.Generator().manual_seed(1))
+    by_hand, ours = network(layers, 256), network(layers, 256)
+    optimizers = [torch.optim.SGD(model.parameters(), lr=1e-4) for model in (by_hand, ours)]
+    with_penalties = _with_penalties(by_hand)
+    run = regkit_torch.watch(ours, regularizers(layers)).__enter__()
+
+    @torch.compile
+    def loss_by_hand() -> torch.Tensor:
+        z, penalty = with_penalties(x)
+        return ((z - x) ** 2).mean() + penalty
+
+    @torch.compile
+    def loss_of_ours() -> torch.Tensor:
+        return ((ours(x) - x) ** 2).mean() + run.loss()
+
+    return {
+        BY_HAND: lambda: _finished(loss_by_hand(), by_hand, optimizers[0]),
+        OURS: lambda: _finished(loss_of_ours(), ours, optimizers[1]),
+    }
+
+
+def _with_penalties(model: nn.Sequential) -> Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
+    def forward(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        penalties = []
+        for part in model:
+            z = part(z)
+            if isinstance(part, nn.Tanh):
+                penalties.append(WEIGHT * (z * z).sum())
+        first, *others = penalties
+        return z, sum(others, first)
+
+    return forward
 
 
 def steps_of_new_shapes(layers: int) -> dict[str, Callable[[], Any]]:
@@ -202,7 +228,8 @@ def main() -> None:
         rows += compared(f"penalties, forward and backward: {count}", penalties(count), CALLS, options.rounds)
     for layers in (3, 16):
         rows += compared(f"a training step, {layers} regularizers", steps(layers), STEPS, options.rounds)
-    rows += compared("a compiled step, 3 regularizers", compiled_steps(3), STEPS, options.rounds)
+    rows += compared("a step with a compiled model, 3 regularizers", compiled_steps(3), STEPS, options.rounds)
+    rows += compared("a step compiled as a whole", steps_compiled_as_a_whole(3), STEPS, options.rounds)
     rows += compared("a step of new shapes, 3 regularizers", steps_of_new_shapes(3), STEPS, options.rounds)
     rows += compared("a forward of 334 modules", forwards(111), STEPS, options.rounds)
     show(f"torch {torch.__version__}, one thread", rows, options.into)

@@ -114,6 +114,57 @@ def test_tracing_and_exporting_a_watched_model_leave_nothing_behind(model):
         np.testing.assert_allclose(run.loss().item(), expected, rtol=1e-12)
 
 
+def topk_by_hand(model, x, k):
+    z = torch.tanh(model[0](x))
+    kept = (z >= z.topk(k, dim=1).values[:, -1:]) * z
+    return model[2](kept)
+
+
+@pytest.fixture
+def predicting():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(X.shape[1], 6), nn.Tanh(), nn.Linear(6, 2)).to(X.dtype).eval()
+    return model, regkit.build(hidden_topk=dict(k=2, pattern="1"))
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("hooked", [False, True])
+def test_exported_and_traced_models_have_the_changes_that_hold_in_predictions(predicting, hooked):
+    model, regs = predicting
+    if hooked:
+        model[1].register_forward_hook(lambda *_: None)
+    with regkit_torch.watch(model, regs):
+        exported = torch.export.export(model, (X,)).module()
+        traced = torch.jit.trace(model, X)
+    expected = topk_by_hand(model, X, 2)
+    torch.testing.assert_close(exported(X), expected)
+    torch.testing.assert_close(traced(X), expected)
+
+
+def test_a_strict_export_and_one_in_training_are_refused_where_outputs_are_changed(predicting):
+    model, regs = predicting
+    with regkit_torch.watch(model, regs) as run:
+        with pytest.raises(Exception, match="Write strict=False"):
+            torch.export.export(model, (X,), strict=True)
+        model.train()
+        with pytest.raises(
+            regkit.GraphError, match=r"in training mode, in which regularizers change the output of '1'"
+        ):
+            torch.export.export(model, (X,))
+        model.eval()
+        model(X)
+        assert run.loss() == 0
+
+
+def test_a_copy_of_a_model_with_changes_in_predictions_warns(predicting):
+    model, regs = predicting
+    with regkit_torch.watch(model, regs):
+        with pytest.warns(UserWarning, match="a copy of a watched model is not watched, so hidden_topk, which changes"):
+            copied = copy.deepcopy(model)
+        torch.testing.assert_close(model(X), topk_by_hand(copied, X, 2))
+    torch.testing.assert_close(copied(X), model(X))
+
+
 def test_parameters_may_be_swapped_by_a_conversion_within_a_watch(model):
     before = torch.__future__.get_swap_module_params_on_conversion()
     torch.__future__.set_swap_module_params_on_conversion(True)

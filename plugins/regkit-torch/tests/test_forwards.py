@@ -65,8 +65,8 @@ def of_both(model, x=X):
 
 SEVERAL = (
     "there were 2 forwards of {} since the last loss, and a penalty would be the mean of them. For a loss of all, such "
-    "as of two views of an example, open watch(..., forwards='all'); for that of the last forward of each module, "
-    "forwards='last'; after a forward that does not count, call run.discard()"
+    "as of two views of an example or of all time steps, open watch(..., forwards='all'); for that of the last forward "
+    "of each module, forwards='last'; after a forward that does not count, call run.discard()"
 )
 
 

@@ -99,7 +99,7 @@ class Expression:
             return ()
         if not self.varies:
             return tuple(self.value.shape)
-        return tuple(_applied(_length, (self, axis), {}) for axis in range(self.value.ndim))
+        return tuple(_applied(length_of, (self, axis), {}) for axis in range(self.value.ndim))
 
     @property
     def ndim(self) -> int:
@@ -370,7 +370,8 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float))
 
 
-def _length(tensor: torch.Tensor, axis: int) -> int:
+def length_of(tensor: torch.Tensor, axis: int) -> int:
+    """Return the length of an axis."""
     return tensor.shape[axis]
 
 

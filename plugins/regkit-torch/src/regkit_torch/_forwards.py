@@ -17,6 +17,8 @@ import regkit
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from ._hooks import Computed
+
 FORWARDS = ("one", "all", "last")
 
 #: So many forwards that conflict are kept: one of them may still be used up, and the other count.
@@ -29,18 +31,26 @@ current_backward: Callable[[], int] = getattr(torch._C, "_current_graph_task_id"
 _keeps_graph: Callable[[], bool] = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: False)
 
 
-def outside(function: Any) -> Any:
-    """Return a function for which compiled code is interrupted, and which is not compiled itself."""
-    disable = getattr(torch._compile, "_disable_dynamo", torch.compiler.disable)  # the first imports little
-    disabled: list[Any] = []
+def outside(function: Any, inside: Callable[..., Any] | None = None) -> Any:
+    """Return a function for which compiled code is interrupted, and which is not compiled itself.
+
+    Parameters
+    ----------
+    function : callable
+    inside : callable, optional
+        What is compiled in its place; where that returns None, code is interrupted after all.
+    """
+    disabled = getattr(torch._compile, "_disable_dynamo", torch.compiler.disable)(function)  # the first imports little
 
     @wraps(function)
     def either(*args: Any, **kwargs: Any) -> Any:
         if not is_compiling() and not _compiles():
             return function(*args, **kwargs)
-        if not disabled:
-            disabled.append(disable(function))
-        return disabled[0](*args, **kwargs)
+        if is_compiling() and inside is not None:
+            found = inside(*args, **kwargs)
+            if found is not None:
+                return found
+        return disabled(*args, **kwargs)
 
     return either
 
@@ -80,6 +90,8 @@ class Forward:
         The names of outputs that are the model's.
     missed : dict of str to str
         The paths of modules whose outputs were not seen, and why.
+    computed : Computed or None
+        What compiled code has computed of its outputs.
     used : bool
         Whether a backward that keeps no graph has passed through its outputs, and nothing came since.
     lost : bool
@@ -87,7 +99,7 @@ class Forward:
     """
 
     __slots__ = (
-        "__weakref__", "_marked", "changed", "final", "grad", "lost", "missed", "module",
+        "__weakref__", "_marked", "changed", "computed", "final", "grad", "lost", "missed", "module",
         "outputs", "params", "seen", "times", "used", "weights",
     )  # fmt: skip
 
@@ -102,6 +114,7 @@ class Forward:
         self.changed: dict[str, torch.Tensor] = {}
         self.final: tuple[str, ...] = ()
         self.missed: dict[str, str] = {}
+        self.computed: Computed | None = None
         self.used = self.lost = False
         self._marked = marked
 
@@ -163,6 +176,7 @@ class Forward:
         self.outputs.clear()
         self.times.clear()
         self.weights.clear()
+        self.computed = None
 
 
 class _Mark:
@@ -262,6 +276,28 @@ class Forwards:
         state.open = None
         forward.end(output)
         state.done.append(forward)
+
+    def see(self, name: str, output: Any) -> bool:
+        """Take an output of the forward that is open, in no time; return whether that could be done."""
+        forward = self._here.state.open
+        if (
+            forward is None
+            or forward.grad != torch.is_grad_enabled()
+            or type(output) is not torch.Tensor
+            or not output.is_floating_point()
+            or current_backward() != -1
+        ):
+            return False
+        forward.seen.append((name, output, version_of(output)))
+        return True
+
+    def mark_changed(self) -> None:
+        """Take down that the last output was changed in place since it was seen."""
+        state = self._here.state
+        forward = state.open if state.open is not None else state.done[-1]
+        forward.settle()
+        name, (tensor, _) = forward.outputs.popitem()
+        forward.outputs[name] = tensor, -1
 
     def drop(self, forward: Forward) -> None:
         """Forget the forward that is open, which raised."""
@@ -386,7 +422,7 @@ def check_one(forwards: list[Forward], dropped: int = 0) -> None:
             number = len(conflicting) + 1 + dropped
             raise regkit.GraphError(
                 f"there were {number} forwards of {type(one.module).__name__} since the last loss, and a penalty would "
-                "be the mean of them. For a loss of all, such as of two views of an example, open "
+                "be the mean of them. For a loss of all, such as of two views of an example or of all time steps, open "
                 "watch(..., forwards='all'); for that of the last forward of each module, forwards='last'; after a "
                 "forward that does not count, call run.discard()"
             )
@@ -396,10 +432,11 @@ def _conflict(one: Forward, other: Forward) -> bool:
     """Return whether the module of one forward is that of the other, or contains it."""
     if one.module is None or other.module is None:
         return False
-    return _contains(one.module, other.module) or _contains(other.module, one.module)
+    return contains(one.module, other.module) or contains(other.module, one.module)
 
 
-def _contains(outer: torch.nn.Module, inner: torch.nn.Module) -> bool:
+def contains(outer: torch.nn.Module, inner: torch.nn.Module) -> bool:
+    """Return whether a module is another one, or has it as a part."""
     return outer is inner or any(module is inner for module in outer.modules())
 
 

@@ -179,7 +179,7 @@ class Functions:
 
     def sort(self, expression: Any, axis: int = -1) -> Expression:
         """Return the elements along an axis in order."""
-        return call(_sorted, expression, axis)
+        return call(sorted_along, expression, axis)
 
 
 def _named(name: str) -> Callable[..., Any] | None:
@@ -231,7 +231,8 @@ def _typed(dtype: Any) -> dict[str, Any]:
     return {} if dtype is None else {"dtype": torch_dtype(dtype)}
 
 
-def _sorted(tensor: torch.Tensor, axis: int) -> torch.Tensor:
+def sorted_along(tensor: torch.Tensor, axis: int) -> torch.Tensor:
+    """Return the elements along an axis in order."""
     return torch.sort(tensor, dim=axis).values
 
 

@@ -122,6 +122,13 @@ class Network:
         """Have the weights of forwards from here on; return what a plan depends on besides outputs and parameters."""
         return ()
 
+    def noted(self, plan: Plan, outputs: Outputs) -> None:
+        """Learn of a new plan for a loss of outputs."""
+
+    def loss_in_graph(self) -> Computed | None:
+        """Return the loss in the code that is compiled; None where it cannot be computed there."""
+        return None
+
     def check_globs(self, names: Iterable[str]) -> None:
         """Raise for a glob of a penalty, one of several, that matches no name that there is."""
 
@@ -271,7 +278,7 @@ class Computed(NamedTuple):
     def detached(self) -> Computed:
         """Return it without the graph that it was computed by."""
         if self.weighted is None and self.plan.of_tensors:
-            return Computed(self.plan, [one.detach() for one in self.results], None)
+            return Computed(self.plan, [one.detach() if one.requires_grad else one for one in self.results], None)
         weighted = None if self.weighted is None else list(map(_detached, self.weighted))
         return Computed(self.plan, list(map(_detached, self.results)), weighted)
 
@@ -316,7 +323,24 @@ class Hooks:
         self._plans.put(key, kinds, Plan(recording, list(expressions.values()), list(expressions)))
         return {name: expression.value for name, expression in expressions.items()}
 
-    def loss(self, outputs: Outputs, names: Callable[[], Iterable[str]], conditions: Hashable = ()) -> Computed:
+    def in_predictions(self, outputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return the outputs of one layer after the hook, as predictions have them, by calls that a tracer sees."""
+        changed, params = dict(outputs), self._network.params()
+        layers = [
+            regkit.Layer(name, {one: params[one] for one in names if one in params}, role=role)
+            for name, role, names in self._network.rows(outputs)
+        ]
+        with _full_precision(next(iter(outputs.values())).device.type):
+            self._routing.predicting.modify_graph(changed, layers)
+        return changed
+
+    def loss(
+        self,
+        outputs: Outputs,
+        names: Callable[[], Iterable[str]],
+        conditions: Hashable = (),
+        computed: Computed | None = None,
+    ) -> Computed:
         """Return the set's part of the loss for outputs.
 
         Parameters
@@ -327,6 +351,8 @@ class Hooks:
             It returns the names of all outputs that were shown.
         conditions : hashable
             What else a plan depends on.
+        computed : Computed, optional
+            What compiled code has computed of these outputs, which is returned if it did so by the plan for them.
 
         Raises
         ------
@@ -345,6 +371,8 @@ class Hooks:
         if plan is None or tensors is None or params is None:
             return self._recorded(outputs, names(), conditions)
         self._plans.last = plan
+        if computed is not None and computed.plan is plan:
+            return computed
         if not torch.is_autocast_enabled(plan.device):
             return Computed(plan, plan.call(*tensors, *params), None)
         with _full_precision(plan.device):
@@ -374,6 +402,7 @@ class Hooks:
         plan = Plan(recording, results, [term.name for term in terms], weighted, conditions)
         self._plans.put(("loss", conditions), _kinds_of(outputs), plan)
         self._plans.last = plan
+        self._network.noted(plan, outputs)
         return Computed(plan, [one.value for one in results], [one.value for one in weighted])
 
     def each(self, outputs: Mapping[str, torch.Tensor]) -> list[regkit.Term]:
@@ -443,11 +472,16 @@ def _check_unchanged(outputs: Outputs) -> None:
     """Raise if an output was changed in place after regularizers were shown it."""
     for name, (tensor, version) in outputs.items():
         if version_of(tensor) != version:
-            raise regkit.GraphError(
-                f"output {name!r} was changed in place after regularizers saw it, by a module such as "
-                "ReLU(inplace=True) or an operation such as +=, so a penalty would be of the changed values. Write "
-                "inplace=False there, or give a pattern for the output behind it"
-            )
+            raise changed_in_place(name)
+
+
+def changed_in_place(name: str) -> regkit.GraphError:
+    """Return the error for an output that was changed in place."""
+    return regkit.GraphError(
+        f"output {name!r} was changed in place after regularizers saw it, by a module such as ReLU(inplace=True) or an "
+        "operation such as +=, so a penalty would be of the changed values. Write inplace=False there, or give a "
+        "pattern for the output behind it"
+    )
 
 
 def _kinds_of(outputs: Outputs) -> list[tuple[Any, ...]]:

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import operator
 from collections import OrderedDict
-from functools import cached_property
-from types import MethodType
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.fx import Graph, Node
 from torch.utils.weak import WeakIdKeyDictionary
 
-from ._arrays import is_sharded
+from ._arrays import is_sharded, length_of
 from ._forwards import version_of
+from ._functions import sorted_along
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import regkit
 
     from ._arrays import Expression, Recording
+    from ._compiled import Case, InGraph
 
     #: The name of an output, its shape, its dtype, its device.
     Kind = tuple[Any, ...]
@@ -50,8 +51,15 @@ class Plan:
         It takes the outputs and the parameters of the plan, and returns the results and what `later` needs besides.
     code : str
         The source.
+    function : callable
+        The same, which takes live weights and constants besides.
     names, outputs, params : list of str
         Names of the results, and of the outputs and the parameters that `call` takes.
+    names_of_all : list of str
+        Names of the outputs that there were.
+    constants : list of tensor
+    of_torch : bool
+        Whether it has no live weights, and calls functions of torch alone.
     device : str
         The type of device that it was recorded on.
     any_lengths : bool
@@ -64,7 +72,7 @@ class Plan:
         results: Sequence[Expression],
         names: Sequence[str] = (),
         later: Sequence[Expression] = (),
-        conditions: Hashable = (),
+        conditions: Any = (),
     ) -> None:
         graph = recording.finished([*results, *later])
         _simplify(graph)
@@ -80,7 +88,9 @@ class Plan:
         self.any_lengths = not recording.for_these_lengths
         self.outputs, self.params = ([node.meta["name"] for node in taken[kind]] for kind in ("output", "param"))
         self._lives: list[regkit.Live] = [node.meta["value"] for node in taken["live"]]
-        self._constants: list[torch.Tensor] = [node.meta["value"] for node in taken["constant"]]
+        self.constants: list[torch.Tensor] = [node.meta["value"] for node in taken["constant"]]
+        self.of_torch = not self._lives and all(map(_is_of_torch, graph.nodes))
+        self.names_of_all = list(recording.outputs)
         self._kinds_of_outputs = [
             (name, *kind_of(tensor)[:3], name in self.outputs) for name, tensor in recording.outputs.items()
         ]
@@ -92,18 +102,18 @@ class Plan:
         for node in (*graph.nodes, *self._later.nodes):  # tensors of this step, which nothing needs any more
             node.meta.clear()
         recording.forget()
-        self._function, self.code = _compiled(graph)
+        self.function, self.code = _compiled(graph, self.of_torch)
         self.call: Callable[..., tuple[Any, ...]] = (
-            self._call_with_more if self._lives or self._constants else self._function
+            self._call_with_more if self._lives or self.constants else self.function
         )
 
     def _call_with_more(self, *tensors: torch.Tensor) -> tuple[Any, ...]:
-        return self._function(*tensors, *[float(live.value) for live in self._lives], *self._constants)  # type: ignore[no-any-return]  # as fx wrote it
+        return self.function(*tensors, *[float(live.value) for live in self._lives], *self.constants)  # type: ignore[no-any-return]  # as fx wrote it
 
     @cached_property
     def later(self) -> Any:
         """The function that computes the results that not every step asks for, from all that a call returned."""
-        return _compiled(self._later)[0]
+        return _compiled(self._later, self.of_torch)[0]
 
     def outputs_in(self, shown: Mapping[str, tuple[torch.Tensor, int]]) -> list[torch.Tensor] | None:
         """Return the outputs that it takes; None if it was recorded for other ones, or one was changed in place.
@@ -154,12 +164,29 @@ class Plan:
         return None
 
 
-def _compiled(graph: Graph) -> tuple[Any, str]:
-    """Return the function that a graph computes, and its source; a GraphModule would be kept by torch.fx for good."""
+def _compiled(graph: Graph, shared: bool) -> tuple[Any, str]:
+    """Return the function that a graph computes, and its source; a GraphModule would be kept by torch.fx for good.
+
+    Sets of equal options have one function: torch.compile would compile each for itself.
+    """
     code = graph.python_code("self")
-    names = dict(code.globals)
-    exec(code.src, names)
-    return MethodType(names["forward"], object()), code.src
+    make = _function if shared else _function.__wrapped__
+    return make(code.src, tuple(code.globals.items())), code.src
+
+
+@lru_cache(maxsize=PLANS)
+def _function(source: str, names: tuple[tuple[str, Any], ...]) -> Any:
+    found = dict(names)
+    exec(source.replace("forward(self, ", "forward(", 1).replace("forward(self)", "forward()", 1), found)
+    return found["forward"]
+
+
+def _is_of_torch(node: Node) -> bool:
+    """Return whether compiled code can call what a node does: functions of torch, which have no Python of others."""
+    if node.op != "call_function":
+        return True
+    module = getattr(node.target, "__module__", None) or "torch"  # methods have none
+    return module.partition(".")[0] in ("torch", "_operator", "builtins") or node.target in (length_of, sorted_along)
 
 
 def kind_of(tensor: torch.Tensor) -> tuple[Any, ...]:
@@ -311,11 +338,14 @@ class Plans:
         What `regkit_torch.watch` knows of a model of this form.
     last : Plan or None
         The plan of the last loss.
+    in_graph : dict of Case to InGraph
+        The plans that compiled code calls.
     """
 
     def __init__(self, form: Any) -> None:
         self.form = form
         self.layout: Any = None
+        self.in_graph: dict[Case, InGraph | None] = {}
         self.last: Plan | None = None
         self._plans: OrderedDict[Any, Plan] = OrderedDict()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -57,7 +58,11 @@ class Layers(Network):
             super().check(tapped)
 
     def check_globs(self, names: Iterable[str]) -> None:
-        """Raise for a glob of a penalty, one of several, that matches no output or parameter."""
+        """Raise for a glob of a penalty, one of several, that matches no output or parameter.
+
+        Where there are no layers, any penalty of parameters is such an error.
+        """
+        hosts.check_given_layers(self.routing.penalizers.values(), self.layers)
         several = [member for member in self.routing.penalizers.values() if member.globs and len(member.globs) > 1]
         for kind, there in (("outputs", names), ("params", self._params)):
             for member, glob in hosts.unmatched(several, **{kind: there}):
@@ -156,6 +161,7 @@ class Run:
 
     # Outputs
 
+    @outside
     def tap(self, name: str, value: torch.Tensor) -> torch.Tensor:
         """Show an output to the regularizers, and return it with their changes, to be used from there on.
 
@@ -236,7 +242,16 @@ class Run:
 
     # The loss
 
-    @outside
+    def _loss_in_graph(self) -> Any:
+        """Return the loss in code that is compiled; None where it cannot be computed there."""
+        computed = None if self._ended else self._network.loss_in_graph()
+        if computed is None:
+            return None
+        self._last = Computed(computed.plan, [one.detach() for one in computed.results], None)
+        self._is_trained = self._is_trained or (torch.is_grad_enabled() and self._network.train)
+        return computed.results[0]
+
+    @partial(outside, inside=_loss_in_graph)
     def loss(self) -> Any:
         """Return the regularizers' part of the loss: weight times penalty, of the forward since the last loss.
 
@@ -271,7 +286,7 @@ class Run:
             self._check_changes(changed_by, forwards, shown)
         if torch.is_grad_enabled() and self._network.regs.needs_metrics:
             self._metrics = self._hooks.metrics(_detached(forwards))
-        computed = self._computed(forwards, shown)
+        computed = self._computed(forwards, shown, forwards[0].computed if len(forwards) == 1 else None)
         if computed is None:
             return 0
         self._last = computed.detached()
@@ -409,12 +424,14 @@ class Run:
         self._network.settle()
         self._forwards.discard()
 
-    def _computed(self, forwards: list[Forward], shown: Mapping[str, None]) -> Computed | None:
+    def _computed(
+        self, forwards: list[Forward], shown: Mapping[str, None], given: Computed | None = None
+    ) -> Computed | None:
         if not self._routing.penalizers:
             return None
         conditions = self._network.of_forwards(forwards)
         outputs = forwards[0].outputs if len(forwards) == 1 else merged([one for one in forwards if one.outputs])
-        return self._hooks.loss(outputs, lambda: _names(forwards, shown), conditions)
+        return self._hooks.loss(outputs, lambda: _names(forwards, shown), conditions, given)
 
     # Errors
 

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict
-from collections.abc import Mapping
 from functools import partial
+from types import CodeType
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import torch
-from torch.compiler import is_compiling, is_exporting
+from torch.compiler import is_compiling, is_dynamo_compiling, is_exporting
 from torch.utils.hooks import RemovableHandle
 from torch.utils.weak import WeakIdKeyDictionary
 
 import regkit
 from regkit import hosts
 
-from . import _weights
 from ._forwards import Forward, Forwards, current_backward, outside
-from ._hooks import Network, Routing, by_default, may_find, may_match, routing_of
-from ._names import COMPILED, module_paths, named_outputs, params_of, table_of_modules, with_outputs
-from ._plans import plans_of
+from ._hooks import Computed, routing_of
+from ._model import Model
+from ._names import COMPILED, named_outputs, with_outputs
 from ._run import Run, not_floats
 from ._steps import follow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Sequence
-
-    from ._hooks import Route
+    from collections.abc import Callable, Sequence
 
 
 def watch(
@@ -128,16 +127,18 @@ class Watch:
         if self._optimizer is not None:
             self.follow(self._optimizer)
         _watched[model] = list(self._network.modules.places)
-        self._events = self._network.events
+        self._left = self._network.left
         # A module that has hooks takes longer to call than what the hooks do. So it is its forward that shows the
         # output, but where hooks of others are to come first. Hooks go by one number, since register_forward_hook makes
         # a handle with three weak references.
         self._number = RemovableHandle(OrderedDict()).id
         self._before: list[tuple[torch.nn.Module, Any]] = []
         self._hooked: list[torch.nn.Module] = [model]
-        model._forward_hooks[self._number] = _Hook(self, "", model)
+        if COMPILED not in model._modules:  # which cannot be scripted, and takes longer to call with a hook
+            model._forward_hooks[self._number] = _Hook(self, "", model)
         containers = {id(module): path for path, module in self._network.containers}
-        shown = {id(module): path for path, module in self._network.watched}
+        watched = {id(module): path for path, module in self._network.watched}
+        shown = dict(watched)
         for path, module in self._network.watched:
             if module._forward_hooks or module._forward_pre_hooks:
                 del shown[id(module)]
@@ -153,7 +154,8 @@ class Watch:
                 module.__dict__["forward"] = _forward_of(self, module, shows, contains)
                 self._hooked.append(module)
         for module in self._hooked:
-            module.__dict__["__getstate__"] = partial(_state_of, module)
+            path = watched.get(id(module), "")
+            module.__dict__["__getstate__"] = partial(_state_of, module, path and self._network.changers(path, False))
             module.__dict__["_replicate_for_data_parallel"] = _replicas
         return self._run
 
@@ -190,20 +192,20 @@ class Watch:
                 else:
                     module.__dict__["forward"] = before
             _watched.pop(self._model, None)
-            self._events.clear()
+            self._left.clear()
             self._run._end("this watch has ended, and nothing is kept of the model since. Use run.loss() within `with`")
 
     # What forwards and hooks do
 
     def _begin(self, module: torch.nn.Module) -> Forward | None:
         """Open a forward, unless one is open or a backward computes a checkpoint again; return it."""
-        if self._events:
+        if self._left:
             self._network.settle()
         return self._forwards.begin(module)
 
     def _end(self, path: str, forward: Forward | None, output: Any) -> None:
         """Close a forward, if one began here."""
-        if self._events:
+        if self._left:
             self._network.settle()
         if not path:
             self._network.leave_out_final(self._forwards.here.open, output)
@@ -213,7 +215,7 @@ class Watch:
 
     def _show(self, path: str, module: torch.nn.Module, output: Any) -> Any:
         """Show the run the output of a module; return the output with its changes, or None for the same."""
-        if self._events:
+        if self._left:
             self._network.settle()
         network = self._network
         route = network.routes.get(path) or network.route(path)
@@ -242,14 +244,33 @@ class Watch:
             forward.changed.update({name: changed[name] for name, one in outputs.items() if changed[name] is not one})
         return with_outputs(path, output, changed)
 
+    def _show_traced(self, path: str, output: Any) -> Any:
+        """Return the output of a module with its changes in predictions, or None for the same."""
+        named = dict(named_outputs(path, output))
+        outputs = {name: one for name, one in named.items() if self._network.route(name).predicting}
+        for name, one in outputs.items():
+            if not isinstance(one, torch.Tensor) or not one.is_floating_point():
+                raise not_floats(name, one)
+        return with_outputs(path, output, self._run._hooks.in_predictions(outputs)) if outputs else None
+
 
 class _Hook:
-    """A forward hook on a module, which copies of the module do not have. This one does nothing."""
+    """A forward hook on a module, which copies of the module do not have. This one does nothing.
 
-    __slots__ = ("_module", "_path", "_watch")
+    Attributes
+    ----------
+    path : str
+    kept : bool
+        Whether it shows an output that is kept.
+    plain : bool
+        Whether it does, and no member changes the output.
+    """
+
+    __slots__ = ("_module", "_watch", "kept", "path", "plain")
 
     def __init__(self, watch: Watch, path: str, module: torch.nn.Module) -> None:
-        self._watch, self._path, self._module = watch, path, module
+        self._watch, self.path, self._module = watch, path, module
+        self.kept = self.plain = False
 
     @property
     def __name__(self) -> str:  # what torch.jit.script asks a hook for
@@ -260,11 +281,6 @@ class _Hook:
 
     def __call__(self, module: torch.nn.Module, _: Any, output: Any) -> Any:
         """Do nothing."""
-
-    def leave(self, output: Any) -> None:
-        """Leave an output of compiled code for `run`."""
-        if not is_exporting():
-            self._watch._events.append((self, output, torch.is_grad_enabled()))
 
     def run(self, output: Any) -> Any:
         """Do what could not be done in compiled code."""
@@ -277,27 +293,46 @@ class _NotScriptedError(regkit.GraphError, AttributeError):
 class _Seen(_Hook):
     """A hook that shows an output."""
 
-    __slots__ = ("_changes",)
+    __slots__ = ("_changes", "changes")
 
     def __init__(self, watch: Watch, path: str, module: torch.nn.Module) -> None:
         super().__init__(watch, path, module)
         network = watch._network
-        self._changes = network.may_change(path, train=False), network.may_change(path, train=True)
+        self.kept = network.route(path).kept
+        self._changes = bool(network.changers(path, train=False)), bool(network.changers(path))
+        self.changes = any(self._changes)
+        self.plain = self.kept and not self.changes
 
     def __call__(self, module: torch.nn.Module, _: Any, output: Any) -> Any:
         """Show the output; return it with its changes, or None for the same."""
+        if is_exporting() or torch.jit.is_tracing():
+            return self._traced(output) if self._changes[module.training] and module is self._module else None
         if is_compiling():
-            if self._changes[module.training] and not is_exporting():
+            if self._changes[module.training]:
                 return _changed_outside(self, output)
-            self.leave(output)
+            self._watch._left.leave(self, output)
             return None
-        if module is not self._module or torch.jit.is_tracing():
+        if module is not self._module:
             return None  # a shallow copy has the hooks of the module
         return self.run(output)
 
+    def _traced(self, output: Any) -> Any:
+        """Return an output with its changes for torch.export or torch.jit.trace; None for the same."""
+        if self._module.training:
+            raise regkit.GraphError(
+                f"the model is exported or traced in training mode, in which regularizers change the output of "
+                f"{self.path!r}. Call model.eval() before, or export it when the watch has ended"
+            )
+        if is_dynamo_compiling():
+            raise regkit.GraphError(
+                f"torch.export with strict=True cannot trace what changes the output of {self.path!r} in predictions. "
+                "Write strict=False"
+            )
+        return self._watch._show_traced(self.path, output)
+
     def run(self, output: Any) -> Any:
         """Show the output."""
-        return self._watch._show(self._path, self._module, output)
+        return self._watch._show(self.path, self._module, output)
 
 
 #: What compiled code calls for an output that is changed.
@@ -311,8 +346,10 @@ class _Weight(_Hook):
 
     def __call__(self, module: torch.nn.Module, _: Any, output: Any) -> None:
         """Keep the weight."""
+        if is_exporting():
+            return
         if is_compiling():
-            self.leave(output)
+            self._watch._left.leave(self, output)
         elif module is self._module and not self._watch._network.weights.computing:
             self.run(output)
 
@@ -320,7 +357,7 @@ class _Weight(_Hook):
         """Keep the weight."""
         forward = self._watch._forwards.here.open
         if forward is not None and current_backward() == -1 and forward.grad == torch.is_grad_enabled():
-            forward.keep_weight(self._path, output)
+            forward.keep_weight(self.path, output)
 
 
 class _Begun(_Hook):
@@ -341,8 +378,13 @@ class _Ended(_Hook):
     def run(self, output: Any) -> None:
         """Close the forward that began with the module."""
         forward = self._watch._forwards.here.open
+        returned = None
+        if not self.path and output is not None:
+            returned = output.output
+            if forward is not None:
+                forward.computed = None if output.plan is None else Computed(output.plan, output.results, None)
         began = forward is not None and forward.module is self._module
-        self._watch._end(self._path, forward if began else None, output)
+        self._watch._end(self.path, forward if began else None, returned)
 
 
 def _replicas() -> Any:
@@ -367,16 +409,22 @@ def _forward_of(watch: Watch, module: torch.nn.Module, shows: str | None, contai
     """
     forward = module.forward
     here, is_grad_enabled = watch._forwards._here, torch.is_grad_enabled
-    changes = shows is not None and watch._network.may_change(shows)
     seen = _Seen(watch, shows or "", module)
+    changes = shows is not None and seen.changes
     begun, ended = _Begun(watch, contains or "", module), _Ended(watch, contains or "", module)
-    kept = shows is not None and not changes and watch._network.route(shows).kept
+    plain = shows is not None and seen.plain
+    left, whole = watch._left, contains == ""
+    in_whole = whole or watch._network.is_compiled(module)
 
     def show(output: Any) -> Any:
-        if not is_compiling():
+        if is_compiling():
+            if not changes and not is_exporting():
+                left.leave(seen, output)
+                return output
+        else:
             opened = here.state.open
             if (
-                kept
+                plain
                 and shows is not None
                 and opened is not None
                 and type(output) is torch.Tensor
@@ -396,17 +444,23 @@ def _forward_of(watch: Watch, module: torch.nn.Module, shows: str | None, contai
         return show(forward(*args, **kwargs))
 
     def of_container(*args: Any, **kwargs: Any) -> Any:
-        if is_compiling():
-            begun.leave(None)
+        if is_compiling() and not is_exporting():
+            outermost = left.begin(begun, in_whole)
             output = forward(*args, **kwargs)
             output = output if shows is None else show(output)
-            ended.leave(output if contains == "" else None)
+            if outermost:
+                left.end(begun, ended, output if whole else None, whole)
+            else:
+                left.leave(ended, None)
             return output
         if here.state.open is not None and contains:  # within another one
             output = forward(*args, **kwargs)
             return output if shows is None else show(output)
-        if watch._ended or torch.jit.is_tracing():
+        if watch._ended:
             return forward(*args, **kwargs)
+        if torch.jit.is_tracing() or is_exporting():
+            output = forward(*args, **kwargs)
+            return output if shows is None else show(output)
         opened = watch._begin(module)
         try:
             output = forward(*args, **kwargs)
@@ -419,12 +473,32 @@ def _forward_of(watch: Watch, module: torch.nn.Module, shows: str | None, contai
         return output
 
     replacement = of_leaf if contains is None else of_container
+    replacement.__code__ = _code_of(type(module), replacement.__code__)
     replacement.regkit_forward = replacement.__wrapped__ = forward  # type: ignore[attr-defined]
     return replacement
 
 
-def _state_of(module: torch.nn.Module) -> Any:
-    """Return the state of a module for copies, without the hooks of a watch."""
+#: By classes of modules, the code of their forwards while they are watched: torch.compile limits how often it compiles
+#: the same code.
+_codes: WeakKeyDictionary[type, dict[CodeType, CodeType]] = WeakKeyDictionary()
+
+
+def _code_of(cls: type, code: CodeType) -> CodeType:
+    """Return a copy of some code for a class of modules, always the same."""
+    copies = _codes.setdefault(cls, {})
+    if code not in copies:
+        copies[code] = code.replace()
+    return copies[code]
+
+
+def _state_of(module: torch.nn.Module, changers: Sequence[str]) -> Any:
+    """Return the state of a module for copies, without the hooks of a watch; warn where these change predictions."""
+    if changers:
+        warnings.warn(
+            f"a copy of a watched model is not watched, so {', '.join(changers)}, which changes predictions too, does "
+            "nothing in it. Open a watch on the copy",
+            stacklevel=2,
+        )
     get = getattr(type(module), "__getstate__", None)  # object has none before Python 3.11
     state = module.__dict__ if get is None else get(module)
     if not isinstance(state, dict):
@@ -436,460 +510,3 @@ def _state_of(module: torch.nn.Module) -> Any:
     hooks = state.get("_forward_hooks", {}).items()
     state["_forward_hooks"] = OrderedDict((number, hook) for number, hook in hooks if not isinstance(hook, _Hook))
     return state
-
-
-# The model
-
-
-class Model(Network):
-    """A model, with the modules that it had when the watch opened.
-
-    Attributes
-    ----------
-    modules : Modules
-    watched : list of (str, torch.nn.Module)
-        The modules that a member may look at, with their paths.
-    containers : list of (str, torch.nn.Module)
-        The modules that such modules are in, or that parameters are looked at of.
-    computed : list of (str, torch.nn.Module)
-        Parametrizations, with the names of the weights that they compute.
-    weights : Weights
-    events : list
-        What compiled code leaves: a hook, what it was given, and whether gradients are enabled.
-    """
-
-    caller = "watch"
-
-    def __init__(
-        self, model: torch.nn.Module, routing: Routing, regs: regkit.RegularizerSet, forwards: Forwards
-    ) -> None:
-        self._model = model
-        self._forwards = forwards
-        self.regs = regs
-        self.routing = routing
-        self.modules = Modules(model)
-        self.plans = plans_of(model, regs, self.modules.form)
-        if self.plans.layout is None:
-            self.plans.layout = Layout(model, self.modules.places, routing)
-            regs.log()
-        layout: Layout = self.plans.layout
-        every = self.modules.every
-        self.paths = layout.paths
-        self.layers = layout.layers
-        self.hidden = layout.hidden
-        self.routes = layout.routes
-        self.watched = [(path, every[place]) for path, place in layout.watched]
-        self.containers: list[tuple[str, torch.nn.Module]] = [(path, every[place]) for path, place in layout.containers]
-        self.computed: list[tuple[str, torch.nn.Module]] = [(name, every[place]) for name, place in layout.computed]
-        self.unmatched = [(routing.every[name], glob) for name, glob in layout.unmatched]
-        self._layout = layout
-        self._compiled = [(path, module) for path, module in self.containers + self.watched if _is_compiled(module)]
-        self.weights = _weights.Weights(self.modules.every, layout.params, layout.made_of)
-        self._unchanged: dict[str, str] = {}
-        self.events: list[Any] = []
-
-    @property
-    def hint(self) -> str:  # type: ignore[override]  # it depends on what other threads did
-        """What to do where a pattern matches nothing."""
-        others = self._forwards.elsewhere()
-        threads = (
-            f" There are {others} forwards of other threads, and a loss is of those of its thread." if others else ""
-        )
-        return (
-            "Nothing is kept for it of a forward under torch.no_grad() or within a reentrant checkpoint, of a model "
-            "that torch.compile compiled before the watch opened, or of model.forward(x) instead of model(x); the "
-            "result of a function such as F.relu is not an output of a module: run.tap(name, value) shows it. "
-            f"regkit_torch.names(model, *inputs) shows what there is.{threads}"
-        )
-
-    @property
-    def train(self) -> bool:  # type: ignore[override]  # which is the model's to change
-        """Whether the model is in training mode."""
-        return bool(self._model.training)
-
-    @train.setter
-    def train(self, value: bool) -> None:
-        raise regkit.GraphError("a watch has the mode of its model: call model.train() or model.eval()")
-
-    def settle(self) -> None:
-        """Take what compiled code has left since: hooks do on it what they could not do then."""
-        events, self.events[:] = list(self.events), []
-        for hook, output, grad in events:
-            with torch.set_grad_enabled(grad):
-                hook.run(output)
-
-    # Outputs
-
-    def leave_out_final(self, forward: Forward | None, output: Any) -> None:
-        """Take the outputs of a forward that are the model's out of the default.
-
-        Raises
-        ------
-        regkit.GraphError
-            If a member changed one, which it selected by default.
-        """
-        if not self.hidden or forward is None:
-            return
-        forward.settle()
-        returned = {id(part) for _, part in named_outputs("", output)}
-        forward.final = tuple(
-            name for name, (tensor, _) in forward.outputs.items() if name in self.hidden and id(tensor) in returned
-        )
-        for name, tensor in forward.changed.items():
-            if id(tensor) in returned and name in self.hidden:
-                for changer in self.route(name).changers:
-                    if self.routing.every[changer].needs_pattern:
-                        raise regkit.GraphError(
-                            f"{changer} changed {name!r}, which is the model's output and no hidden one. Take it out: "
-                            f"pattern='!{name}'"
-                        )
-
-    def check_seen(self, forwards: Sequence[Forward]) -> None:
-        """Raise if a module that a member looks at ran unseen in a forward, and was not seen in the same.
-
-        Raises
-        ------
-        regkit.GraphError
-            With the module, and the way out.
-        """
-        _weights.check_live(forwards)
-        if self._unchanged:
-            self.check_changed()
-        for forward in forwards:
-            for name, why in forward.missed.items():
-                if name not in forward.outputs:
-                    raise regkit.GraphError(f"module {name!r} {why}")
-
-    def may_change(self, path: str, train: bool = True) -> bool:
-        """Return whether a member may change an output of a module in one of the two modes."""
-        changers = (member for member in self.routing.changers.values() if train or member.in_predictions)
-        return any(_may_be_shown(path, member, self.hidden or {}) for member in changers)
-
-    def check_changed(self) -> None:
-        """Raise if a member was to change the output of a module that ran unseen."""
-        for name, why in self._unchanged.items():
-            raise regkit.GraphError(f"module {name!r} {why}")
-
-    def _unseen_in(self, forward: Forward) -> list[str]:
-        """Return the watched modules in compiled ones of which nothing was seen in a forward."""
-        unseen = []
-        ran = set() if forward.module is None else set(map(id, forward.module.modules()))
-        for path, module in self._compiled:
-            within = [one for one, _ in self.watched if one == path or not path or one.startswith(f"{path}.")]
-            if id(module) in ran and not any(name.partition(":")[0] in within for name in forward.times):
-                unseen += within
-        return unseen
-
-    # Parameters
-
-    def param(self, name: str) -> Any:
-        """Return the present weight of a full name, which may be another one in each step."""
-        return self.weights.get(name)
-
-    def params(self) -> dict[str, torch.Tensor]:
-        """Return the present weights by their full names."""
-        found = ((name, self.param(name)) for name in self._layout.params)
-        return {name: param for name, param in found if param is not None}
-
-    def visible(self, member: hosts.Member) -> frozenset[str]:
-        """Return the names of the parameters that a member sees: without a pattern those that are trained.
-
-        What a weight is computed of is seen only by a member with a glob that matches no weight.
-        """
-        layout = self._layout
-        weights = [name for name in layout.params if name not in layout.originals]
-        if member.selects != "params":
-            return frozenset(weights)
-        globs = member.globs or ("!",)
-        if globs[0].startswith("!"):
-            return frozenset(name for name in weights if self.weights.is_trained(name))
-        own = [glob for glob in globs if not any(hosts.matches(weight, [glob]) for weight in weights)]
-        originals = {one for one in layout.originals if any(hosts.matches(one, [glob]) for glob in own)}
-        return frozenset(weights) | originals
-
-    def params_to_change(self, members: Iterable[hosts.Member]) -> dict[str, torch.Tensor]:
-        """Return the parameters that members may change after a step, and those that count beside them."""
-        layout = self._layout
-        for member in members:
-            for name in layout.made_of.keys() & self.visible(member):
-                if not member.globs or hosts.matches(name, member.globs):
-                    raise regkit.GraphError(
-                        f"{member.name}: the weight {name!r} is computed in each forward, by a parametrization, a mask "
-                        "or adapters, so a step after the optimizer's cannot change it. Name what it is computed of, "
-                        f"pattern={layout.made_of[name]!r}, or take it out, pattern='!{name}'"
-                    )
-        return {
-            name: param
-            for name in layout.params
-            if name not in layout.made_of and (param := self.param(name)) is not None
-        }
-
-    def of_forwards(self, forwards: Sequence[Forward]) -> Hashable:
-        """Have the weights of forwards from here on; return what a plan depends on besides outputs and parameters."""
-        self.weights.use(forwards)
-        self.final = tuple(name for one in forwards for name in one.final)
-        return self.final, tuple(map(self.weights.is_trained, self._layout.by_default))
-
-    def note(self, forward: Forward) -> None:
-        """Take down what the loss of a forward needs to know when it has ended."""
-        for name in self._unseen_in(forward) if self._compiled else ():
-            route = self.route(name)
-            if route.kept:
-                forward.missed[name] = COMPILED_BEFORE
-            if route.changed_by(self.train):
-                self._unchanged[name] = COMPILED_BEFORE
-        if self._layout.looks_at_params:
-            self.weights.note(forward)
-
-    # Errors
-
-    def tied(self, glob: str) -> str:
-        """Return words on what a glob matches under another name; none if there is no such thing."""
-        names = {id(module): path for path, module in reversed(module_paths(self._model))}
-        for full, module in self._model.named_modules(remove_duplicate=False):
-            if full not in names.values() and may_match(full, glob) and names.get(id(module)):
-                return f". {full!r} is the same module as {names[id(module)]!r}, which is its name here"
-        return ""
-
-    def check(self, tapped: Iterable[str]) -> None:
-        """Raise if the model has other modules than it had, or a glob matches no module and no name that was tapped.
-
-        Raises
-        ------
-        regkit.GraphError
-            With the modules and the names of parameters that are new.
-        regkit.NoMatchError
-            With the modules and the tapped names that there are.
-        """
-        if not self.modules.are_as_they_were():
-            raise self._changed()
-        super().check(tapped)
-
-    def _changed(self) -> regkit.GraphError:
-        found = module_paths(self._model)
-        params = [name for path, module in found for name in params_of(path, module)]
-        new = {
-            "modules": [path for path, module in found if id(module) not in self.modules.places],
-            "parameters": [name for name in params if name not in self._layout.params],
-        }
-        changes = (f"new {kind} are {hosts.listed(names)}" for kind, names in new.items() if names)
-        return regkit.GraphError(
-            "the model has changed within the watch: "
-            f"{next(changes, 'modules or parameters are gone, or shared, or have other names')}. Leave the watch "
-            "before modules or parameters are added, replaced or taken out, and open a new one after it"
-        )
-
-
-#: Why an output in a compiled module was not seen.
-COMPILED_BEFORE = (
-    "ran in code that torch.compile had compiled before the watch opened, which does not show its outputs. Call "
-    "torch.compiler.reset() after the watch opened, so that it is compiled again"
-)
-
-
-def _is_compiled(module: torch.nn.Module) -> bool:
-    """Return whether torch.compile compiled a module: in place, or as a wrapper."""
-    return getattr(module, "_compiled_call_impl", None) is not None or COMPILED in module._modules
-
-
-class Modules:
-    """The modules of a model, and the names of their parameters, at a time.
-
-    A watch for each step looks at them anew each time, so this does not go through ``named_modules``, which takes
-    several times as long.
-
-    Attributes
-    ----------
-    every : list of torch.nn.Module
-        Each module once.
-    places : dict of int to int
-        The place in `every` of each module, by its id.
-    form : list
-        All names, and what is shared: two models of one form have modules of the same paths in the same places.
-    """
-
-    def __init__(self, model: torch.nn.Module) -> None:
-        self.every = [model]
-        self.places = {id(model): 0}
-        self.form: list[Any] = []
-        self._children: list[dict[str, Any]] = []
-        self._names: list[str] = []
-        for module in self.every:  # which grows
-            children, params = module._modules, module._parameters
-            self._children.append(children.copy() if children else _NO_CHILDREN)
-            if not children and not params:
-                self.form.append(None)
-                continue
-            row: list[Any] = [name for name, param in params.items() if param is not None]
-            self._names.extend(row)
-            for name, child in children.items():
-                if child is not None:
-                    place = self.places.setdefault(id(child), len(self.every))
-                    if place == len(self.every):
-                        self.every.append(child)
-                    row.append((name, place))
-            self.form.append(row)
-
-    def are_as_they_were(self) -> bool:
-        """Return whether the modules still have the children and the names of parameters that they had.
-
-        Each loss asks that; it takes a third of the time of making this anew.
-        """
-        return [one._modules for one in self.every] == self._children and self._names == [
-            name for one in self.every for name, param in one._parameters.items() if param is not None
-        ]
-
-
-_NO_CHILDREN: dict[str, Any] = {}
-
-
-#: Activations whose outputs are no hidden layer's: they are weights of a mean, or log-probabilities.
-_NOT_HIDDEN = ("Softmax", "Softmax2d", "Softmin", "LogSoftmax", "MultiheadAttention")
-
-
-def hidden_output(path: str, module: torch.nn.Module) -> str | None:
-    """Return the name of the output that a module has by default among the hidden ones; None if it has none."""
-    for cls in type(module).__mro__:
-        if cls.__module__ == "torch.nn.modules.activation":
-            return None if cls.__name__ in _NOT_HIDDEN else path
-        if cls.__module__ == "torch.nn.modules.rnn" and isinstance(
-            module, (torch.nn.RNNBase, torch.nn.RNNCell, torch.nn.GRUCell, torch.nn.LSTMCell)
-        ):
-            return path if isinstance(module, (torch.nn.RNNCell, torch.nn.GRUCell)) else f"{path}:0"
-    return None
-
-
-class Layout:
-    """What a set looks at in a model of a form, kept with the plans, so without references to modules and members.
-
-    Attributes
-    ----------
-    paths : list of str
-        Those of all modules but the model itself.
-    watched : list of (str, int)
-        The paths of modules that a member may look at, and their places in `Modules.every`.
-    containers : list of (str, int)
-        Those that such modules are in.
-    layers : list of (str, str, list of str)
-        Of each module, the name and the role of its layer, and the names of its weights, without its children's.
-    hidden : dict of str to None
-        The names of outputs that members without a pattern select.
-    params : dict of str to (int, str)
-        By the full names of weights, the place of the module that has them and their names in it.
-    made_of : dict of str to list of str
-        By the full names of computed weights, those of the parameters that they are made of.
-    originals : set of str
-        All of these.
-    computed : list of (str, int)
-        By the full names of computed weights, the place of the parametrization that computes each in a forward.
-    looks_at_params : bool
-        Whether a penalty may be of weights.
-    by_default : list of str
-        The names of weights that a penalty may be of without a pattern.
-    routes : dict of str to Route
-        By names of outputs, those that were asked for.
-    unmatched : list of (str, str)
-        Members with globs that match nothing of these, so that only a tap can.
-    """
-
-    def __init__(self, model: torch.nn.Module, places: Mapping[int, int], routing: Routing) -> None:
-        found = module_paths(model)
-        members = routing.every.values()
-        self.paths = list(dict.fromkeys(path for path, _ in found if path))
-        self.routes: dict[str, Route] = {}
-        hidden = (hidden_output(path, module) for path, module in found if path)
-        self.hidden = {name: None for name in hidden if name is not None}
-        if any(member.needs_pattern for member in members):
-            self._check_defaults(members, found)
-        else:
-            self.hidden = {}
-        seen: dict[str, int] = {}  # what is compiled has the path of its wrapper, which shows the output
-        for path, module in found:
-            if path and any(_may_be_shown(path, member, self.hidden) for member in members):
-                seen.setdefault(path, places[id(module)])
-        self.watched = list(seen.items())
-        self._add_weights(found, places)
-        params = [member for member in routing.penalizers.values() if member.selects != "outputs"]
-        self.looks_at_params = bool(params)
-        by_default = any(member.globs is None or member.globs[0].startswith("!") for member in params)
-        self.by_default = [name for name in self.params if by_default and name not in self.originals]
-        self.unmatched = [
-            (member.name, glob)
-            for member, glob in hosts.unmatched(members, outputs=self.paths)
-            if not may_find(member, glob, self.paths)
-        ]
-        inside = {id(module) for path, module in found if path in seen}
-        self.containers = [
-            (path, places[id(module)])
-            for path, module in found
-            if module._modules and (not path or self.unmatched or any(id(one) in inside for one in module.modules()))
-        ]
-        for member, glob in hosts.unmatched(members, params=self.params):  # no tap can be a parameter
-            raise regkit.NoMatchError(
-                f"{hosts.no_match(member, [glob], parameters=self.params)}{_tied_weight(model, glob)}"
-            )
-
-    def _add_weights(self, found: Sequence[tuple[str, torch.nn.Module]], places: Mapping[int, int]) -> None:
-        self.layers: list[tuple[str, str | None, list[str]]] = []
-        self.params: dict[str, tuple[int, str]] = {}
-        self.made_of: dict[str, list[str]] = {}
-        self.computed: list[tuple[str, int]] = []
-        for path, module in found:
-            prefix = f"{path}." if path else ""
-            names = list(params_of(path, module))
-            originals = [f"{prefix}{name}" for name in _weights.original_names(module)]
-            for short in _weights.computed_names(module):
-                self.made_of[f"{prefix}{short}"] = originals
-                names.append(f"{prefix}{short}")
-            for short, one in _weights.parametrizations(module).items():
-                self.computed.append((f"{prefix}{short}", places[id(one)]))
-            self.params.update({name: (places[id(module)], name.removeprefix(prefix)) for name in names})
-            self.layers.append((path or "model", "output", names))
-        self.originals = {name for names in self.made_of.values() for name in names}
-
-    def _check_defaults(self, members: Iterable[hosts.Member], found: Sequence[tuple[str, torch.nn.Module]]) -> None:
-        """Raise for a member without a pattern, unless it is of hidden layers and there are some."""
-        for member in members:
-            if not member.needs_pattern:
-                continue
-            default = getattr(member.regularizer, "default_selection", "default")
-            there = list(self.hidden)
-            of_hidden = "hidden" in default or default == "default"
-            if of_hidden and there and any(by_default(member, name, self.hidden) for name in there):
-                continue
-            if of_hidden and there:
-                raise hosts.no_match(member, member.globs or (), **{"outputs of hidden modules": there})
-            lacks = (
-                "The model has no modules of torch.nn.modules.activation or recurrent ones, whose outputs are the "
-                "default"
-                if of_hidden
-                else f"Which modules are {default} is not known of a model"
-            )
-            example = (
-                f"{member.name.partition('[')[0]}=dict(weight=..., pattern={self.paths[0] if self.paths else 'hid*'!r})"
-            )
-            raise regkit.OptionError(
-                f"{member.name}: {type(member.regularizer).__name__} needs a pattern. {lacks}. Name some: {example}. "
-                f"regkit_torch.names(model, *inputs) shows outputs and parameters. There is:\n{table_of_modules(found)}"
-            )
-
-
-def _tied_weight(model: torch.nn.Module, glob: str) -> str:
-    """Return words on a parameter that a glob matches under another name."""
-    names = {id(param): name for name, param in reversed(list(model.named_parameters()))}
-    for full, param in model.named_parameters(remove_duplicate=False):
-        if hosts.matches(full, [glob]):
-            return f". {full!r} is the same parameter as {names[id(param)]!r}, which is its name here"
-    return ""
-
-
-def _may_be_shown(path: str, member: hosts.Member, hidden: Mapping[str, None]) -> bool:
-    """Return whether a member may look at an output of a module: the output, one of several, or one kept beside it."""
-    name = path if path in hidden else f"{path}:0"
-    if member.needs_pattern:
-        if name in hidden or by_default(member, path, hidden):
-            return True
-    elif member.looks_at(path):
-        return True
-    named = [*member.named, member.globs or ()] if member.selects == "outputs" else member.named
-    return any(may_match(path, glob) for globs in named for glob in globs if not glob.startswith("!"))

@@ -1,0 +1,320 @@
+"""A model as the network of a run: its modules and weights, by names, and what is wrong with its forwards."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+import regkit
+from regkit import hosts
+
+from . import _weights
+from ._compiled import End, Leavings, in_graph
+from ._forwards import contains
+from ._hooks import Computed, Network, changed_in_place, may_match
+from ._layout import Layout, Modules, may_be_shown
+from ._names import COMPILED, module_paths, named_outputs, params_of
+from ._plans import plans_of
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Sequence
+
+    from ._forwards import Forward, Forwards
+    from ._hooks import Outputs, Routing
+    from ._plans import Plan
+
+
+class Model(Network):
+    """A model, with the modules that it had when the watch opened.
+
+    Attributes
+    ----------
+    modules : Modules
+    watched : list of (str, torch.nn.Module)
+        The modules that a member may look at, with their paths.
+    containers : list of (str, torch.nn.Module)
+        The modules that such modules are in, or that parameters are looked at of.
+    computed : list of (str, torch.nn.Module)
+        Parametrizations, with the names of the weights that they compute.
+    weights : Weights
+    left : Leavings
+        What compiled code leaves.
+    """
+
+    caller = "watch"
+
+    def __init__(
+        self, model: torch.nn.Module, routing: Routing, regs: regkit.RegularizerSet, forwards: Forwards
+    ) -> None:
+        self._model = model
+        self._forwards = forwards
+        self.regs = regs
+        self.routing = routing
+        self.modules = Modules(model)
+        self.plans = plans_of(model, regs, self.modules.form)
+        if self.plans.layout is None:
+            self.plans.layout = Layout(model, self.modules.places, routing)
+            regs.log()
+        layout: Layout = self.plans.layout
+        every = self.modules.every
+        self.paths = layout.paths
+        self.layers = layout.layers
+        self.hidden = layout.hidden
+        self.routes = layout.routes
+        self.watched = [(path, every[place]) for path, place in layout.watched]
+        self.containers: list[tuple[str, torch.nn.Module]] = [(path, every[place]) for path, place in layout.containers]
+        self.computed: list[tuple[str, torch.nn.Module]] = [(name, every[place]) for name, place in layout.computed]
+        self.unmatched = [(routing.every[name], glob) for name, glob in layout.unmatched]
+        self._layout = layout
+        self._compiled = [
+            (module, [one for one, _ in self.watched if one == path or not path or one.startswith(f"{path}.")])
+            for path, module in self.containers + self.watched
+            if _is_compiled(module)
+        ]
+        self.weights = _weights.Weights(self.modules.every, layout.params, layout.made_of)
+        self._unchanged: dict[str, str] = {}
+        self._plain = {name: place for name, place in layout.params.items() if name not in layout.made_of}
+        by_default = [self._plain[name] for name in layout.by_default if name in self._plain]
+        self.left = Leavings(every, self.hidden, by_default, self.plans.in_graph)
+
+    @property
+    def hint(self) -> str:  # type: ignore[override]  # it depends on what other threads did
+        """What to do where a pattern matches nothing."""
+        others = self._forwards.elsewhere()
+        threads = (
+            f" There are {others} forwards of other threads, and a loss is of those of its thread." if others else ""
+        )
+        return (
+            "Nothing is kept for it of a forward under torch.no_grad() or within a reentrant checkpoint, of a model "
+            "that torch.compile compiled before the watch opened, or of model.forward(x) instead of model(x); the "
+            "result of a function such as F.relu is not an output of a module: run.tap(name, value) shows it. "
+            f"regkit_torch.names(model, *inputs) shows what there is.{threads}"
+        )
+
+    @property
+    def train(self) -> bool:  # type: ignore[override]  # which is the model's to change
+        """Whether the model is in training mode."""
+        return bool(self._model.training)
+
+    @train.setter
+    def train(self, value: bool) -> None:
+        raise regkit.GraphError("a watch has the mode of its model: call model.train() or model.eval()")
+
+    def settle(self) -> None:
+        """Take what compiled code has left since: hooks do on it what they could not do then."""
+        changes, self.left.changes = self.left.changes, {}
+        for name, count in changes.items():
+            if count:
+                raise changed_in_place(name)
+        for one in self.left.take():
+            self._settle(*one)
+
+    def _settle(self, hook: Any, output: Any, grad: bool, changed: bool = False) -> None:
+        if grad != torch.is_grad_enabled():
+            with torch.set_grad_enabled(grad):
+                return self._settle(hook, output, grad, changed)
+        if type(output) is End:
+            for (one, value, enabled), changes in zip(output.inside, output.changes):
+                if changes or not one.plain or enabled != grad or not self._forwards.see(one.path, value):
+                    self._settle(one, value, enabled, changes > 0)
+        hook.run(output)
+        if changed:
+            self._forwards.mark_changed()
+        return None
+
+    # Outputs
+
+    def leave_out_final(self, forward: Forward | None, output: Any) -> None:
+        """Take the outputs of a forward that are the model's out of the default.
+
+        Raises
+        ------
+        regkit.GraphError
+            If a member changed one, which it selected by default.
+        """
+        if not self.hidden or forward is None:
+            return
+        forward.settle()
+        returned = {id(part) for _, part in named_outputs("", output)}
+        forward.final = tuple(
+            name for name, (tensor, _) in forward.outputs.items() if name in self.hidden and id(tensor) in returned
+        )
+        for name, tensor in forward.changed.items():
+            if id(tensor) in returned and name in self.hidden:
+                for changer in self.route(name).changers:
+                    if self.routing.every[changer].needs_pattern:
+                        raise regkit.GraphError(
+                            f"{changer} changed {name!r}, which is the model's output and no hidden one. Take it out: "
+                            f"pattern='!{name}'"
+                        )
+
+    def check_seen(self, forwards: Sequence[Forward]) -> None:
+        """Raise if a module that a member looks at ran unseen in a forward, and was not seen in the same.
+
+        Raises
+        ------
+        regkit.GraphError
+            With the module, and the way out.
+        """
+        _weights.check_live(forwards)
+        if self._unchanged:
+            self.check_changed()
+        for forward in forwards:
+            for name, why in forward.missed.items():
+                if name not in forward.outputs:
+                    raise regkit.GraphError(f"module {name!r} {why}")
+
+    def changers(self, path: str, train: bool = True) -> list[str]:
+        """Return the members that may change an output of a module in one of the two modes."""
+        if not self.routing.changers:
+            return []
+        return [
+            name
+            for name, member in self.routing.changers.items()
+            if (train or member.in_predictions) and may_be_shown(path, member, self.hidden or {})
+        ]
+
+    def check_changed(self) -> None:
+        """Raise if a member was to change the output of a module that ran unseen."""
+        for name, why in self._unchanged.items():
+            raise regkit.GraphError(f"module {name!r} {why}")
+
+    def is_compiled(self, module: torch.nn.Module) -> bool:
+        """Return whether the forward of a module is compiled as a whole, in place or within a wrapper."""
+        return any(module is one or module is one._modules.get(COMPILED) for one, _ in self._compiled)
+
+    def _unseen_in(self, forward: Forward) -> list[str]:
+        """Return the watched modules in compiled ones of which nothing was seen in a forward."""
+        unseen = []
+        for module, within in self._compiled:
+            if any(one in forward.times for one in within):
+                continue
+            seen = {name.partition(":")[0] for name in forward.times}
+            if seen.isdisjoint(within) and forward.module is not None and contains(forward.module, module):
+                unseen += within
+        return unseen
+
+    # Parameters
+
+    def param(self, name: str) -> Any:
+        """Return the present weight of a full name, which may be another one in each step."""
+        return self.weights.get(name)
+
+    def params(self) -> dict[str, torch.Tensor]:
+        """Return the present weights by their full names."""
+        found = ((name, self.param(name)) for name in self._layout.params)
+        return {name: param for name, param in found if param is not None}
+
+    def visible(self, member: hosts.Member) -> frozenset[str]:
+        """Return the names of the parameters that a member sees: without a pattern those that are trained.
+
+        What a weight is computed of is seen only by a member with a glob that matches no weight.
+        """
+        layout = self._layout
+        weights = [name for name in layout.params if name not in layout.originals]
+        if member.selects != "params":
+            return frozenset(weights)
+        globs = member.globs or ("!",)
+        if globs[0].startswith("!"):
+            return frozenset(name for name in weights if self.weights.is_trained(name))
+        own = [glob for glob in globs if not any(hosts.matches(weight, [glob]) for weight in weights)]
+        originals = {one for one in layout.originals if any(hosts.matches(one, [glob]) for glob in own)}
+        return frozenset(weights) | originals
+
+    def params_to_change(self, members: Iterable[hosts.Member]) -> dict[str, torch.Tensor]:
+        """Return the parameters that members may change after a step, and those that count beside them."""
+        layout = self._layout
+        for member in members:
+            for name in layout.made_of.keys() & self.visible(member):
+                if not member.globs or hosts.matches(name, member.globs):
+                    raise regkit.GraphError(
+                        f"{member.name}: the weight {name!r} is computed in each forward, by a parametrization, a mask "
+                        "or adapters, so a step after the optimizer's cannot change it. Name what it is computed of, "
+                        f"pattern={layout.made_of[name]!r}, or take it out, pattern='!{name}'"
+                    )
+        return {
+            name: param
+            for name in layout.params
+            if name not in layout.made_of and (param := self.param(name)) is not None
+        }
+
+    def of_forwards(self, forwards: Sequence[Forward]) -> Hashable:
+        """Have the weights of forwards from here on; return what a plan depends on besides outputs and parameters."""
+        self.weights.use(forwards)
+        self.final = tuple(name for one in forwards for name in one.final)
+        return self.final, tuple(map(self.weights.is_trained, self._layout.by_default))
+
+    def note(self, forward: Forward) -> None:
+        """Take down what the loss of a forward needs to know when it has ended."""
+        for name in self._unseen_in(forward) if self._compiled else ():
+            route = self.route(name)
+            if route.kept:
+                forward.missed[name] = COMPILED_BEFORE
+            if route.changed_by(self.train):
+                self._unchanged[name] = COMPILED_BEFORE
+        if self._layout.looks_at_params:
+            self.weights.note(forward)
+
+    def noted(self, plan: Plan, outputs: Outputs) -> None:
+        """Let compiled code call a new plan for outputs like these, where it can: it is compiled again with it."""
+        kinds = tuple((name, tensor.dtype, tensor.dim()) for name, (tensor, _) in outputs.items())
+        final, trained = plan.conditions
+        self.plans.in_graph[kinds, final, trained] = in_graph(plan, self._plain)
+
+    def loss_in_graph(self) -> Computed | None:
+        """Return the loss of a forward in the code that is compiled; None where it cannot be computed there."""
+        if self.routing.changers or self.unmatched or self.regs.needs_metrics:
+            return None
+        end = self.left.take_loss()
+        return None if end is None or end.plan is None else Computed(end.plan, end.results, None)
+
+    # Errors
+
+    def tied(self, glob: str) -> str:
+        """Return words on what a glob matches under another name; none if there is no such thing."""
+        names = {id(module): path for path, module in reversed(module_paths(self._model))}
+        for full, module in self._model.named_modules(remove_duplicate=False):
+            if full not in names.values() and may_match(full, glob) and names.get(id(module)):
+                return f". {full!r} is the same module as {names[id(module)]!r}, which is its name here"
+        return ""
+
+    def check(self, tapped: Iterable[str]) -> None:
+        """Raise if the model has other modules than it had, or a glob matches no module and no name that was tapped.
+
+        Raises
+        ------
+        regkit.GraphError
+            With the modules and the names of parameters that are new.
+        regkit.NoMatchError
+            With the modules and the tapped names that there are.
+        """
+        if not self.modules.are_as_they_were():
+            raise self._changed()
+        super().check(tapped)
+
+    def _changed(self) -> regkit.GraphError:
+        found = module_paths(self._model)
+        params = [name for path, module in found for name in params_of(path, module)]
+        new = {
+            "modules": [path for path, module in found if id(module) not in self.modules.places],
+            "parameters": [name for name in params if name not in self._layout.params],
+        }
+        changes = (f"new {kind} are {hosts.listed(names)}" for kind, names in new.items() if names)
+        return regkit.GraphError(
+            "the model has changed within the watch: "
+            f"{next(changes, 'modules or parameters are gone, or shared, or have other names')}. Leave the watch "
+            "before modules or parameters are added, replaced or taken out, and open a new one after it"
+        )
+
+
+#: Why an output in a compiled module was not seen.
+COMPILED_BEFORE = (
+    "ran in code that torch.compile had compiled before the watch opened, which does not show its outputs. Call "
+    "torch.compiler.reset() after the watch opened, so that it is compiled again"
+)
+
+
+def _is_compiled(module: torch.nn.Module) -> bool:
+    """Return whether torch.compile compiled a module: in place, or as a wrapper."""
+    return getattr(module, "_compiled_call_impl", None) is not None or COMPILED in module._modules
