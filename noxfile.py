@@ -31,6 +31,9 @@ MUTATED = (
     "regkit/_discovery/*.py",
 )
 
+#: Versions of metadata that the package index takes.
+ACCEPTED_METADATA = ("2.1", "2.2", "2.3", "2.4")
+
 nox.needs_version = ">=2026.10"  # which runs sessions at once
 nox.options.reuse_venv = "yes"
 nox.options.download_python = "never"
@@ -48,10 +51,12 @@ if shutil.which("pyenv") and "PYENV_VERSION" not in os.environ:  # pyenv's shims
 
 @nox.session(tags=["all"])
 def lint(session: nox.Session) -> None:
-    """Ruff, for lint and for format."""
-    session.install("ruff==0.17.6")
+    """Ruff, for lint and for format; the workflow of CI against its schema, and for what makes it unsafe."""
+    session.install("ruff==0.17.6", "check-jsonschema==0.39.0", "zizmor==1.32.0")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", ".github/workflows/ci.yml")
+    session.run("zizmor", "--offline", "--quiet", ".github")
 
 
 @nox.session(tags=["all"])
@@ -62,6 +67,8 @@ def types(session: nox.Session) -> None:
     # what is not installed here is of any type: frameworks and engines, their classes and what these return
     loose = ("--ignore-missing-imports", "--allow-subclassing-any", "--no-warn-return-any", "--no-warn-unused-ignores")
     session.run("mypy", *loose, *(str(path.relative_to(HERE)) for path in sorted(HERE.glob("plugins/*/src"))))
+    for path in sorted(HERE.glob("plugins/_template/kinds/*/src")):  # which all make one module
+        session.run("mypy", *loose, str(path.relative_to(HERE)))
 
 
 @nox.session(tags=["all"], requires=["wheels"])
@@ -146,6 +153,10 @@ def dist(session: nox.Session) -> None:
     if same != built:
         session.error(f"another when it is built again: {others}. Compare those in dist/ and {again} with diffoscope")
     session.run("twine", "check", "--strict", *(str(jobs.DIST / name) for name in built), silent=True)
+    for wheel in sorted(jobs.DIST.glob("*.whl")):
+        version = reports.metadata_version(wheel)
+        if version not in ACCEPTED_METADATA:
+            session.error(f"{wheel.name} has metadata {version}; the index takes {', '.join(ACCEPTED_METADATA)}")
 
 
 @nox.session(requires=["dist"])
@@ -158,6 +169,12 @@ def sdists(session: nox.Session) -> None:
 def installed(session: nox.Session) -> None:
     """Prove what is in dist/, installed as from an index."""
     jobs.installed(session)
+
+
+@nox.session(python=["3.11", "3.12"], reuse_venv=False)
+def first_minute(session: nox.Session) -> None:
+    """The first screen of the README on a fresh Python: clone, install, program, picture, and what each takes."""
+    jobs.first_minute(session)
 
 
 @nox.session

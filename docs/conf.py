@@ -6,10 +6,15 @@ _inventories, and what sets equations comes from a package.
 
 from __future__ import annotations
 
+import doctest
+import inspect
 import re
+from collections import defaultdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from docutils import nodes
 
 import regkit
 
@@ -26,6 +31,7 @@ extensions = [
     "sphinx.ext.intersphinx",
     "sphinx.ext.mathjax",
     "sphinx.ext.viewcode",
+    "sphinx_copybutton",
 ]
 
 # Pages: what is named here. README.md is the page of the repository, whose beginning docs/index.md includes.
@@ -68,8 +74,12 @@ intersphinx_mapping = {
 }
 
 # Markdown
-myst_enable_extensions = ["deflist"]
+myst_enable_extensions = ["deflist", "dollarmath"]
 myst_heading_anchors = 4
+
+# What is copied is what is typed: no prompts, and no output.
+copybutton_prompt_text = r">>> |\.\.\. ?"
+copybutton_prompt_is_regexp = True
 
 # The look
 html_theme = "furo"
@@ -96,8 +106,12 @@ mathjax_path = MATHJAX.name
 
 
 def _read(app: Any, docname: str, source: list[str]) -> None:
-    """Links to the README are links to the page that includes it; a plugin's changelog says whose it is."""
+    """Links to the README are links to the page that includes it, those into the reference to a name there.
+
+    A plugin's changelog says whose it is.
+    """
     source[0] = re.sub(r"\]\(((?:\.\./)+)README\.md", r"](\1docs/index.md", source[0])
+    source[0] = re.sub(r"\[([^\]]*)\]\(reference/\w+\.rst#([\w.]+)\)", r"{py:obj}`\1 <\2>`", source[0])
     plugin = re.fullmatch("plugins/(.*)/CHANGELOG", docname)
     if plugin:
         source[0] = source[0].replace("# Changelog", f"# {plugin[1]}", 1)
@@ -124,9 +138,100 @@ def _source_of(app: Any, module: str, name: str) -> str | None:
     return module if module == "regkit.hosts" else None
 
 
+#: The aliases of each class of a plugin, by its full name.
+ALIASES = defaultdict(list)
+for alias, claims in regkit.available().items():
+    for claim in claims:
+        ALIASES[claim.target.replace(":", ".")].append((alias, claim.distribution))
+
+
+def _keyword(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """Behind the summary of a regularizer stands how it is written, and where it is from."""
+    found = ALIASES.get(name)
+    if found:
+        module, _, cls = name.rpartition(".")
+        keywords = ", ".join(f"``{alias}``" for alias, _ in found)
+        options = inspect.signature(thing).parameters.values()
+        needed = "".join(f", {one.name}=..." for one in options if one.default is inspect.Parameter.empty)
+        card = f"../catalogue.html#{'-'.join(alias for alias, _ in sorted(found)).replace('_', '-')}"
+        fields = (
+            f":Keyword: {keywords} (`in the catalogue <{card}>`__)",
+            f":Use: ``regkit.build({found[0][0]}=dict(weight=0.1{needed}))``",
+            f":Import: ``from {module} import {cls}``",
+            f":Distribution: {found[0][1]}",
+        )
+        first = next(number for number, line in enumerate(lines) if line.strip())
+        behind = lines.index("", first)
+        lines[behind:behind] = ["", *fields]
+
+
+#: A block of code, and its beginning: spaces behind a prompt.
+CODE = re.compile(r"(?<=<pre><span></span>).*?(?=</pre>)", re.DOTALL)
+INDENT = re.compile(r"(?:>>> |\.\.\. ?)? *")
+#: What is not wrapped: prompt, indentation and the first word.
+BEGINNING = re.compile(r'^(?:<span class="(?:gp|w)">[^<]*</span>)* *(?:<span [^>]*>[^<\s]*</span>|[^<\s]+)')
+
+
+def _lines(match: Any) -> str:
+    """Lines of code as elements, so that what is wrapped on a narrow screen hangs below the beginning of its line."""
+    lines = []
+    for line in match[0].rstrip().splitlines():
+        text = re.sub("<[^>]*>", "", line).replace("&gt;", ">")
+        indent = len(INDENT.match(text)[0]) + 2
+        line = BEGINNING.sub(r'<span class="beginning">\g<0></span>', line, count=1)
+        lines.append(f'<span class="line" style="--hang:{indent}ch">{line}\n</span>')
+    return "".join(lines)
+
+
+def _page(app: Any, docname: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """Change what HTML a page has: lines of code, pictures that open by themselves, a link to its programs."""
+    if doctree is None:
+        return
+    body = CODE.sub(_lines, context["body"])
+    kind = "picture card" if docname == "docs/catalogue" else "picture"
+    body = re.sub(r'<img [^>]*src="([^"]+)"[^>]*>', rf'<a class="{kind}" href="\1">\g<0></a>', body)
+    program = "" if docname.startswith("docs/reference/") else _program(doctree)
+    if program:
+        name = docname.removeprefix("docs/").removesuffix("/README").rpartition("/")[2]
+        into = Path(app.outdir, "_programs", f"{name}.py")
+        into.parent.mkdir(exist_ok=True)
+        into.write_text(program, encoding="utf-8")
+        address = f"{'../' * docname.count('/')}_programs/{name}.py"
+        link = f'<p class="program"><a download href="{address}">Download the code of this page</a></p>'
+        body = body.replace("</h1>", f"</h1>\n{link}", 1)
+    context["body"] = body
+
+
+def _program(doctree: Any) -> str:
+    """The Python on a page, below its headings: of sessions what is typed, with what comes back as comments."""
+    lines, heading = [], ""
+    for node in doctree.findall(lambda node: isinstance(node, (nodes.title, nodes.literal_block))):
+        if isinstance(node, nodes.title):
+            heading = node.astext()
+        elif node.get("language") == "python":
+            lines += [f"# {heading}", ""] if heading else []
+            text, heading = node.astext(), ""
+            lines += _typed(text) if text.startswith(">>> ") else text.splitlines()
+            lines.append("")
+    return "\n".join(lines)
+
+
+def _typed(session: str) -> list[str]:
+    """The lines of a session as a program, in which an error that is shown does not end it."""
+    lines = []
+    for example in doctest.DocTestParser().get_examples(session):
+        source = example.source.strip("\n").splitlines()
+        if example.exc_msg:
+            source = ["try:", *(f"    {line}" for line in source), "except Exception as error:", "    print(error)"]
+        lines += [*source, *(f"# {line}" for line in example.want.splitlines())]
+    return lines
+
+
 def setup(app: Any) -> None:
     """Connect what happens while pages are read, and links resolved."""
     app.connect("source-read", _read)
-    app.connect("autodoc-process-docstring", _initials, priority=600)  # after numpydoc
+    app.connect("autodoc-process-docstring", _keyword, priority=550)  # after numpydoc
+    app.connect("autodoc-process-docstring", _initials, priority=600)
     app.connect("missing-reference", _short_name)
     app.connect("viewcode-follow-imported", _source_of)
+    app.connect("html-page-context", _page)

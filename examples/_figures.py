@@ -141,6 +141,7 @@ def draw(results: list[Result], path: Path, control: bool) -> None:
         fontsize=11,
     )
     maps = rows[1].subplots(1, columns, squeeze=False)[0]
+    draw_key(rows[1].add_axes((0.5, 0.935, 0.04, 0.06)))
     histograms = rows[2].subplots(1, columns, squeeze=False, sharex=True, sharey=True)[0]
     # A penalty that is too strong leaves no activation at all; the axis still needs a length.
     bins = np.linspace(0, max(NEAR_ZERO, *(result.activations.max() for result in results)), 50)
@@ -177,11 +178,26 @@ def draw_map(axes: Axes, result: Result) -> None:
     edges = result.explained > WELL_EXPLAINED
     reach = 0.45 * np.stack([np.cos(result.orientations), np.sin(result.orientations)], axis=1)
     lines = np.stack([result.centres - reach, result.centres + reach], axis=1)
-    colours = colormaps["hsv"](result.orientations / np.pi)  # a cyclic map: 0 and 180 degrees are one direction
     axes.scatter(*result.centres[~edges].T, color="0.6", s=14)
-    axes.add_collection(LineCollection(lines[edges], colors=colours[edges], linewidths=2.5))
+    axes.add_collection(LineCollection(lines[edges], colors=colours(result.orientations[edges]), linewidths=2.5))
     ticks = np.linspace(0, side, CELLS + 1)
     axes.set(xlim=(0, side), ylim=(side, 0), xticks=ticks, yticks=ticks, aspect="equal")
     axes.grid(color="0.85")
     axes.set_axisbelow(True)
     axes.tick_params(length=0)
+
+
+def draw_key(axes: Axes) -> None:
+    """Draw which colour is which direction, as spokes."""
+    angles = np.arange(16) * np.pi / 8
+    spokes = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    lines = np.stack([0.35 * spokes, spokes], axis=1)
+    axes.add_collection(LineCollection(lines, colors=colours(angles), linewidths=2.5))
+    axes.text(1.4, 0, "directions", va="center", fontsize=12)
+    axes.set(xlim=(-1.1, 1.1), ylim=(1.1, -1.1), aspect="equal")  # y downwards, as in the patches
+    axes.axis("off")
+
+
+def colours(angles: np.ndarray) -> np.ndarray:
+    """Return a colour for each direction; 0 and 180 degrees are one."""
+    return colormaps["hsv"](angles % np.pi / np.pi)

@@ -18,4 +18,6 @@ def graph_library() -> tuple[Any, Any]:
         except ModuleNotFoundError as missing:
             if missing.name != name:
                 raise
-    sys.exit('No graph library is installed. Install one: pip install "regkit-core[theano]", or aesara, or pytensor')
+    sys.exit(
+        'No graph library is installed. Install one, in the checkout: pip install ".[theano]", or aesara, or pytensor'
+    )

@@ -39,7 +39,9 @@ try:
     from _figures import CELLS, NEAR_ZERO, WELL_EXPLAINED, WINDOW, Result, draw, measure
     from _library import graph_library
 except ImportError as missing:
-    sys.exit(f'{missing}. The demonstration needs more than regkit itself: pip install "regkit-core[demo]"')
+    sys.exit(
+        f'{missing}. The demonstration needs more, in the checkout: pip install ".[demo]" ./plugins/regkit-hidden-l1'
+    )
 
 SIDE = 8  # of a patch, in pixels
 

@@ -36,7 +36,7 @@ try:
     from _figures import WELL_EXPLAINED, measure
     from _library import graph_library
 except ImportError as missing:
-    sys.exit(f'{missing}. The search needs more than regkit itself: pip install "regkit-core[demo]" regkit-search')
+    sys.exit(f'{missing}. In the checkout: pip install ".[demo]" ./plugins/regkit-{{hidden-l1,search}}')
 
 HERE = Path(__file__).parent
 OUTPUT = HERE / "output"

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +19,13 @@ from . import AT_HAND, CACHE, HERE, PLUGINS, ROWS, STANDARD, Lane, reports, tag,
 WHEELS = CACHE / "wheels"
 DIST = HERE / "dist"
 RESULTS = HERE / "benchmarks" / "output"
-BUILD = ("hatchling>=1.26", "hatch-fancy-pypi-readme>=25.1")
-STRANGERS = ("acme-sparsity", "acme-tv", "my-regularizer")  # distributions that come to a lane after our own tests
+BUILD = tomllib.loads((HERE / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]["requires"]
+KINDS = ("penalty", "weights", "graph", "step")  # of which `regkit new` makes a distribution
+STRANGERS = (
+    "acme-sparsity",
+    *(f"acme-{kind}" for kind in KINDS),
+    "my-regularizer",
+)  # distributions that come to a lane after our own tests
 #: The README's first program for a graph library, as the index shows it.
 FIRST_PROGRAM = r"""
 import importlib.metadata, re
@@ -104,7 +110,16 @@ def _test_all(session: nox.Session, lane: Lane) -> None:
     if session.posargs:
         return
     modules = ["regkit", *(path.name.replace("-", "_") for path in plugins)]
-    _pytest(session, lane, "-q", "--doctest-modules", "--ignore-glob=*/_template/*", "--pyargs", *modules)
+    _pytest(
+        session,
+        lane,
+        "-q",
+        "--doctest-modules",
+        "--ignore-glob=*/_template/*",
+        "--ignore-glob=*/hook-*.py",
+        "--pyargs",
+        *modules,
+    )
     documents = [Path("README.md"), *(path / "README.md" for path in plugins), Path("docs"), *map(Path, lane.pages)]
     # some use what they make, and tests/ follow them step by step; others are pages of other lanes
     others = {page for row in ROWS for page in row.get("pages", ())}.difference(lane.pages)
@@ -169,15 +184,22 @@ def _follow(session: nox.Session, lane: Lane, page: str, section: str = "", fold
 
 
 def _test_strangers(session: nox.Session, lane: Lane) -> None:
-    """Prove a third party's wheel, and a distribution made by `regkit new` a moment ago, as their authors would."""
+    """Prove a third party's wheel, and distributions made by `regkit new` a moment ago, as their authors would.
+
+    Kinds but penalties are proved on NumPy, and on the graph library of the Python at hand: others compile for minutes.
+    """
     environment = lane.variables(lane.test_flags)
-    new = Path(session.create_tmp(), "acme-tv")
-    shutil.rmtree(new, ignore_errors=True)
-    session.run("regkit", "new", new.name, "--into", str(new.parent))
-    session.install("--no-deps", "--no-build-isolation", str(new), *map(str, WHEELS.glob("acme_sparsity-*.whl")))
-    _pytest(session, lane, "-q", "--doctest-glob=*.md", "examples/third_party", str(new))
+    kinds = KINDS if not lane.library or lane is AT_HAND else KINDS[:1]
+    new = [Path(session.create_tmp(), f"acme-{kind}") for kind in kinds]
+    for kind, folder in zip(kinds, new):
+        shutil.rmtree(folder, ignore_errors=True)
+        session.run("regkit", "new", folder.name, "--kind", kind, "--into", str(folder.parent))
+    wheels = WHEELS.glob("acme_sparsity-*.whl")
+    session.install("--no-deps", "--no-build-isolation", *map(str, (*new, *wheels)))
+    _pytest(session, lane, "-q", "--doctest-glob=*.md", "examples/third_party", *map(str, new))
     blocks.ran_sessions("plugins/_template/README.md", reports.blocks_file(lane))  # of which the new one is a copy
-    session.run("regkit", "check", "acme_tv", env=environment)
+    for kind in kinds:
+        session.run("regkit", "check", f"acme_{kind}", env=environment)
     session.run("regkit", "check", "acme_kl", "--activation", "sigmoid", env=environment)
     session.run("regkit", "list", "--check", env=environment)
     session.run("pip", "uninstall", "-q", "-y", *STRANGERS, silent=True)
@@ -197,7 +219,7 @@ def installed(session: nox.Session) -> None:
         session.run("regkit", "show", "hidden_sparsity", env=environment)
         session.run("regkit", "doctor", env=environment)
         session.run("regkit", "new", "acme-tv")
-        session.install("./acme-tv")
+        session.install("./acme-tv[test]")
         session.run("pytest", "-q", "acme-tv", env=environment)
         session.run("regkit", "check", "acme_tv", env=environment)
         session.run("pip", "uninstall", "-q", "-y", "acme-tv")
@@ -216,6 +238,38 @@ def sdists(session: nox.Session) -> None:
             shutil.unpack_archive(sdist, elsewhere)
             with session.chdir(Path(elsewhere, sdist.name[: -len(".tar.gz")])):
                 session.run("pytest", "-q", "tests")
+
+
+def first_minute(session: nox.Session) -> None:
+    """What the README's first screen has for PyTorch, as it stands: clone, install, run the program, draw the picture.
+
+    The address of the project, which leads nowhere yet, stands for this checkout.
+    """
+    lines = [line for block in blocks.blocks("README.md", "sh") for line in block.text.splitlines()]
+    (clone,) = (line for line in lines if line.startswith("git clone "))
+    (install,) = (line for line in lines if line.startswith("pip install ") and line.endswith("# PyTorch"))
+    (demo,) = (line for line in lines if line.startswith("make demo"))
+    program = next(block for block in blocks.programs("README.md") if "regkit_torch" in block.text)
+    beside = " ".join(re.findall(r"# (pip install .+)$", program.text, re.MULTILINE)) or "true"
+    run = f"import blocks; blocks.programs('README.md')[{blocks.programs('README.md').index(program)}].run({{}})"
+    address = clone.split()[2]
+    here = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.{HERE}.insteadOf", "GIT_CONFIG_VALUE_0": address}
+    steps = {
+        "clone": clone,
+        "install": f"{install}\n{beside}",
+        "program": f'python -c "{run}"',
+        "picture": f"{demo}\ntest -s examples/output/sparse_autoencoder.png",
+    }
+    with tempfile.TemporaryDirectory() as elsewhere:
+        took = {}
+        for name, commands in steps.items():
+            folder = Path(elsewhere) if name == "clone" else Path(elsewhere, "regkit")
+            began = time.monotonic()
+            with session.chdir(folder):
+                environment = {**here, "PYTHONPATH": "tests" if name == "program" else None, "PYTHON": "python"}
+                session.run("bash", "-e", "-c", commands, external=True, env=environment)
+            took[name] = time.monotonic() - began
+    session.log("; ".join(f"{name} {seconds:.0f} s" for name, seconds in took.items()))
 
 
 def example(session: nox.Session, program: str, *plugins: str, arguments: tuple[str, ...] = ()) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import zipfile
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -18,6 +19,13 @@ PAGE = HERE / "docs" / "lanes.md"
 TABLE = re.compile(
     r"(?<=<!-- From here on written by `make table`, from lanes that ran. -->\n).*?(?=<!-- Up to here. -->)", re.DOTALL
 )
+
+
+def metadata_version(wheel: Path) -> str:
+    """The version of the metadata in a wheel."""
+    with zipfile.ZipFile(wheel) as opened:
+        (name,) = (name for name in opened.namelist() if name.endswith(".dist-info/METADATA"))
+        return opened.read(name).decode().partition("\n")[0].removeprefix("Metadata-Version: ")
 
 
 def forget(lane: Lane) -> None:

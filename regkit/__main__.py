@@ -21,7 +21,10 @@ def main() -> None:
         import packaging  # noqa: F401
         import rich  # noqa: F401
     except ImportError as error:
-        sys.exit(f"regkit: the command line needs {error.name}. Install it with: pip install 'regkit-core[cli]'")
+        sys.exit(
+            f"regkit: the command line needs {error.name}. "
+            "Install its extra, in a checkout of regkit: pip install '.[cli]'"
+        )
     command = _command()
     if sys.stdout is None:
         _fail("standard output is closed")
@@ -55,7 +58,7 @@ def _command() -> click.Command:
             raise
         sys.exit(
             f"regkit: {error}. Another distribution, called regkit, is installed over regkit-core. "
-            "Fix it with: pip uninstall regkit regkit-core, then pip install 'regkit-core[cli]'"
+            "Fix it with: pip uninstall regkit regkit-core, then in a checkout of regkit-core: pip install '.[cli]'"
         )
     return command
 

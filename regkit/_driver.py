@@ -14,7 +14,7 @@ from ._layers import Layer, check_layers, named_params, outputs_of
 from ._members import Member
 from ._messages import listed, warn
 from ._regularizer import is_off
-from ._selection import NOT, begins_with_not, matches, nothing_matches, unmatched_globs
+from ._selection import NOT, begins_with_not, matches, no_layers, nothing_matches, unmatched_globs
 from ._steps import count_loss, stepped, warn_of_order
 from ._terms import Term, check_outputs, weigh, weighted_total
 from .errors import GraphError, NoMatchError
@@ -259,6 +259,8 @@ class Driver:
             if len(globs) > 1 or (globs and begins_with_not(globs)):
                 if member.selects == "outputs":
                     what, names = "outputs", list(outputs)
+                elif not layers:
+                    raise NoMatchError(f"{member.name}: {no_layers(globs)}")
                 else:
                     what, names = "parameters", [name for layer in layers for name, _ in named_params(layer)]
                 unmatched = unmatched_globs(globs, names)

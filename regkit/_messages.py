@@ -8,6 +8,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+#: What installs the plugins of the extra `plugins`; they are not on the index.
+STANDARD_PLUGINS = "-r plugins/standard.txt"
+
 #: How many names an error lists.
 LISTED = 20
 
@@ -65,6 +68,17 @@ def escaped(text: str, keep: str = "") -> str:
     if text.isprintable():
         return text
     return "".join(sign if sign.isprintable() or sign in keep else repr(sign)[1:-1] for sign in text)
+
+
+def installing(what: str) -> str:
+    """Return the words for how something of regkit is installed: from a checkout, since the index has none of it.
+
+    Examples
+    --------
+    >>> installing("./plugins/regkit-jax")
+    'in a checkout of regkit: pip install ./plugins/regkit-jax'
+    """
+    return f"in a checkout of regkit: pip install {what}"
 
 
 def first_sentence(docstring: str | None) -> str:

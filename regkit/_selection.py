@@ -115,7 +115,7 @@ def select_params(layers: Iterable[Any], pattern: Globs | None = None) -> list[t
     Raises
     ------
     NoMatchError
-        If nothing matches.
+        If nothing matches, or there are no layers.
     GraphError
         If two different parameters share a name that matches, or a selected one is not a real array.
 
@@ -131,6 +131,9 @@ def select_params(layers: Iterable[Any], pattern: Globs | None = None) -> list[t
     ['hid1:out.param0']
     """
     globs = globs_of("*" if pattern is None else pattern)
+    layers = list(layers)
+    if not layers:
+        raise NoMatchError(no_layers(globs))
     params: dict[str, Any] = {}
     named_once: set[int] = set()  # a parameter without a name that layers share goes by the first of them
     for name, param in (pair for layer in layers for pair in named_params(layer)):
@@ -244,6 +247,14 @@ def nothing_matches(globs: Sequence[str], what: str, names: Iterable[str]) -> st
     """Return the words for globs that match none of the names, or take none of them out."""
     verb = "takes out" if globs and all(glob.startswith(NOT) for glob in globs) else "matches"
     return f"pattern {', '.join(map(repr, globs))} {verb} none of the {what}: {listed(names)}"
+
+
+def no_layers(globs: Sequence[str]) -> str:
+    """Return the words for globs of parameters where no layers are given."""
+    return (
+        f"pattern {', '.join(map(repr, globs))} is for parameters, which layers have, and no layers are given. "
+        "Pass layers=[regkit.Layer('hid1', {'hid1.w': w})]"
+    )
 
 
 class Shown(dict[str, "Any"]):

@@ -104,8 +104,8 @@ class Live:
     def _variable(self, engine: Engine) -> Any:
         """Return the shared scalar that stands for it in graphs of a library, the same at every call."""
         if engine.name not in self._variables:
-            variable = self._variables.setdefault(engine.name, engine.shared_scalar(self._value))
-            variable.set_value(self._value)  # which another thread may have set meanwhile
+            variable = self._variables.setdefault(engine.name, engine.shared_scalar(self.value))
+            variable.set_value(self.value)  # which another thread may have set meanwhile
         return self._variables[engine.name]
 
     def __float__(self) -> float:

@@ -20,7 +20,7 @@ from typing import Any
 from ._layers import check_layers, named_params
 from ._members import Member
 from ._messages import listed
-from ._selection import matches, nothing_matches, unmatched_globs
+from ._selection import matches, no_layers, nothing_matches, unmatched_globs
 from ._sets import RegularizerSet
 from ._steps import count_loss as _count_loss
 from ._steps import warn_without_step
@@ -29,6 +29,7 @@ from .errors import GraphError, NoMatchError, OptionError
 
 __all__ = [
     "Member",
+    "check_given_layers",
     "check_layers",
     "check_no_steps",
     "check_patterns",
@@ -204,6 +205,32 @@ def unmatched(
         if member.globs is not None and member.selects in there
         for glob in unmatched_globs(member.globs, there[member.selects])
     ]
+
+
+def check_given_layers(members: Iterable[Member], layers: Sequence[Any]) -> None:
+    """Raise for a penalty of parameters where no layers are given, which have them.
+
+    Parameters
+    ----------
+    members : iterable of Member
+    layers : sequence of Layer
+        Those that the user passed.
+
+    Raises
+    ------
+    NoMatchError
+
+    Examples
+    --------
+    >>> import regkit
+    >>> regkit.hosts.check_given_layers(regkit.hosts.members(regkit.build(weight_l2=0.1), "Run"), [])
+    Traceback (most recent call last):
+        ...
+    regkit.NoMatchError: weight_l2: pattern '*' is for parameters, which layers have, and no layers are given. Pass layers=[regkit.Layer('hid1', {'hid1.w': w})]
+    """  # noqa: E501 - the last line is what is printed
+    for member in members:
+        if member.penalizes and member.selects == "params" and not layers:
+            raise NoMatchError(f"{member.name}: {no_layers(member.globs or ('*',))}")
 
 
 def no_match(member: Member, globs: Sequence[str], **there: Iterable[str]) -> NoMatchError:

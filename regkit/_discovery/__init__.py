@@ -58,7 +58,9 @@ def check_alias(alias: str) -> None:
 def is_alias(alias: str) -> bool:
     """Return whether an alias is registered, or was claimed when the path was read last."""
     alias = normal_form(alias)
-    return alias in registered or alias in reading().all_targets()
+    return (
+        alias in registered or alias in reading().all_targets() or (":" in alias and bool(reading().targets_of(alias)))
+    )
 
 
 def aliases() -> list[str]:

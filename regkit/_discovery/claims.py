@@ -67,12 +67,20 @@ class Installed:
 
     def claims(self, alias: str) -> tuple[Claim, ...]:
         """Return the claims of an alias, without repetition, sorted by distribution."""
-        return tuple(sorted({_claim(*source) for source in self._sources.get(normal_form(alias), ())}))
+        return tuple(sorted({_claim(*source) for source in self._of(alias)}))
 
     def folders(self, claim: Claim, alias: str) -> list[str]:
         """Return the metadata folders that have a claim of an alias."""
-        sources = self._sources.get(normal_form(alias), ())
+        sources = self._of(alias)
         return [distribution.folder for distribution, target in sources if _claim(distribution, target) == claim]
+
+    def _of(self, alias: str) -> list[tuple[Distribution, str]]:
+        """Return who claims an alias; ``acme-l1:hidden_l1`` is that of one distribution."""
+        alias = normal_form(alias)
+        name, colon, of_it = alias.partition(":")
+        if alias in self._sources or not colon:
+            return self._sources.get(alias, [])
+        return [source for source in self._sources.get(of_it, []) if source[0].key == normalized(name)]
 
     def hidden_claims(self, alias: str) -> list[HiddenClaim]:
         """Return the claims of an alias whose distribution is hidden by another copy, earlier on the path."""
@@ -81,6 +89,15 @@ class Installed:
             distribution, first = distribution_of(source), distribution_of(other)
             for target in sorted(targets_in(data, self._reading.group).get(normal_form(alias), ())):
                 found.append(HiddenClaim(_claim(distribution, target), distribution.folder, first.folder))
+        return found
+
+    def blocked_claims(self, alias: str) -> list[tuple[Claim, str]]:
+        """Return the claims of an alias whose distribution `REGKIT_BLOCK` leaves out, and their metadata folders."""
+        found = []
+        for source, data in self._reading.blocked:
+            distribution = distribution_of(source)
+            for target in sorted(targets_in(data, self._reading.group).get(normal_form(alias), ())):
+                found.append((_claim(distribution, target), distribution.folder))
         return found
 
     def named(self, name: str) -> list[Distribution]:

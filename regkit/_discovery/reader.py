@@ -7,6 +7,8 @@ A distribution claims an alias by an entry point::
 
 Folders on the path are read file by file: `importlib.metadata` takes at least five times as long, and one broken
 distribution stops it. Zip files, eggs and finders of other kinds are left to it.
+
+The environment variable ``REGKIT_BLOCK=name[,name]`` leaves distributions out.
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     Source = Union[str, "Distribution"]  # a metadata folder, or a distribution of another finder
     File = tuple[Source, bytes]  # an entry_points.txt
     Place = tuple[list[File], list[Source]]  # files that mention the group, and everything that is installed there
+
+#: The environment variable with the names of distributions that do not count.
+BLOCK = "REGKIT_BLOCK"
 
 _METADATA = (".dist-info", ".egg-info")
 _LEFT_BY_PIP = "~"  # pip renames what it replaces, and on Windows cannot always remove it afterwards
@@ -39,6 +44,8 @@ class Reading:
         The files of entry points that count.
     hidden : list of ((distribution, data), distribution)
         Files that do not count, and the distribution of the same name, earlier on the path, that hides each.
+    blocked : list of (distribution, data)
+        Files of distributions that `REGKIT_BLOCK` leaves out.
     distributions : list
         Everything that is installed, with or without entry points, in the order of the path.
     loaded : dict of str to class
@@ -51,6 +58,12 @@ class Reading:
         self._changed = list(map(_change_time, self._folders))
         places = [place for place in (scan(group) if places is None else places) if place[1]]
         self.files, self.hidden = _first_copies(places)
+        self.blocked: list[File] = []
+        if os.environ.get(BLOCK):
+            left_out = blocked_names()
+            self.blocked = [file for file in self.files if key_of(file[0]) in left_out]
+            self.files = [file for file in self.files if key_of(file[0]) not in left_out]
+            self.hidden = [(file, first) for file, first in self.hidden if key_of(file[0]) not in left_out]
         self.distributions = [distribution for _, here in places for distribution in here]
         self.loaded: dict[str, type] = {}
         self._parsed: dict[int, dict[str, set[str]]] = {}  # by the position of the file
@@ -63,14 +76,22 @@ class Reading:
     def targets_of(self, alias: str) -> set[str]:
         """Return the targets of an alias: none, one, or several that conflict.
 
-        A file is parsed when the bytes of an alias first occur in it.
+        Where no distribution claims ``acme-l1:hidden_l1``, it is the alias hidden_l1 of the distribution acme-l1. A
+        file is parsed when the bytes of an alias first occur in it.
         """
         alias = normal_form(alias)
+        found = self._targets_of(alias, None)
+        if not found and ":" in alias:
+            distribution, _, alias = alias.partition(":")
+            found = self._targets_of(alias, normalized(distribution))
+        return found
+
+    def _targets_of(self, alias: str, distribution: str | None) -> set[str]:
         name = alias.encode("utf-8", "surrogatepass")
         found: set[str] = set()
-        for position, (_, data) in enumerate(self.files):
+        for position, (source, data) in enumerate(self.files):
             # the bytes of other letters than those of ASCII depend on the normal form
-            if name in data or not data.isascii():
+            if (name in data or not data.isascii()) and distribution in (None, key_of(source)):
                 found |= self._targets_in(position).get(alias, set())
         return found
 
@@ -172,6 +193,11 @@ def _name_and_version(folder: str) -> tuple[str, str]:
         return parts[0], parts[1] if len(parts) > 1 else ""
     name, dash, version = stem.rpartition("-")
     return (name, version) if dash else (stem, "")
+
+
+def blocked_names() -> list[str]:
+    """Return the normalized names of the distributions that the environment leaves out."""
+    return [normalized(name.strip()) for name in os.environ.get(BLOCK, "").split(",") if name.strip()]
 
 
 def normalized(name: str) -> str:

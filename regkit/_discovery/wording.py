@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from .._messages import escaped, listed, nearest
+from .._messages import STANDARD_PLUGINS, escaped, installing, listed, nearest
 from ..errors import AliasConflictError, PluginLoadError, RegkitError, UnknownAliasError
 
 TYPE_CHECKING = False
@@ -23,9 +23,13 @@ def not_one_target(alias: str, installed: Installed, registered: Iterable[str]) 
     claims = installed.claims(alias)
     if claims:
         return AliasConflictError(_conflict(alias, claims))
-    hidden = installed.hidden_claims(alias)
     aliases = sorted({*installed.aliases, *registered})
-    return UnknownAliasError(_unknown(alias, hidden, aliases, installed.problems))
+    name = alias.partition(":")[2] or alias  # of acme-l1:hidden_l1
+    one_of = [f"{claim.distribution}:{name}" for claim in installed.claims(name)]
+    left_out = [] if one_of else list(map(hidden_in_words, installed.hidden_claims(name)))
+    left_out += [f"{claim} claims it, and REGKIT_BLOCK leaves it out." for claim, _ in installed.blocked_claims(name)]
+    meant = one_of or ([] if left_out else _meant(alias, aliases))
+    return UnknownAliasError(_unknown(alias, left_out, meant, aliases, installed.problems))
 
 
 def not_loaded(alias: str, claims: Iterable[Claim], module: str, error: BaseException) -> PluginLoadError:
@@ -67,18 +71,21 @@ def _files(package: str) -> Iterator[str]:
                 yield os.path.realpath(spec.origin)
 
 
-def _unknown(alias: str, hidden: list[HiddenClaim], aliases: list[str], problems: list[str]) -> str:
-    copies = " ".join(
-        f"{claim} claims it in {escaped(folder)}, and is hidden by {escaped(first)}, earlier on the path. "
-        "Uninstall the copy that is not meant."
-        for claim, folder, first in hidden
+def hidden_in_words(hidden: HiddenClaim) -> str:
+    """Return which copy of a distribution hides a claim, and what to do."""
+    return (
+        f"{hidden.claim} claims it in {escaped(hidden.folder)}, and is hidden by {escaped(hidden.hidden_by)}, earlier "
+        "on the path. Uninstall the copy that is not meant."
     )
-    meant = "" if hidden else " or ".join(map(repr, _meant(alias, aliases)))
-    installed = listed(aliases) if aliases else "none; regkit-hidden-l1 brings the first"
+
+
+def _unknown(alias: str, left_out: list[str], meant: list[str], aliases: list[str], problems: list[str]) -> str:
+    suggested = " or ".join(map(repr, meant))
+    installed = listed(aliases) if aliases else f"none. The standard plugins, {installing(STANDARD_PLUGINS)}"
     unreadable = "".join(f"\nNot readable: {problem}" for problem in problems)
     return (
-        f"no installed plugin provides {alias!r}.{f' {copies}' if copies else ''}"
-        f"{f' Did you mean {meant}?' if meant else ''} Installed aliases: {installed}{unreadable}"
+        f"no installed plugin provides {alias!r}.{''.join(f' {claim}' for claim in left_out)}"
+        f"{f' Did you mean {suggested}?' if suggested else ''} Installed aliases: {installed}{unreadable}"
     )
 
 
@@ -97,11 +104,16 @@ def _meant(alias: str, aliases: list[str]) -> list[str]:
 def _conflict(alias: str, claims: tuple[Claim, ...]) -> str:
     instance = escaped(f"{claims[0].target.rpartition(':')[2]}(...)")
     written = f"{alias}={instance}" if alias.isidentifier() else f"{{{alias!r}: {instance}}}"
+    distributions = {claim.distribution for claim in claims}
     claimants = "distributions" if len({claim[:2] for claim in claims}) > 1 else "entry points of one distribution"
+    by_name = escaped(f"{claims[0].distribution}:{alias}")
+    one_of_them = (
+        f", or name the distribution: build({{{by_name!r}: ...}})" if len(distributions) == len(claims) else ""
+    )
     return (
         f"alias {alias!r} is claimed by {len(claims)} {claimants}: "
         f"{', '.join(map(str, claims))}. "
-        f"Uninstall one, or pass an instance: build({written})"
+        f"Uninstall one, or pass an instance: build({written}){one_of_them}"
     )
 
 

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 from .._discovery import reading
 from .._discovery.reader import Reading, imported
-from .._messages import escaped
+from .._messages import escaped, installing
 from ..errors import AliasConflictError, GraphError, PluginLoadError
 from ._engine import Engine as Engine
 
@@ -164,7 +164,8 @@ def engine(expression: Any) -> Engine:
     if found is None:
         kind = type(expression)
         missing = next((PROVIDED_BY[package] for package in packages_of(kind) if package in PROVIDED_BY), None)
-        remedy = f". Arrays of this kind come with the distribution {missing}: pip install {missing}" if missing else ""
+        installed_by = missing and installing(f"./plugins/{missing}")
+        remedy = f". Arrays of this kind come with the distribution {missing}; {installed_by}" if missing else ""
         raise GraphError(
             f"{expression!r} of type {kind.__module__}.{kind.__qualname__} is not an expression of a supported "
             f"library: {', '.join((*LIBRARIES, 'numpy'))}{remedy}"

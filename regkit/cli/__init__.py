@@ -11,8 +11,9 @@ from .. import __version__
 from ._checking import check
 from ._commands import Commands
 from ._doctor import doctor
-from ._listing import list_aliases, show
+from ._listing import list_aliases, schema, show
 from ._scaffold import new
+from ._why import why
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -21,5 +22,5 @@ def regkit() -> None:
     """Regularizers as plugins: list, check and make them."""
 
 
-for command in (list_aliases, show, check, new, doctor):
+for command in (list_aliases, show, schema, why, check, new, doctor):
     regkit.add_command(command)

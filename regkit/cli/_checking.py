@@ -10,6 +10,7 @@ from typing import Any
 import click
 from rich.progress import Progress
 
+from .._discovery import is_alias
 from ..errors import RegkitError
 from ..testing._network import ACTIVATIONS
 from ._listing import completed
@@ -48,10 +49,11 @@ def check(
     from ..testing._run import Conformance
     from ..testing._subject import Subject
 
+    of_module = ":" in regularizer and not is_alias(regularizer)
     try:
         subject = Subject(
-            _class(regularizer) if ":" in regularizer else regularizer,
-            aliases=() if ":" in regularizer else None,
+            _class(regularizer) if of_module else regularizer,
+            aliases=() if of_module else None,
             options=_mapping(options),
             network=Network(activation, int(axes)),
         )

@@ -8,6 +8,7 @@ import click
 
 from .._discovery.claims import Claim, Installed
 from .._discovery.reader import Reading, imported
+from .._messages import installing
 from ._sources import problem_without_import, sentence_without_import
 from ._terminal import Failure, plugins_print_elsewhere
 
@@ -95,7 +96,8 @@ class Commands(click.Group):
         """
         if arguments and self.get_command(context, arguments[0]) is None and arguments[0] in PROVIDED_BY:
             missing = PROVIDED_BY[arguments[0]]
-            raise Failure(f"the command {arguments[0]!r} comes with the distribution {missing}: pip install {missing}")
+            folder = installing(f"./plugins/{missing}")
+            raise Failure(f"the command {arguments[0]!r} comes with the distribution {missing}; {folder}")
         name, command, rest = super().resolve_command(context, arguments)
         return name, command.load() if isinstance(command, Brought) else command, rest
 

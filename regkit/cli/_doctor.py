@@ -13,9 +13,9 @@ from packaging.version import InvalidVersion, Version
 
 from .. import __version__
 from .._discovery import installed
-from .._discovery.reader import Distribution, distribution_of, key_of, left_by_pip, scan
+from .._discovery.reader import BLOCK, Distribution, blocked_names, distribution_of, key_of, left_by_pip, scan
 from .._engines import LIBRARIES, declared, load
-from .._messages import escaped
+from .._messages import STANDARD_PLUGINS, escaped, installing
 from ..errors import RegkitError
 from ._commands import brought
 from ._listing import WRONG, states
@@ -62,9 +62,12 @@ def doctor(context: click.Context) -> None:
         remedies += problems
     print_text()
     found = states(importing=True)
-    print_table(["alias", "distribution", "state"], [[s.alias or "?", s.distribution, s.state] for s in found])
+    if found:
+        print_table(["alias", "distribution", "state"], [[s.alias or "?", s.distribution, s.state] for s in found])
+    else:
+        print_text(f"No regularizer is installed. The standard plugins, {installing(STANDARD_PLUGINS)}")
     remedies += dict.fromkeys(s.problem for s in found if s.state in WRONG)
-    remedies += [*_path_problems(), *_copies(), *_leftovers(), *_namesakes()]
+    remedies += [*_blocked(), *_path_problems(), *_copies(), *_leftovers(), *_namesakes()]
     print_text()
     print_text("\n".join(f"- {remedy}" for remedy in remedies) or "Nothing is wrong.")
     sys.exit(bool(remedies))
@@ -172,8 +175,9 @@ def _remedy(library: str) -> str:
     here = sys.version_info[:2]
     first, last = RUNS_ON[library]
     if first <= here <= last:
+        extra = f"'.[{library}]'"
         blas = f", and {BLAS}" if library == "theano" and here > (3, 9) else ""
-        return f"What works with Python {here[0]}.{here[1]}: pip install 'regkit-core[{library}]'{blas}"
+        return f"What works with Python {here[0]}.{here[1]}, {installing(extra)}{blas}"
     return (
         f"It does not run on Python {here[0]}.{here[1]}. {_remedy(_newest()) if library != _newest() else ''}".rstrip()
     )
@@ -182,6 +186,17 @@ def _remedy(library: str) -> str:
 def _newest() -> str:
     """Return the library to install for this Python."""
     return "pytensor" if sys.version_info[:2] >= (3, 11) else "theano"
+
+
+def _blocked() -> Iterator[str]:
+    """Yield the remedies for names in REGKIT_BLOCK of which nothing is installed. What it leaves out is printed."""
+    found = {name: installed().named(name) for name in blocked_names()}
+    if any(found.values()):
+        blocked = (f"{first.name} {first.version}" for first, *_ in filter(None, found.values()))
+        print_text(f"\n{BLOCK} leaves out: {', '.join(blocked)}")
+    for name, there in found.items():
+        if not there:
+            yield f"{BLOCK} names {name!r}, which is not installed"
 
 
 def _path_problems() -> Iterator[str]:
@@ -260,5 +275,5 @@ def _namesakes() -> Iterator[str]:
         kind = "regkit-core under its old name" if old_name else "somebody else's library, imported as regkit too"
         yield (
             f"regkit {other.version} ({other.folder}) is {kind}; both write into one package. "
-            "pip uninstall regkit, then pip install --force-reinstall --no-deps regkit-core"
+            f"pip uninstall regkit, then {installing('--force-reinstall --no-deps .')}"
         )

@@ -26,6 +26,10 @@ NO_NAMES = frozenset(keyword.kwlist)
 #: The limit to the length of a name: names of files are a few letters longer.
 LONGEST = 100
 
+#: The kinds of regularizers: of most, the template has the module and the test in a folder of its own.
+KINDS = ("penalty", "weights", "graph", "step")
+OF_KINDS = "kinds"
+
 #: Folders that running the tests of the template leaves behind.
 LEFTOVERS = {"__pycache__", ".pytest_cache", "dist", "build"}
 
@@ -34,7 +38,13 @@ LEFTOVERS = {"__pycache__", ".pytest_cache", "dist", "build"}
 @click.argument("name")
 @click.option("--into", type=click.Path(path_type=Path), default=Path(), help="The folder to make it in.")
 @click.option("--author", help="For the license and the metadata.")
-def new(name: str, into: Path, author: str | None) -> None:
+@click.option(
+    "--kind",
+    type=click.Choice(KINDS),
+    default=KINDS[0],
+    help="A penalty of activations, one of weights, a change of the graph, or a change after an optimizer's step.",
+)
+def new(name: str, into: Path, author: str | None, kind: str) -> None:
     """Make a distribution NAME with a regularizer and its tests.
 
     NAME is the distribution's, such as acme-tv; the module and the alias are acme_tv, the class AcmeTv.
@@ -62,20 +72,22 @@ def new(name: str, into: Path, author: str | None) -> None:
         into.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".regkit-new-", dir=into) as scratch:
             made = Path(scratch) / name
-            _write(made, {DISTRIBUTION: name, MODULE: module, CLASS: class_name}, author or f"The {name} developers")
+            names = {DISTRIBUTION: name, MODULE: module, CLASS: class_name}
+            for template in (_template(), _template() / OF_KINDS / kind):
+                _write(made, template, names, author or f"The {name} developers")
             made.rename(folder)  # all of it, or nothing
     except OSError as error:
         raise Failure(f"{folder} cannot be written: {error}") from error
     print_text(f"{folder} is ready. Next:")
-    print_text(f"  pip install {_as_path(folder)}\n  pytest {folder}\n  regkit check {module}")
+    print_text(f"  pip install '{_as_path(folder)}[test]'   # with pytest\n  pytest {folder}\n  regkit check {module}")
+    print_text(f"Then change {folder / 'src' / module / '__init__.py'}, and {folder / 'tests'}, which prove it.")
 
 
-def _write(folder: Path, names: dict[str, str], author: str) -> None:
-    """Write the template into a folder, with other names."""
-    template = _template()
+def _write(folder: Path, template: Path, names: dict[str, str], author: str) -> None:
+    """Write a template into a folder, over what is there, with other names."""
     for source in sorted(template.rglob("*")):
         relative = source.relative_to(template)
-        if source.is_file() and not LEFTOVERS & set(relative.parts):
+        if source.is_file() and not {OF_KINDS, *LEFTOVERS} & set(relative.parts):
             # strings in TOML are those of JSON
             written = json.dumps(author, ensure_ascii=False)[1:-1] if source.suffix == ".toml" else author
             target = folder / _renamed(str(relative), names)

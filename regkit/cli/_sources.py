@@ -40,6 +40,12 @@ def problem_without_import(target: str, kind: str = "Class") -> str:
     return ""
 
 
+def file_without_import(target: str) -> str:
+    """Return the file of an entry point's module; an empty string if there is none."""
+    spec = _find(target.partition(":")[0])
+    return (spec and spec.origin) or ""
+
+
 def sentence_without_import(target: str) -> str:
     """Return the first sentence of the docstring of an entry point's class or function, or an empty string.
 

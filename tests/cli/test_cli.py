@@ -100,8 +100,45 @@ def test_list_distinguishes_a_healthy_a_broken_and_two_conflicting_plugins(run, 
     ],
 )
 def test_list_names_the_reason_that_the_source_shows(run, case, why):
-    broken = [row for row in json.loads(run("list", "--json", cases=[case]).stdout) if row["state"] == "broken"]
-    assert any(why in row["why"] for row in broken), broken
+    broken = [line for line in run("list", cases=[case]).stdout.splitlines() if line.startswith("broken: ")]
+    assert any(why in line for line in broken), broken
+
+
+def test_list_prints_the_aliases_that_have_a_word_in_their_name(run):
+    done = run("list", "KL", "topk")
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["alias", "hidden_kl", "hidden_topk"]
+    rows = json.loads(run("list", "decay", "--json").stdout)
+    assert [row["alias"] for row in rows] == ["decoupled_decay", "weight_decay"]
+
+
+def test_list_of_a_word_that_no_alias_has_exits_with_2_and_the_aliases(run):
+    done = run("list", "lstm")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"Error: no alias has 'lstm' in its name. Aliases: {', '.join(regkit.available())}\n"
+
+
+def test_list_for_programs_has_options_and_capabilities(run):
+    rows = {row["alias"]: row for row in json.loads(run("list", "--json", cases=["healthy", "import_fails"]).stdout)}
+    assert list(rows["hidden_l1"]["options"]["properties"]) == ["pattern", "weight", "reduction"]
+    found = {alias: rows[alias]["capabilities"] for alias in ("acme_healthy", "hidden_topk", "weight_l2")}
+    none = dict(selects="outputs", changes_graph=False, changes_params=False, in_predictions=False)
+    assert found == {
+        "acme_healthy": {**none, "hooks": ["loss", "log"]},
+        "hidden_topk": {
+            **none,
+            "changes_graph": True,
+            "in_predictions": True,
+            "hooks": ["modify_graph", "metrics", "log"],
+        },
+        "weight_l2": {
+            **none,
+            "selects": "params",
+            "changes_params": True,
+            "hooks": ["loss", "after_step", "metrics", "log"],
+        },
+    }
+    assert (rows["acme_broken"]["options"], rows["acme_broken"]["capabilities"]) == (None, None)
 
 
 def test_list_imports_no_plugin_unless_asked_to(run):
@@ -121,8 +158,8 @@ def test_list_prints_the_first_sentence_of_a_class_wherever_its_module_imports_i
     (package / "__init__.py").write_text("if False:\n    from .rooms import Private as Public\n")
     (package / "rooms" / "__init__.py").write_text("from ..found import Private\n")
     (package / "found.py").write_text('class Private:\n    """Penalize a\n    thing. And more.\n    """\n')
-    (row,) = [row for row in json.loads(run("list", "--json", path=[str(tmp_path)]).stdout) if row["alias"] == "lazy"]
-    assert (row["state"], row["does"]) == ("ok", "Penalize a thing")
+    (row,) = run("list", "lazy", path=[str(tmp_path)]).stdout.splitlines()[1:]
+    assert row.split(maxsplit=2) == ["lazy", "ok", "Penalize a thing"]
 
 
 def test_list_prints_class_distribution_and_folder_only_when_asked(run):
@@ -192,7 +229,82 @@ def test_show_gives_signature_equation_distribution_and_docstring(run):
     assert "Penalize the activation of hidden layers under an L1 norm." in done.stdout
 
 
-@pytest.mark.parametrize("command", ["show", "check"])
+def test_show_shows_several_aliases_one_after_the_other(run):
+    one, two, both = (run("show", *aliases).stdout for aliases in (["noise"], ["dropout"], ["noise", "dropout"]))
+    assert both == f"{one}\n{two}"
+
+
+def test_show_and_check_take_an_alias_of_one_of_two_distributions(run):
+    shown = run("show", "acme-l1:hidden_l1", cases=["conflict"])
+    assert shown.stdout.startswith("L1(pattern=None, weight=0.0)\nfrom         acme-l1 2.1 (acme_l1:L1)\n")
+    checked = run("check", "regkit-hidden-l1:hidden_l1", "--library", "numpy", cases=["conflict"])
+    assert "regkit-hidden-l1:hidden_l1" in checked.stdout, checked.stderr
+
+
+def test_schema_prints_json_schema_of_the_options(run):
+    done = run("schema", "hidden_l1")
+    assert done.returncode == 0, done.stderr
+    made = json.loads(done.stdout)
+    assert made["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert made["title"] == "hidden_l1"
+    assert made["properties"]["reduction"]["enum"] == ["sum", "mean", "batch"]
+
+
+def test_why_names_distribution_folder_and_file_and_imports_nothing(run, tmp_path):
+    source = regularizer("Mine", "print('imported')")
+    info = distribute(tmp_path, "acme_mine", regularizers("mine"), source=source)
+    done = run("why", "mine", path=[str(tmp_path)])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (
+        f"claimed by   acme_mine 1.0 (acme_mine:Mine)\nin           {info}\nfile         {tmp_path}/acme_mine.py\n"
+        "aliases      mine\n"
+    )
+
+
+def test_why_names_every_claim_of_a_conflict(run):
+    done = run("why", "hidden_l1", cases=["conflict"])
+    assert done.returncode == 1
+    assert (
+        f"in           {INSTALLED}/conflict/acme_l1-2.1.dist-info\nfile         {INSTALLED}/conflict/acme_l1.py\n"
+        in (done.stdout)
+    )
+    assert "claimed by   regkit-hidden-l1" in done.stdout
+    assert "problem      alias 'hidden_l1' is claimed by 2 distributions: " in done.stdout
+
+
+def test_why_names_the_copy_that_hides_a_claim(run, tmp_path):
+    early = distribute(tmp_path / "early", "acme_hides", version="0.9")
+    late = distribute(tmp_path / "late", "acme_hides", "[regkit.regularizers]\nhid = acme_hides:Hid\n")
+    done = run("why", "hid", path=map(str, [tmp_path / "early", tmp_path / "late"]))
+    assert done.returncode == 1
+    assert done.stdout.startswith(
+        f"hidden       acme_hides 1.0 (acme_hides:Hid) claims it in {late}, and is hidden by {early}, earlier on "
+    )
+
+
+def test_why_names_the_file_that_shadows_a_plugin(run, tmp_path):
+    distribute(tmp_path / "site", "acme_mine", regularizers("mine"), source=regularizer("Mine"))
+    (tmp_path / "acme_mine.py").write_text(regularizer("Mine"))
+    done = run("why", "mine", path=map(str, [tmp_path, tmp_path / "site"]))
+    assert done.returncode == 1
+    assert f"file         {tmp_path}/acme_mine.py\n" in done.stdout
+    assert f"which shadows {tmp_path}/site/acme_mine.py" in done.stdout
+
+
+def test_a_blocked_distribution_is_named_by_why_and_by_doctor(run):
+    place = INSTALLED / "healthy" / "acme_healthy-1.0.dist-info"
+    asked = run("why", "acme_healthy", cases=["healthy"], REGKIT_BLOCK="acme-healthy")
+    assert asked.returncode == 1
+    assert asked.stdout.startswith(
+        f"blocked      acme-healthy 1.0 (acme_healthy:Healthy) in {place}: REGKIT_BLOCK leaves it out\n"
+    )
+    done = run("doctor", program=only(), cases=["healthy"], REGKIT_BLOCK="acme-healthy,acme-helthy")
+    assert done.returncode == 1
+    assert "\nREGKIT_BLOCK leaves out: acme-healthy 1.0\n" in done.stdout
+    assert remedies(done) == ["- REGKIT_BLOCK names 'acme-helthy', which is not installed"]
+
+
+@pytest.mark.parametrize("command", ["show", "check", "why", "schema"])
 def test_an_alias_that_is_not_installed_exits_with_2_and_a_suggestion(run, command):
     done = run(command, "hiden_l1")
     assert done.returncode == 2
@@ -247,7 +359,14 @@ def test_check_of_a_large_object_does_not_print_it(run):
 def test_new_makes_a_distribution_whose_names_are_all_its_own(run, tmp_path):
     done = run("new", "acme-total-variation", "--author", "Ada Lovelace")
     assert done.returncode == 0, done.stderr
-    assert "pip install ./acme-total-variation" in done.stdout
+    assert done.stdout == (
+        "acme-total-variation is ready. Next:\n"
+        "  pip install './acme-total-variation[test]'   # with pytest\n"
+        "  pytest acme-total-variation\n"
+        "  regkit check acme_total_variation\n"
+        "Then change acme-total-variation/src/acme_total_variation/__init__.py, and acme-total-variation/tests, which "
+        "prove it.\n"
+    )
     made = tmp_path / "acme-total-variation"
     files = {str(path.relative_to(made)): path.read_text() for path in made.rglob("*") if path.is_file()}
     assert sorted(files) == [
@@ -265,6 +384,29 @@ def test_new_makes_a_distribution_whose_names_are_all_its_own(run, tmp_path):
     assert "myregularizer" not in everything
     assert 'acme_total_variation = "acme_total_variation:AcmeTotalVariation"' in files["pyproject.toml"]
     assert "Copyright (c) 2026 Ada Lovelace" in files["LICENSE"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "hook"),
+    [("penalty", "loss"), ("weights", "loss"), ("graph", "modify_graph"), ("step", "after_step")],
+)
+def test_new_makes_a_distribution_of_each_kind_that_passes_its_tests_and_every_check(run, tmp_path, kind, hook):
+    assert run("new", "acme-new", "--kind", kind).returncode == 0
+    made = tmp_path / "acme-new"
+    assert f"    def {hook}(self" in (made / "src" / "acme_new" / "__init__.py").read_text()
+    everything = "".join(path.read_text() for path in made.rglob("*") if path.is_file()).lower()
+    assert not any(name in everything for name in ("my_regularizer", "my-regularizer", "myregularizer"))
+    distribute(made / "src", "acme_new", "[regkit.regularizers]\nacme_new = acme_new:AcmeNew\n", version="0.1.0")
+    path = [str(made / "src")]
+    tested = run("-q", "acme-new", program=("-m", "pytest"), path=path)
+    assert tested.returncode == 0, tested.stdout
+    assert " passed" in tested.stdout
+    checked = run("check", "acme_new", "--library", "numpy", path=path)
+    assert checked.returncode == 0, checked.stdout
+    assert {"hooks": [hook, "log"]}.items() <= json.loads(run("list", "new", "--json", path=path).stdout)[0][
+        "capabilities"
+    ].items()
 
 
 def test_new_replaces_each_name_once_and_writes_any_author(run, tmp_path):
@@ -415,7 +557,9 @@ def test_the_summaries_of_the_commands_are_shown_in_full(run):
         "doctor  List the problems of this installation, and how to fix them.",
         "list    List the aliases, and whether they work.",
         "new     Make a distribution NAME with a regularizer and its tests.",
-        "show    Show an alias: its constructor, what it computes, its origin.",
+        "schema  Print the JSON Schema of a regularizer's options.",
+        "show    Show aliases: constructor, what each computes, origin.",
+        "why     Print who claims an alias, what hides it, and which file it is.",
     ]
 
 
@@ -517,7 +661,8 @@ def test_a_command_of_a_distribution_that_is_not_installed_names_the_distributio
     done = run("absent", "an_argument", program=("-c", program))
     assert (done.returncode, done.stderr) == (
         2,
-        "Error: the command 'absent' comes with the distribution regkit-absent: pip install regkit-absent\n",
+        "Error: the command 'absent' comes with the distribution regkit-absent; in a checkout of regkit: pip install "
+        "./plugins/regkit-absent\n",
     )
 
 
@@ -687,7 +832,11 @@ def test_doctor_names_the_reason_why_a_library_does_not_import_and_one_that_work
     assert done.returncode == 1
     assert "aesara" in done.stdout
     assert "cannot be imported: AttributeError: module 'numpy' has no attribute 'no_such_name'" in done.stdout
-    works = "pip install 'regkit-core[aesara]'" if sys.version_info < (3, 12) else "It does not run on Python 3."
+    works = (
+        "in a checkout of regkit: pip install '.[aesara]'"
+        if sys.version_info < (3, 12)
+        else "It does not run on Python 3."
+    )
     assert works in done.stdout
 
 
@@ -757,7 +906,8 @@ def test_doctor_reports_somebody_elses_regkit_beside_ours(run, tmp_path):
     (message,) = remedies(run("doctor", program=only(), path=[str(tmp_path)]))
     assert message == (
         f"- regkit 0.3.0 ({tmp_path}/regkit-0.3.0.dist-info) is somebody else's library, imported as regkit too; "
-        "both write into one package. pip uninstall regkit, then pip install --force-reinstall --no-deps regkit-core"
+        "both write into one package. pip uninstall regkit, then in a checkout of regkit: pip install "
+        "--force-reinstall --no-deps ."
     )
 
 
@@ -775,7 +925,34 @@ def test_doctor_reports_somebody_elses_regkit_over_ours(run, tmp_path):
     assert done.returncode == 1
     assert done.stderr == (
         f"regkit: {tmp_path}/regkit/__init__.py is not its own. Another distribution, called regkit, is installed over "
-        "regkit-core. Fix it with: pip uninstall regkit regkit-core, then pip install 'regkit-core[cli]'\n"
+        "regkit-core. Fix it with: pip uninstall regkit regkit-core, then in a checkout of regkit-core: pip install "
+        "'.[cli]'\n"
+    )
+
+
+#: A program that runs regkit as if no distribution had a plugin.
+NOTHING_INSTALLED = (
+    "-c",
+    "import sys; sys.modules.update(dict.fromkeys(['theano', 'aesara', 'pytensor'])); from regkit._discovery import "
+    "reader; reader.scan = lambda mention: iter(()); from regkit.__main__ import main; main()",
+)
+
+
+@pytest.mark.parametrize("command", ["list", "doctor"])
+def test_where_no_regularizer_is_installed_a_command_names_what_to_install(run, command):
+    done = run(command, program=NOTHING_INSTALLED)
+    assert done.returncode == 0, done.stderr
+    assert (
+        "No regularizer is installed. The standard plugins, in a checkout of regkit: pip install "
+        "-r plugins/standard.txt\n"
+    ) in done.stdout
+
+
+def test_an_alias_where_no_regularizer_is_installed_names_what_to_install(run):
+    done = run("show", "hidden_l1", program=NOTHING_INSTALLED)
+    assert done.returncode == 2
+    assert (
+        "Installed aliases: none. The standard plugins, in a checkout of regkit: pip install -r plugins/" in done.stderr
     )
 
 
@@ -784,4 +961,6 @@ def test_without_the_extra_one_line_names_the_remedy(run, missing):
     program = f"import sys; sys.modules[{missing!r}] = None; import regkit.__main__ as m; m.main()"
     done = run(program=("-c", program))
     assert done.returncode == 1
-    assert done.stderr == f"regkit: the command line needs {missing}. Install it with: pip install 'regkit-core[cli]'\n"
+    assert done.stderr == (
+        f"regkit: the command line needs {missing}. Install its extra, in a checkout of regkit: pip install '.[cli]'\n"
+    )

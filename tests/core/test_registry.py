@@ -276,9 +276,67 @@ def test_an_alias_of_two_distributions_is_refused_when_asked_for_and_only_then(i
     assert message(regkit.AliasConflictError, hidden_l1=0.1) == (
         "alias 'hidden_l1' is claimed by 2 distributions: acme-l1 2.1 (acme_l1:L1), "
         f"regkit-hidden-l1 {version('regkit-hidden-l1')} (regkit_hidden_l1:HiddenL1). "
-        "Uninstall one, or pass an instance: build(hidden_l1=L1(...))"
+        "Uninstall one, or pass an instance: build(hidden_l1=L1(...)), "
+        "or name the distribution: build({'acme-l1:hidden_l1': ...})"
     )
     assert regkit.build(hidden_l1=HiddenL1(weight=0.1))["hidden_l1"].weight == 0.1
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [("acme-l1", "acme_l1"), ("Acme_L1", "acme_l1"), ("regkit-hidden-l1", "regkit_hidden_l1")],
+)
+def test_a_conflict_is_settled_by_the_name_of_a_distribution_before_the_alias(installed, name, module):
+    installed("conflict")
+    regs = regkit.build({f"{name}:hidden_l1": 0.1})
+    assert type(regs[0]).__module__ == module
+    assert regkit.load(f"{name}:hidden_l1").__module__ == module
+    assert list(regs.config()) == [f"{name}:hidden_l1"]
+    assert regkit.build(regs.config()) == regs
+    assert regkit.split({f"{name}:hidden_l1": 0.1, "other": 1}) == ({f"{name}:hidden_l1": 0.1}, {"other": 1})
+
+
+@pytest.mark.parametrize(
+    "alias", ["acme:hidden_l1", "hidden_l1:acme-l1", "acme-l1:hidden_sparsity", "acme-l1:", ":hidden_l1"]
+)
+def test_a_distribution_that_does_not_claim_the_alias_is_an_unknown_alias(installed, alias):
+    installed("conflict")
+    assert message(regkit.UnknownAliasError, **{alias: 0.1}).startswith(f"no installed plugin provides {alias!r}.")
+
+
+def test_the_error_of_a_distribution_that_does_not_claim_the_alias_names_those_that_do(installed):
+    installed("conflict")
+    assert "Did you mean 'acme-l1:hidden_l1' or 'regkit-hidden-l1:hidden_l1'?" in message(
+        regkit.UnknownAliasError, **{"acme-l2:hidden_l1": 0.1}
+    )
+
+
+def test_an_alias_that_has_a_colon_itself_is_that_alias(installed, tmp_path, monkeypatch):
+    folder = tmp_path / "acme_colon-1.0.dist-info"
+    folder.mkdir()
+    (folder / "entry_points.txt").write_text("[regkit.regularizers]\nregkit-hidden-l1:hidden_l1 = acme_l1:L1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    installed("conflict")
+    assert regkit.load("regkit-hidden-l1:hidden_l1").__module__ == "acme_l1"
+
+
+@pytest.mark.parametrize("blocked", ["acme-l1", "Acme.L1", " other , acme_l1,"])
+def test_a_blocked_distribution_claims_nothing(installed, monkeypatch, blocked):
+    monkeypatch.setenv("REGKIT_BLOCK", blocked)
+    installed("conflict")
+    assert regkit.load("hidden_l1") is HiddenL1
+    assert [claim.distribution for claim in regkit.available()["hidden_l1"]] == ["regkit-hidden-l1"]
+
+
+def test_the_error_of_an_alias_of_a_blocked_distribution_names_the_variable(installed, monkeypatch):
+    monkeypatch.setenv("REGKIT_BLOCK", "acme-healthy")
+    installed("healthy")
+    expected = (
+        "no installed plugin provides {!r}. acme-healthy 1.0 (acme_healthy:Healthy) claims it, and REGKIT_BLOCK leaves "
+        "it out. Installed aliases: "
+    )
+    for alias in ("acme_healthy", "acme-healthy:acme_healthy"):
+        assert message(regkit.UnknownAliasError, **{alias: 0.1}).startswith(expected.format(alias))
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,16 @@ def test_parameters_are_selected_by_name_once_also_where_layers_share_them():
     assert str(error.value) == "pattern 'out.*' matches none of the parameters: hid1.w, hid1.b, hid2.w"
 
 
+@pytest.mark.parametrize("pattern", [None, "hid*.w"])
+def test_parameters_without_layers_ask_for_layers(pattern):
+    with pytest.raises(regkit.NoMatchError) as error:
+        regkit.select_params([], pattern)
+    assert str(error.value) == (
+        f"pattern {pattern or '*'!r} is for parameters, which layers have, and no layers are given. "
+        "Pass layers=[regkit.Layer('hid1', {'hid1.w': w})]"
+    )
+
+
 def test_a_parameter_without_a_name_goes_by_its_layer_and_position():
     shared = param()
     layers = [regkit.Layer("hid1:out", [param("hid1.w"), shared]), regkit.Layer("hid2:out", [shared, param()])]

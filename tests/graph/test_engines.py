@@ -139,7 +139,9 @@ def test_an_engine_that_cannot_be_imported_is_told_with_its_reason(installed, tm
 def test_arrays_without_an_engine_name_the_distribution_that_brings_it(package, distribution, monkeypatch):
     monkeypatch.setattr("regkit._engines.declared", dict)
     array = type("Array", (), {"__module__": f"{package}.somewhere"})()
-    with pytest.raises(regkit.GraphError, match=f"distribution {distribution}: pip install {distribution}"):
+    with pytest.raises(
+        regkit.GraphError, match=f"{distribution}; in a checkout of regkit: pip install ./plugins/{distribution}"
+    ):
         regkit.graph.library(array)
 
 

@@ -113,7 +113,8 @@ def in_a_keras_model(given, hid):
 
     model = regkit_keras.Model(Net(), made(given))
     model.compile(keras.optimizers.SGD(0.0), "mse")
-    return sum(value for name, value in model.train_on_batch(X, X[:, :1], return_dict=True).items() if name != "loss")
+    logs = model.train_on_batch(X, X[:, :1], return_dict=True)
+    return sum(value for name, value in logs.items() if not name.startswith("loss"))
 
 
 def in_a_torch_run(given, hid):
@@ -208,16 +209,18 @@ class Host(NamedTuple):
 
 
 HOSTS = {
-    "numpy": Host(on_numpy, "numpy", mistakes="no pattern, complex, change"),
-    "graph": Host(in_a_graph, LIBRARY, mistakes="no pattern, complex, change, nothing"),
-    "jax": Host(in_a_jax_run, "jax", mistakes="no pattern, complex, change, nothing, set"),
+    "numpy": Host(on_numpy, "numpy", mistakes="no layers, no pattern, complex, change"),
+    "graph": Host(in_a_graph, LIBRARY, mistakes="no layers, no pattern, complex, change, nothing"),
+    "jax": Host(in_a_jax_run, "jax", mistakes="no layers, no pattern, complex, change, nothing, set"),
     "nnx": Host(in_an_nnx_watch, "flax"),  # a watch of which no module was called is a GraphError: its tests have that
     "keras": Host(in_a_keras_model, KERAS, weights="other/kernel"),
-    "torch": Host(in_a_torch_run, "torch", mistakes="no pattern, complex, change, nothing, set"),
+    "torch": Host(in_a_torch_run, "torch", mistakes="no layers, no pattern, complex, change, nothing, set"),
     "torch-watch": Host(
         in_a_torch_watch, "torch", weights="other.weight", mistakes="no pattern, complex, change, nothing, set"
     ),
-    "tensorflow": Host(in_a_tensorflow_run, "tensorflow", mistakes="no pattern, complex, change, nothing, set"),
+    "tensorflow": Host(
+        in_a_tensorflow_run, "tensorflow", mistakes="no layers, no pattern, complex, change, nothing, set"
+    ),
     "pymc": Host(in_a_pymc_model, "pymc", weights="w", mistakes="no pattern, complex, set"),
     "pytensor-ml": Host(in_a_loss_of_pytensor_ml, "pytensor_ml", "hid:out", "hid_W", "change, set"),
     "theanets": Host(in_theanets, "theanets", "hid1:out", "hid1.w", "change, set"),
@@ -282,6 +285,15 @@ def test_a_pattern_that_matches_no_weight_is_a_no_match_error_with_the_weights(h
     error = refusal(regkit.NoMatchError, host, {"weight_l2": {"weight": 0.5, "pattern": "hidd"}})
     assert "weight_l2: pattern 'hidd' matches none of the " in error
     assert host.weights in error.partition("none of the")[2]
+
+
+@on_hosts("no layers")
+@pytest.mark.parametrize(("pattern", "globs"), [(None, "'*'"), ("w", "'w'"), (["w", "b"], "'w', 'b'"), ("!b", "'!b'")])
+def test_a_penalty_of_parameters_where_no_layers_are_given_names_them_as_missing(host, pattern, globs):
+    assert refusal(regkit.NoMatchError, host, {"weight_l2": {"weight": 0.5, "pattern": pattern}}) == (
+        f"weight_l2: pattern {globs} is for parameters, which layers have, and no layers are given. "
+        "Pass layers=[regkit.Layer('hid1', {'hid1.w': w})]"
+    )
 
 
 @on_hosts("nothing")

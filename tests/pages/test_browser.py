@@ -6,20 +6,26 @@ It leaves pictures in docs/_build/screenshots, for a person to look at.
 from __future__ import annotations
 
 import base64
+import codeop
+import re
 import shutil
 
 import pytest
 
+from blocks import blocks
+
 pytestmark = pytest.mark.framework("selenium")
 
-WIDTHS = {"telephone": 390, "tablet": 820, "desktop": 1280, "wide": 1600}
+WIDTHS = {"telephone": 390, "tablet": 820, "desktop": 1440, "wide": 1600}
 SCHEMES = ("light", "dark")
 DEVICES = ("desktop", "telephone")
 
 #: Pages that are photographed, on these devices, each for something that others do not have.
 PHOTOGRAPHED = (
     "docs/index",  # a picture, a program
+    "docs/install",  # commands
     "docs/tutorial",  # long lines of code
+    "docs/torch",  # a table in code
     "docs/catalogue",  # a wide table
     "docs/reference/building",  # signatures
     "docs/reference/regularizers",  # equations
@@ -61,6 +67,26 @@ const wait = () => window.MathJax && MathJax.startup ? MathJax.startup.promise.t
 document.querySelector(".math") ? wait() : counted();
 """
 
+#: Blocks of code of which a part is not seen without scrolling.
+CUT_OFF = """
+const cut = e => e.scrollWidth > e.clientWidth + 1;
+const blocks = [...document.querySelectorAll("article .highlight pre")];
+return blocks.filter(cut).map(e => `${e.scrollWidth} of ${e.clientWidth}: ${e.textContent.slice(0, 60)}`);
+"""
+
+#: Presses the copy button of every block, and hands over what is copied and what is shown.
+COPIED = """
+const found = [];
+let text = "";
+document.execCommand = () => { text = [...document.querySelectorAll("textarea")].pop().value; return true; };
+for (const block of document.querySelectorAll("article .highlight")) {
+  text = "";
+  block.querySelector("button.copybtn").click();
+  found.push([text, block.querySelector("pre").textContent]);
+}
+return found;
+"""
+
 FETCHED = "return performance.getEntriesByType('resource').map(e => e.name).filter(name => !name.startsWith('file:'))"
 
 
@@ -73,6 +99,7 @@ class Browser:
 
     def open(self, page, width=WIDTHS["desktop"]):
         """Show a page and return how many equations it has and draws."""
+        assert (self.site / page).exists(), page
         self.resize(width)
         self.driver.get(f"{(self.site / page).as_uri()}")
         return self.driver.execute_async_script(EQUATIONS)
@@ -114,7 +141,7 @@ def browser(site, tmp_path_factory):
 def names(site):
     """All pages but the sources of modules, which are all alike, and one of these."""
     pages = [path.relative_to(site).as_posix() for path in sorted(site.rglob("*.html"))]
-    return [page for page in pages if not page.startswith("_modules")] + ["_modules/regkit/regularizers.html"]
+    return [page for page in pages if not page.startswith("_modules")] + ["_modules/regkit/_sets.html"]
 
 
 def test_no_page_scrolls_sideways_or_needs_the_network_and_every_equation_is_drawn(browser, site):
@@ -136,18 +163,86 @@ def test_no_page_scrolls_sideways_or_needs_the_network_and_every_equation_is_dra
     assert drawn > 100
 
 
-def test_the_search_finds_an_alias(browser):
+def test_no_code_is_cut_off_on_a_desktop_and_none_of_the_first_pages_on_a_telephone(browser, site):
+    cut = {}
+    for page in names(site):
+        browser.open(page, WIDTHS["desktop"])
+        cut[page, "desktop"] = browser.driver.execute_script(CUT_OFF)
+    for page in ("docs/index.html", "docs/install.html", "docs/tutorial.html"):
+        browser.open(page, WIDTHS["telephone"])
+        cut[page, "telephone"] = browser.driver.execute_script(CUT_OFF)
+    assert {place: blocks for place, blocks in cut.items() if blocks} == {}
+
+
+def test_what_is_copied_is_what_is_typed(browser):
+    browser.open("docs/tutorial.html")
+    copied = browser.driver.execute_script(COPIED)
+    shown = [block for block in blocks("docs/tutorial.md") if block.is_session]
+    assert len(copied) == 1 + len(shown)
+    for (text, _), block in zip(copied[1:], shown):
+        typed = [line[4:] for line in block.text.splitlines() if re.match(r">>> |\.\.\. ", line)]
+        assert [line for line in text.splitlines() if line] == typed
+
+
+def test_the_tutorial_can_be_pasted_into_a_prompt(browser):
+    browser.open("docs/tutorial.html")
+    for text, shown in browser.driver.execute_script(COPIED):
+        if shown.startswith(">>> "):
+            assert text
+            assert pasted(text) == [], text
+
+
+def pasted(text):
+    """What Python's prompt would not take, if lines are typed one after the other."""
+    compiler, waiting, refused = codeop.CommandCompiler(), [], []
+    for line in text.split("\n"):
+        waiting.append(line)
+        try:
+            if compiler("\n".join(waiting)) is not None:
+                waiting = []
+        except SyntaxError as error:
+            refused.append(f"{line}: {error}")
+            waiting = []
+    return refused + waiting
+
+
+def test_a_prompt_does_not_take_what_follows_a_function_without_an_empty_line():
+    assert pasted("def f():\n    return 1\n\nf()") == []
+    assert pasted("def f():\n    return 1\nf()") != []
+
+
+@pytest.mark.parametrize(
+    ("words", "first"), [("install", "Install"), ("hidden_sparsity", "Catalogue"), ("pytorch", "PyTorch")]
+)
+def test_the_search_finds_the_page_that_is_meant_first(browser, words, first):
     from selenium.webdriver.common.by import By
     from selenium.webdriver.support.wait import WebDriverWait
 
     browser.open("docs/index.html")
     field = browser.driver.find_element(By.CSS_SELECTOR, ".sidebar-search")
-    field.send_keys("hidden_sparsity")
+    field.send_keys(words)
     field.submit()
-    results = (By.CSS_SELECTOR, "#search-results li a")
-    WebDriverWait(browser.driver, 20).until(lambda driver: len(driver.find_elements(*results)) > 4)
-    found = {link.text for link in browser.driver.find_elements(*results)}
-    assert {"Catalogue", "For users"} <= found
+    WebDriverWait(browser.driver, 20).until(lambda driver: "found" in driver.find_element(By.ID, "search-results").text)
+    results = browser.driver.find_elements(By.CSS_SELECTOR, "#search-results li > a")
+    assert [link.text for link in results][:1] == [first]
+
+
+@pytest.mark.parametrize("library", ["PyTorch", "JAX", "Keras", "TensorFlow"])
+def test_each_library_is_one_click_from_the_first_page(browser, library):
+    from selenium.webdriver.common.by import By
+
+    browser.open("docs/index.html")
+    links = browser.driver.find_elements(By.CSS_SELECTOR, ".sidebar-tree a, article a")
+    next(link for link in links if link.text.startswith(library)).click()
+    assert library.lower() in browser.driver.find_element(By.TAG_NAME, "h1").text.lower()
+
+
+def test_a_picture_opens_by_itself(browser, site):
+    from selenium.webdriver.common.by import By
+
+    browser.open("docs/performance.html", WIDTHS["telephone"])
+    browser.driver.find_element(By.CSS_SELECTOR, "a.picture img").click()
+    assert browser.driver.current_url.endswith(".png")
 
 
 def test_light_and_dark_are_what_the_reader_asked_for(browser):

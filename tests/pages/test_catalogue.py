@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 
@@ -10,7 +11,6 @@ import numpy as np
 import pytest
 
 import regkit
-from blocks import blocks, ran
 
 pytest.importorskip("regkit.cli._equations", reason="the command line is not installed")
 
@@ -28,7 +28,6 @@ def catalogue():
 def test_the_page_is_what_its_program_writes(catalogue):
     page = (DOCS / "catalogue.md").read_text(encoding="utf-8")
     assert page == catalogue.page(page.partition(catalogue.MARK)[0])
-    ran(blocks("docs/catalogue.md", "text"))
 
 
 def test_every_alias_that_the_page_speaks_of_is_installed():
@@ -45,8 +44,21 @@ def test_every_alias_of_the_extra_plugins_has_a_place_on_the_page():
     assert {alias for heading in headings for alias in re.findall("`(.*?)`", heading)} == aliases
 
 
-def test_the_picture_is_there():
-    assert (DOCS / "catalogue.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+def test_every_picture_of_a_card_is_there_and_has_a_card():
+    shown = re.findall(r"\(cards/(.*?\.png)\)", (DOCS / "catalogue.md").read_text(encoding="utf-8"))
+    assert set(shown) == {path.name for path in (DOCS / "cards").glob("*.png")}
+    assert {(DOCS / "cards" / name).read_bytes()[:8] for name in shown} == {b"\x89PNG\r\n\x1a\n"}
+
+
+@pytest.mark.framework("torch")
+@pytest.mark.framework("regkit_torch")
+@pytest.mark.framework("sklearn")
+def test_the_numbers_of_the_cards_come_out_again(catalogue):
+    stated = json.loads(catalogue.NUMBERS.read_text(encoding="utf-8"))
+    assert set(stated) == {"relu", "sigmoid", "rnn", *catalogue.TRIED}
+    again = {name: catalogue.numbers(name) for name in ("relu", "hidden_l1", "hidden_topk", "weight_l1", "group_lasso")}
+    for name, numbers in again.items():
+        assert numbers == pytest.approx(stated[name], abs=0.005), name
 
 
 def test_the_weight_that_stands_for_a_decay_elsewhere_is_half_of_it_for_each_matrix():

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import regkit
-from blocks import ROOT, Block, blocks, programs, ran
+from blocks import ROOT, Block, all_blocks, blocks, programs, ran
 
 #: The section of the integrators' page whose programs need no graph library.
 HOST = "a-host-of-your-own"
@@ -53,12 +53,15 @@ def test_the_readmes_program_for_a_graph_library_prints_the_penalty_that_stands_
     run(program_with("pytensor"))
 
 
-def test_the_readmes_lines_to_install_are_those_of_pages_that_lanes_follow():
-    plugins = ("plugins/regkit-keras/README.md", "plugins/regkit-tensorflow/README.md")
-    followed = ("docs/lanes.md", "docs/jax.md", "docs/torch.md", *plugins)
-    lines = {line.partition("#")[0].strip() for page in followed for line in commands(page)}
+def test_the_readmes_lines_to_install_are_among_those_of_the_page_that_lanes_follow():
+    lines = {line.partition("#")[0].strip() for line in commands("docs/install.md")}
     assert lines >= {line.partition("#")[0].strip() for line in commands("README.md") if line.startswith("pip ")}
     ran(block for block in blocks("README.md", "sh") if "pip install" in block.text)
+
+
+def test_lines_to_install_stand_on_one_page_and_in_the_tutorial():
+    pages = {block.page for block in all_blocks() if "plugins/standard.txt" in block.text}
+    assert pages == {"README.md", "docs/install.md", "docs/tutorial.md"}
 
 
 def commands(page: str) -> list[str]:

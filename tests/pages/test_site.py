@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -75,6 +77,24 @@ def test_links_within_the_site_lead_to_what_is_there(site, pages):
     assert sum(len(found) for found in anchors.values()) > 500
 
 
+def test_the_code_of_a_page_can_be_downloaded_and_is_a_program(site, pages):
+    programs = {path.name for path in (site / "_programs").iterdir()}
+    linked = {link.rpartition("/")[2] for tree in pages.values() for link in links(tree) if "_programs/" in link}
+    assert programs == linked
+    assert {"index.py", "tutorial.py", "torch.py", "jax.py", "keras.py"} <= programs
+    for name in programs:
+        text = (site / "_programs" / name).read_text(encoding="utf-8")
+        compile(text, name, "exec")
+
+
+def test_the_code_of_the_users_page_runs_as_a_program_through_the_errors_that_it_shows(site):
+    done = subprocess.run(
+        [sys.executable, str(site / "_programs" / "users.py")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "HiddenDropout got weight=1.5; accepted: a finite real number of at least 0 and below 1\n" in done.stdout
+
+
 def test_links_to_outside_have_the_form_of_an_address(pages):
     outside = {link for tree in pages.values() for link in links(tree) if urlsplit(link).scheme not in ("", "data")}
     odd = [
@@ -93,6 +113,19 @@ def test_no_page_loads_anything_from_elsewhere(pages):
     }
     assert [link for link in loaded if urlsplit(link).netloc] == []
     assert any(urlsplit(link).path.endswith("tex-svg.js") for link in loaded)
+
+
+def test_the_reference_has_keyword_import_distribution_and_use_of_each_regularizer(pages):
+    tree = pages["docs/reference/regularizers.html"]
+    named = {}
+    for one in tree.select("dl.py.class"):
+        fields = dict(zip((key.text for key in one.select("dt.field-odd, dt.field-even")), one.select("dd")))
+        named.update({code.text: one for code in one.select("dl.field-list dd code")[:2]})
+        assert [key.strip(": ") for key in fields][:4] == ["Keyword", "Use", "Import", "Distribution"]
+    standard = {alias for alias, claims in regkit.available().items() if claims[0].target.split(":")[0] in MODULES}
+    assert standard <= set(named)
+    assert "from regkit_weights import WeightL1" in tree.text
+    assert "regkit.build(weight_distance=dict(weight=0.1, reference=...))" in tree.text
 
 
 def test_every_equation_of_a_docstring_is_set_as_one(pages):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import re
 import subprocess
 import sys
@@ -36,6 +38,8 @@ LANES = tomllib.loads((HERE / "lanes.toml").read_text(encoding="utf-8"))["lane"]
 ADDRESS = CORE["urls"]["Homepage"]
 #: What is released: the core and each plugin.
 OURS = [path for path in PROJECTS if path == "pyproject.toml" or path.startswith("plugins/regkit-")]
+#: What is installed, up to the end of the line, of the code on a page or of the sentence.
+COMMAND = re.compile(r"pip install ((?:[^\n\\`,;]|,(?=\S)|;(?= ?python))*)")
 CHANGELOG = re.compile(r"^## \[(?P<version>.+)\](?: - (?P<date>.+))?$", re.MULTILINE)
 
 
@@ -85,15 +89,78 @@ def test_every_plugin_of_the_extra_plugins_is_in_the_reference_and_in_the_table_
     assert sorted(name.replace("_", "-") for name in found) == names(CORE["optional-dependencies"]["plugins"])
 
 
-def test_no_page_tells_to_install_somebody_elses_regkit():
-    pages = [
+def test_the_file_of_the_standard_plugins_has_those_of_the_extra():
+    lines = (HERE / "plugins" / "standard.txt").read_text(encoding="utf-8").splitlines()[1:]
+    assert sorted(lines) == [f"./plugins/{name}" for name in names(CORE["optional-dependencies"]["plugins"])]
+
+
+@pytest.mark.parametrize("name", ["PyTorch", "JAX", "Keras", "TensorFlow", "PyMC", "pytensor-ml", "theanets"])
+def test_the_page_to_install_from_has_the_pythons_and_versions_of_the_metadata(name):
+    page = (HERE / "docs" / "install.md").read_text(encoding="utf-8")
+    library, python = re.search(rf"^\| (\[{name}\].*?) \| (\S+) \|", page, re.M).groups()
+    plugin = "torch" if name == "PyTorch" else name.lower()
+    text = (HERE / "plugins" / f"regkit-{plugin}" / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'\nrequires-python = ">={python}"\n' in text
+    for version in re.findall(r"\d+\.\d+(?= or later)", library):
+        assert re.search(rf">={re.escape(version)}\b", text), version
+
+
+@pytest.mark.parametrize("target", ["demo", "test"])
+def test_the_readme_and_make_agree_on_what_a_target_takes(target):
+    makefile, readme = ((HERE / name).read_text(encoding="utf-8") for name in ("Makefile", "README.md"))
+    said = re.search(rf"^{target}:.*?About (\d+ minutes).*?([\d.]+ GB)", makefile, re.M | re.S).groups()
+    assert re.search(rf"^make {target} .*; (\d+ minutes), ([\d.]+ GB)$", readme, re.M).groups() == said
+
+
+@pytest.mark.parametrize("page", ["README.md", *sorted(f"docs/{path.name}" for path in HERE.glob("docs/*.md"))])
+def test_names_of_our_plugins_on_a_page_are_public_there(page):
+    missing = []
+    for package, name in re.findall(r"\b(regkit_\w+)\.(\w+)", (HERE / page).read_text(encoding="utf-8")):
+        (folder,) = HERE.glob(f"plugins/*/src/{package}")
+        public = re.search(r"^__all__ = \[(.*?)\]", (folder / "__init__.py").read_text(encoding="utf-8"), re.M | re.S)[
+            1
+        ]
+        if f'"{name}"' not in public and not (folder / f"{name}.py").exists():
+            missing.append(f"{package}.{name}")
+    assert missing == []
+
+
+def texts(path):
+    """The texts of a file: a page, or each string of a program, with {} for what is put in."""
+    source = path.read_text(encoding="utf-8")
+    if path.suffix == ".md":
+        return [source]
+    strings = [node for node in ast.walk(ast.parse(source)) if isinstance(node, (ast.Constant, ast.JoinedStr))]
+    return [
+        "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in getattr(node, "values", [node]))
+        for node in strings
+    ]
+
+
+#: What pip is told to install by programs in which the name is put in, and is none of ours.
+PUT_IN = {"_scaffold.py", "_study.py", "_messages.py"}
+
+
+def test_no_page_or_message_tells_to_install_what_the_index_does_not_have():
+    """Of ours it has none, and `regkit` is somebody else's: installed are folders of a checkout, or files of dist/."""
+    files = [
         *HERE.glob("*.md"),
         *HERE.glob("docs/*.md"),
-        *HERE.glob("plugins/*/README.md"),
+        *HERE.glob("plugins/*/*.md"),
         *HERE.glob("regkit/**/*.py"),
+        *HERE.glob("plugins/*/src/**/*.py"),
+        *HERE.glob("examples/*.py"),
     ]
-    told = re.compile(r"pip install [^\n\\`]*?(?<![\w./-])regkit(?![\w/-])")
-    assert [found[0] for page in pages for found in told.finditer(page.read_text(encoding="utf-8"))] == []
+    told = [(path, found[1]) for path in files for text in texts(path) for found in COMMAND.finditer(text)]
+    wrong = [
+        f"{path.relative_to(HERE)}: pip install {arguments}"
+        for path, arguments in told
+        if not arguments.startswith("--find-links dist")
+        for argument in re.split(r"[\s\"']+", arguments)
+        if re.fullmatch(r"regkit[\w-]*(\[.*\])?", argument) or (argument == "{}" and path.name not in PUT_IN)
+    ]
+    assert len(told) > 30
+    assert wrong == []
 
 
 def test_every_library_of_a_lane_has_an_extra_which_brings_it():
@@ -108,7 +175,7 @@ def test_every_library_of_a_lane_has_an_extra_which_brings_it():
 
 @pytest.mark.parametrize(
     "page",
-    ["docs/theanets.md", "plugins/regkit-theanets/README.md", "plugins/regkit-theanets/src/regkit_theanets/_names.py"],
+    ["docs/install.md", "plugins/regkit-theanets/README.md", "plugins/regkit-theanets/src/regkit_theanets/_names.py"],
 )
 def test_where_theanets_is_told_to_be_installed_it_is_as_in_its_lane(page):
     lane = next(lane for lane in LANES if lane["name"] == "theanets")
@@ -156,6 +223,49 @@ def test_every_distribution_says_its_status_audience_topic_pythons_and_types(pat
     pythons = [one.rpartition(" :: ")[2] for one in told if re.fullmatch(r".*Python :: 3\.\d+", one)]
     lowest = min(pythons, key=Version)
     assert project["requires-python"] == f">={lowest}", f"{path}: the lowest Python of the classifiers is {lowest}"
+
+
+@pytest.mark.parametrize("path", OURS)
+def test_the_pythons_of_a_distribution_are_those_of_the_lanes_that_tested_it(path):
+    name = PROJECTS[path]["name"]
+    own = [lane for lane in LANES if name in (lane.get("plugin"), *lane.get("engines", ()))]
+    shared = [lane for lane in LANES if not {"plugin", "tests", "core"} & lane.keys()]
+    ran = {lane["python"] for lane in (own if any("plugin" in lane for lane in own) else shared)}
+    told = {one.rpartition(" :: ")[2] for one in PROJECTS[path]["classifiers"] if re.fullmatch(r".*:: 3\.\d+", one)}
+    assert told == ran
+
+
+def test_every_distribution_is_built_by_one_hatchling():
+    """Later ones write metadata 2.5, which the index does not take; `make dist` asks the wheels."""
+    builders = {path: tomllib.loads((HERE / path).read_text(encoding="utf-8"))["build-system"] for path in OURS}
+    assert {builder["requires"][0] for builder in builders.values()} == {"hatchling==1.27.0"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["pyproject.toml", *(f"plugins/{name}/pyproject.toml" for name in names(CORE["optional-dependencies"]["plugins"]))],
+)
+def test_the_core_and_the_standard_plugins_are_found_by_the_names_of_frameworks(path):
+    project = PROJECTS[path]
+    for framework in ("PyTorch", "JAX", "Keras"):
+        assert framework in project["description"]
+        assert framework in project["keywords"]
+
+
+@pytest.mark.subprocess
+def test_ci_runs_make_test_and_every_lane():
+    workflow = (HERE / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    assert re.search(r"^      - run: make test$", workflow, re.MULTILINE)
+    (program,) = re.findall(r"lanes=\$\(python -m (\w+)\)", workflow)
+    done = subprocess.run([sys.executable, "-m", program], cwd=HERE, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == [{"name": lane["name"], "python": lane["python"]} for lane in LANES]
+    assert '-s "$LANE"' in workflow
+
+
+def test_releasing_names_the_tag_of_every_distribution():
+    page = (HERE / "RELEASING.md").read_text(encoding="utf-8")
+    tags = re.findall(r"^   (regkit-[\w.-]+)$", page, re.MULTILINE)
+    assert tags == [f"{PROJECTS[path]['name']}-{version(path)}" for path in OURS]
 
 
 @pytest.mark.parametrize("path", OURS)
@@ -241,7 +351,7 @@ def test_every_target_of_make_that_a_page_names_is_there():
 
 
 def test_what_the_architecture_page_draws_is_there():
-    (drawn,) = blocks("docs/architecture.md", "")
+    (drawn,) = blocks("docs/architecture.md", "text")
     folders = [(-1, HERE)]  # with how far their line is indented
     for line in drawn.text.splitlines():
         indent = len(line) - len(line.lstrip())

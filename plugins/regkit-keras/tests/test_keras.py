@@ -620,8 +620,8 @@ def test_a_backend_without_its_engine_says_what_to_install(monkeypatch):
     plain = network()
     monkeypatch.setitem(sys.modules, f"regkit_{BACKEND}", None)
     assert refusal(regkit.GraphError, lambda: regkit_keras.Model(plain, regkit.build())) == (
-        f"Keras runs on {BACKEND}, whose arrays come with the distribution regkit-{BACKEND}: pip install "
-        f"regkit-{BACKEND}"
+        f"Keras runs on {BACKEND}, whose arrays come with the distribution regkit-{BACKEND}; in a checkout of "
+        f"regkit: pip install ./plugins/regkit-{BACKEND}"
     )
 
 

@@ -22,8 +22,8 @@ SPACE = {
     }
 }
 WRITES = (
-    "create_new_trial",
-    "set_trial_param",
+    "_create_new_trial",  # as Optuna's cache calls these two
+    "_set_trial_param",
     "set_trial_intermediate_value",
     "set_trial_user_attr",
     "set_trial_state_values",

@@ -90,6 +90,19 @@ def test_a_trial_takes_its_resources(threads, tmp_path):
     assert at_once(threads, tmp_path, resources={"GPU": 1}) == 2
 
 
+def test_resources_that_no_worker_has_are_warned_of(threads, tmp_path, monkeypatch):
+    monkeypatch.setattr("regkit_search._dask.LONG", 0.2)
+    monkeypatch.setattr("regkit_search._dask.LOOK", 0.2)
+    arguments = dict(minimize="weight", trials=1, client=threads, resources={"TPU": 1})
+
+    def prepare(regs):
+        return lambda trial: {"weight": 1.0}
+
+    # a warning is an error in these tests, and ends the search
+    with pytest.raises(UserWarning, match=r"has no workers with the resources \{'TPU': 1\}. Trials wait until"):
+        search.run(prepare, SPACE, **arguments)
+
+
 def test_a_function_may_return_the_client(tmp_path):
     clients = []
 
@@ -99,6 +112,12 @@ def test_a_function_may_return_the_client(tmp_path):
 
     assert at_once(made, tmp_path) == 1
     assert clients[0].status == "closed"
+
+
+def test_a_search_on_workers_whose_regularizer_never_gets_its_step_warns_at_the_end(client):
+    space = {"weight_l1": {"weight": FloatDistribution(0.1, 1), "by": "proximal"}}
+    with pytest.warns(UserWarning, match="weight_l1 changes parameters after an optimizer's step, and after_step was"):
+        search.run(lambda regs: lambda trial: {"weight": 1.0}, space, minimize="weight", trials=2, client=client)
 
 
 def test_a_structure_runs_where_it_is_compiled(client):

@@ -38,9 +38,32 @@ def lasso(regs):
     return evaluate
 
 
-def test_the_errors_of_a_path_are_those_of_lasso_cv():
+def proximal(regs):
+    """Proximal gradient descent on the same objective."""
+
+    def evaluate(trial):
+        out = FOLDS[trial.fold]
+        x, y = X[~out] - X[~out].mean(axis=0), Y[~out] - Y[~out].mean()
+        rate = len(y) / np.linalg.eigvalsh(x.T @ x)[-1]
+        w = np.zeros(8) if trial.start is None else trial.start
+        moved = np.inf
+        while moved >= 1e-12:
+            stepped = {"w": w - rate * x.T @ (x @ w - y) / len(y)}
+            after = regs.after_step(stepped, rate)["w"]
+            w, moved = after, abs(after - w).max()
+        trial.keep = w
+        predicted = (X[out] - X[~out].mean(axis=0)) @ w + Y[~out].mean()
+        return {"error": ((predicted - Y[out]) ** 2).mean(), "nonzero": (w != 0).sum()}
+
+    return evaluate
+
+
+@pytest.mark.parametrize(
+    ("prepare", "options"), [(lasso, None), (proximal, {"weight_l1": {"by": "proximal", "pattern": "w"}})]
+)
+def test_the_errors_of_a_path_are_those_of_lasso_cv(prepare, options):
     sklearn = pytest.importorskip("sklearn.linear_model")
-    found = search.cv_path(lasso, "weight_l1", folds=4, minimize="error")
+    found = search.cv_path(prepare, "weight_l1", options, folds=4, minimize="error")
     means = found.means()
     twin = sklearn.LassoCV(
         alphas=means["weight"].to_numpy(), cv=[(np.flatnonzero(~out), np.flatnonzero(out)) for out in FOLDS], tol=1e-10
@@ -109,6 +132,17 @@ def test_the_largest_weight_is_one_at_which_training_works():
 def test_a_measure_without_a_largest_weight_asks_for_weights(function, told):
     with pytest.raises(search.SearchError, match=told):
         search.cv_path(measured(function), "weight_l2", minimize="error")
+
+
+def test_a_path_that_fails_at_all_weights_names_the_failure():
+    def prepare(regs):
+        def evaluate(trial):
+            raise ValueError("no data")
+
+        return evaluate
+
+    with pytest.raises(search.SearchError, match="evaluate fails at all weights. The last failure: ValueError: no dat"):
+        search.cv_path(prepare, "weight_l2", minimize="error")
 
 
 def test_a_fold_that_is_complete_is_not_walked_again(tmp_path):

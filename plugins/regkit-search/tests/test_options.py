@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import time
 import warnings
+from functools import partial
 
+import numpy as np
 import optuna
 import pandas as pd
 import pytest
@@ -102,6 +104,20 @@ def test_callbacks_for_trials_of_optuna_take_a_trial():
     assert all(one == [1, 2] for one in frame["epochs"][~pruned])
 
 
+def test_a_second_report_of_a_step_is_ignored_with_a_warning_as_by_optuna():
+    def prepare(regs):
+        def evaluate(trial):
+            trial.report(1.0, 0)
+            trial.report(2.0, 0)
+            return {"weight": regs[0].weight.value}
+
+        return evaluate
+
+    with pytest.warns(UserWarning, match="report got step=0 for the second time, and ignores 2.0"):
+        result = search.run(prepare, {"hidden_l1": WEIGHT}, minimize="weight", trials=1)
+    assert result.study.trials[0].intermediate_values == {0: 1.0}
+
+
 def test_enqueued_parameters_are_tried_first_and_once(tmp_path):
     arguments = dict(minimize="weight", trials=4, storage=tmp_path / "study.db")
     enqueue = [{"hidden_l1.weight": 0.25}, {"hidden_l1.weight": 0.75}]
@@ -140,6 +156,27 @@ def test_a_study_of_your_own_keeps_its_sampler_its_pruner_and_its_trials():
     assert len(study.trials) == 3
     assert result.study.sampler.sampler is sampler
     assert result.study.pruner is pruner
+
+
+def test_trials_of_a_study_of_your_own_that_failed_are_no_hindrance():
+    study = optuna.create_study()
+    study.add_trial(optuna.create_trial(state=optuna.trial.TrialState.FAIL))
+    result = search.run(weight, {"hidden_l1": WEIGHT}, minimize="weight", trials=3, storage=study)
+    assert list(result.frame()["state"]) == ["failed", "complete", "complete"]
+
+
+@pytest.mark.parametrize(
+    ("directions", "told"),
+    [
+        (["maximize"], "is to maximize, and the aims are to minimize. Give aims in the directions of the study"),
+        (["minimize", "maximize"], "is to minimize and maximize, and the aims are to minimize"),
+    ],
+)
+def test_a_study_of_your_own_with_other_directions_is_refused(directions, told):
+    study = optuna.create_study(directions=directions)
+    with pytest.raises(regkit.OptionError, match=told):
+        search.run(weight, {"hidden_l1": WEIGHT}, minimize="weight", trials=1, storage=study)
+    assert not study.trials
 
 
 def test_a_misspelt_aim_ends_a_search_and_its_correction_uses_what_was_measured(tmp_path):
@@ -211,6 +248,41 @@ def test_a_pruner_with_several_aims_is_warned_of():
         search.run(prepare, {"hidden_l1": WEIGHT}, minimize=["a", "b"], trials=1, pruner=optuna.pruners.MedianPruner())
 
 
+def stepping(regs):
+    """Training by one step from 1, whose gradient is 0."""
+    rate = 1.0
+
+    def evaluate(trial):
+        params = regs.after_step({"w": np.ones((1, 1))}, rate)
+        return {"error": float(params["w"][0, 0])}
+
+    return evaluate
+
+
+def forgetting(regs):
+    return lambda trial: {"error": float(regs.loss([regkit.Layer("hid", {"w": np.ones((1, 1))})], {}))}
+
+
+PROXIMAL = {"weight_l1": {"weight": WEIGHT, "by": "proximal", "pattern": "w"}}
+
+
+def test_a_search_whose_regularizer_never_gets_its_step_warns_at_the_end():
+    arguments = dict(minimize="error", trials=1)
+    with pytest.warns(UserWarning, match="weight_l1 changes parameters after an optimizer's step, and after_step was"):
+        search.run(forgetting, PROXIMAL, **arguments)
+    frame = search.run(stepping, PROXIMAL, **arguments).frame()  # a warning is an error in these tests
+    np.testing.assert_allclose(frame["error"], 1 - frame["weight_l1.weight"])
+
+
+@pytest.mark.parametrize("walk", [search.path, partial(search.cv_path, weights=[0.5], folds=2, minimize="error")])
+def test_a_path_whose_regularizer_never_gets_its_step_warns_at_the_end(walk):
+    options = {"weight_l1": {"by": "proximal", "pattern": "w"}}
+    arguments = (options,) if isinstance(walk, partial) else ([0.5], options)
+    with pytest.warns(UserWarning, match="weight_l1 changes parameters after an optimizer's step, and after_step was"):
+        walk(forgetting, "weight_l1", *arguments)
+    walk(stepping, "weight_l1", *arguments)
+
+
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning", "ignore:.constraints_func:FutureWarning")
 def test_the_best_and_the_ranking_keep_constraints():
     def constraints(trial):  # at most 0 where a trial is feasible
@@ -262,8 +334,7 @@ def test_an_exception_whose_text_cannot_be_had_is_a_failure_as_others():
         (dict(parameters={"hidden_l1.weight": WEIGHT}), "under names that the space does not have"),
         (dict(timeout=0), "timeout is 0; accepted: seconds, or None"),
         (dict(max_failures=0), "max_failures is 0; accepted: an integer of at least 1"),
-        (dict(client="tls://127.0.0.1:9"), "client is 'tls://127.0.0.1:9': "),
-        (dict(client="tls://127.0.0.1:9"), "Client(address, security=...)"),
+        (dict(client="tls://127.0.0.1:9"), "that has what the address needs: Client(address, security=...)"),
     ],
 )
 def test_an_argument_that_is_not_accepted_is_refused_before_the_first_trial(arguments, told, monkeypatch):

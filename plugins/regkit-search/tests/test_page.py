@@ -77,7 +77,7 @@ def test_the_search_of_the_page_runs_from_the_command_line(program, tmp_path):
 def test_plain_optuna_with_a_live_weight_and_the_path_train_the_same_network(program):
     scope: dict = {"__name__": "page", "optuna": optuna}
     exec(program.partition("result = ")[0], scope)
-    plain, _, path, *_ = blocks.programs("docs/search.md")
+    plain, _, _, path, *_ = blocks.programs("docs/search.md")
     scope["weight"] = weight = regkit.Live(0.0)
     evaluate = scope["prepare"](regkit.build(weight_l2={"weight": weight, "pattern": "*.w"}))
     trial = Trial(Task(0, 0, {}), lambda value, step: False)

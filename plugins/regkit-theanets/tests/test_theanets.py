@@ -583,7 +583,8 @@ def test_after_uninstalling_theanets_is_as_it_was():
     [
         (
             "theanets",
-            "ImportError: theanets is not installed. What works: Python 3.9 with pip install 'regkit-core[theano]'",
+            "ImportError: theanets is not installed. What works: Python 3.9, in a checkout of regkit: pip install "
+            "'.[theano]' click six, then pip install --no-deps theanets==",
         ),
         ("downhill", "ImportError: theanets needs 'downhill', which is not installed. What works: "),
         ("theano", "ImportError: theanets needs theano-pymc, which cannot be imported: "),

@@ -165,6 +165,23 @@ def test_a_loss_outside_the_transform_of_its_forward_is_an_error(regularizer, wo
             run.loss()
 
 
+def test_penalties_of_a_batch_of_weights_are_those_of_each_below_vmap():
+    regs = regkit.build(weight_l2=dict(weight=regkit.Live(0), pattern="w"), hidden_l1=dict(weight=1, pattern="hid"))
+    w = torch.tensor([[1.0, -2.0], [0.5, 3.0]], dtype=torch.float64)
+
+    def loss(w, weights):
+        of_weights = regkit.hosts.with_weights(regs, weights)
+        return of_weights.loss([regkit.Layer("hid", {"w": w})], {"hid": w[:1]})
+
+    weights = {"weight_l2": torch.tensor([0.0, 0.5, 2.0], dtype=torch.float64)}
+    # squares add up to 14.25; the absolute values of hid to 3
+    found = torch.func.vmap(loss, in_dims=(None, 0))(w, weights)
+    assert found.tolist() == [3.0, 3.0 + 0.5 * 14.25, 3.0 + 2 * 14.25]
+    gradients = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(w, weights)
+    by_hand = [2 * weight * w + torch.tensor([[1.0, -1.0], [0.0, 0.0]]) for weight in (0.0, 0.5, 2.0)]
+    assert (gradients == torch.stack(by_hand)).all()
+
+
 # Which weights count by default
 
 

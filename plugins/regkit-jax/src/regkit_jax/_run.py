@@ -284,8 +284,9 @@ class Run:
 
     def _check_globs(self) -> None:
         """Raise for a glob that matches nothing, or takes nothing out."""
+        hosts.check_given_layers(self._members, self._layers)
         outputs = [*self._outputs, *self._skipped]
-        params = [name for layer in self._layers for name, _ in hosts.named_params(layer)]
+        params = [name for layer in self._layers for name, _ in hosts.named_params(layer)] if self._layers else None
         for member, glob in hosts.unmatched(self._members, outputs=outputs, params=params):
             there = {"outputs": outputs} if member.selects == "outputs" else {"parameters": params}
             raise hosts.no_match(member, [glob], **there)

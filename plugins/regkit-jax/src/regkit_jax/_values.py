@@ -104,7 +104,8 @@ def checked_live(regs: regkit.RegularizerSet, live: Any, caller: str) -> Mapping
     """Return the values for live weights, if they are some; their members check them where they are used."""
     if not isinstance(live, Mapping):
         raise regkit.OptionError(f"{caller} got live={live!r}; accepted: a mapping, such as regs.live() returns")
-    names = regs.live()
+    weights = {member.name: getattr(member.regularizer, "weight", None) for member in hosts.members(regs, caller)}
+    names = [name for name, weight in weights.items() if isinstance(weight, regkit.Live)]
     for name, value in live.items():
         if name not in names:
             raise regkit.OptionError(

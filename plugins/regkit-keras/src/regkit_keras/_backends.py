@@ -179,5 +179,6 @@ def backend() -> Jax | TensorFlow | Torch:
             raise
         distribution = module.replace("_", "-")
         raise regkit.GraphError(
-            f"Keras runs on {name}, whose arrays come with the distribution {distribution}: pip install {distribution}"
+            f"Keras runs on {name}, whose arrays come with the distribution {distribution}; in a checkout of regkit: "
+            f"pip install ./plugins/{distribution}"
         ) from None

@@ -40,6 +40,9 @@ class Model(keras.Model):
     seed : int, optional
         Of the draws of noise and dropout, as in `keras.random.SeedGenerator`.
     name : str, optional
+    mask : bool, default False
+        Whether padding, the positions that Keras masks, and examples of sample weight 0 are left out of the penalties
+        of outputs.
 
     Attributes
     ----------
@@ -80,6 +83,7 @@ class Model(keras.Model):
         regularizers: regkit.RegularizerSet,
         seed: int | None = None,
         name: str | None = None,
+        mask: bool = False,
     ) -> None:
         check(model, regularizers)
         # the model casts what it is given and what it computes; around it, weights have their own dtype
@@ -92,7 +96,7 @@ class Model(keras.Model):
         members = hosts.members(regularizers, "Model")
         names = [member.name for member in members if member.penalizes]
         self._shares = Shares([WITHOUT, *names]) if names else None
-        self._training = Training(backend(), regularizers)
+        self._training = Training(backend(), regularizers, mask)
         self.built = model.built
 
     @property
@@ -127,8 +131,8 @@ class Model(keras.Model):
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
         """Return the loss, which in training has the penalties, and note these for the history."""
-        terms = self._training.take_terms(training)
-        if not terms:
+        terms = self._training.take_terms(training, sample_weight)
+        if not terms or self._shares is None:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         self._left_out = {id(term.weighted) for term in terms}
         try:
@@ -244,13 +248,14 @@ class Model(keras.Model):
             "regularizers": self.regularizers.config(),
             "seed": self.seed_generator.get_config()["seed"],
             "name": self.name,
+            "mask": self._training.mask,
         }
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], custom_objects: Any = None) -> Model:
         """Return a model from what `get_config` gave; the plugins of its regularizers have to be installed."""
         model = keras.saving.deserialize_keras_object(config["model"], custom_objects=custom_objects)
-        return cls(model, regkit.build(config["regularizers"]), config["seed"], config["name"])
+        return cls(model, regkit.build(config["regularizers"]), config["seed"], config["name"], config["mask"])
 
 
 class Shares(keras.metrics.Metric):

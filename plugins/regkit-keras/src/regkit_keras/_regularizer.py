@@ -69,7 +69,7 @@ class Regularizer(keras.regularizers.Regularizer):
         self.alias = alias
         self.options = _options(alias, options)
         self._regs = regkit.build({alias: {**self.options, "pattern": NAME}})
-        self._selects = hosts.members(self._regs, "regularizer")[0].selects
+        self._selects = str(hosts.members(self._regs, "regularizer")[0].selects)
         self._backend = backend()
         self._penalty = self._backend.uncompiled(self._weighted)
 

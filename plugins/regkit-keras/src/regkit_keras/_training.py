@@ -12,6 +12,7 @@ import regkit
 from regkit import hosts
 
 from ._layers import describe, find_paths, has_order, input_names, own_attribute, trained_weights
+from ._masks import masked_term, rows_of
 from ._steps import after_updates, change_weights, check_optimizer, updating
 
 if TYPE_CHECKING:
@@ -32,16 +33,18 @@ class Training:
         Whether the step that ran last was one of training.
     """
 
-    def __init__(self, backend: Jax | TensorFlow | Torch, regularizers: regkit.RegularizerSet) -> None:
+    def __init__(self, backend: Jax | TensorFlow | Torch, regularizers: regkit.RegularizerSet, mask: bool) -> None:
         self.regularizers = regularizers
+        self.mask = mask
         self.now = False
         self._members = hosts.members(regularizers, "Model")
         self._stepping = [member for member in self._members if member.changes_params]
         self._predicting = [member for member in self._members if member.in_predictions]
         self._backend = backend
         self._uncompiled_forward = backend.uncompiled(self._forward)
+        self._masked_term = backend.uncompiled(masked_term)
         self._uncompiled_predict = backend.uncompiled(self._predict)
-        self._terms: list[Any] = []
+        self._terms: Callable[[Any], list[Any]] | None = None  # of the last step, by its sample weights
         self._in_step = False
         self._now: dict[str, Any] | None = None  # live weights as the step has them
         self._calls = 0  # steps since the last update
@@ -94,6 +97,7 @@ class Training:
                 hosts.check_patterns(self._members, [*names, *paths], why)
         state = [(variable, variable.value) for variable in model.variables]
         times: dict[str, int] = {}  # how often each name was shown
+        left: dict[str, Any] = {}  # the outputs as layers return them, on which Keras puts masks
 
         def compute(run: Any) -> Any:
             def show(name: str, value: Any) -> Any:
@@ -102,7 +106,10 @@ class Training:
                     run.skip(name)
                     return value
                 with plain_errors(), backend.drawing(seed) if regs.changes_graph else nullcontext():
-                    return run.tap(name, value)
+                    tapped = run.tap(name, value)
+                count = times[name] - 1
+                left[f"{name}@{count}" if count else name] = tapped
+                return tapped
 
             data = [backend.data(regs, one) for one in keras.tree.flatten(inputs)]
             data = [show(name, one) for name, one in zip(names, data)]
@@ -119,12 +126,33 @@ class Training:
                 hosts.count_loss(regs)
             run = backend.run(regs, layers, seed, self._now, again)
         outputs = compute(run)
+        kept = dict(left)  # it is computed again for derivatives
         with plain_errors():
             later = [f"{name}@{i}" for name, count in times.items() for i in range(1, count)]
             self._check_globs(dict.fromkeys([*times, *later, *run.outputs]), layers)
             terms = backend.terms(run, regs)
-        self._terms = terms
+            now = hosts.with_weights(regs, self._now) if self._now else regs
+        if self.mask:
+            self._terms = partial(self._masked, terms, now, layers, kept)
+            terms = [] if self._in_step else self._terms(None)  # in a step, when sample weights are known
+        else:
+            self._terms = lambda _: terms
         return outputs, terms
+
+    def _masked(
+        self, terms: list[Any], regs: regkit.RegularizerSet, layers: Any, outputs: dict[str, Any], sample_weight: Any
+    ) -> list[Any]:
+        """Return terms of which those of outputs are without padding and examples of weight 0."""
+        rows = rows_of(sample_weight)
+        named = {member.name: member for member in self._members}
+        found = []
+        with plain_errors():
+            for term in terms:
+                if named[term.name].selects != "params":
+                    weighted = self._masked_term(regs, named[term.name], term, layers, outputs, rows)
+                    term = term._replace(penalty=None, weighted=weighted)
+                found.append(term)
+        return found
 
     def _check_globs(self, outputs: Iterable[str], layers: Sequence[regkit.Layer]) -> None:
         """Raise for a glob that matches none of these outputs or parameters, or takes none of them out."""
@@ -133,11 +161,11 @@ class Training:
             there = {"outputs": outputs} if member.selects == "outputs" else {"trained weights": params}
             raise hosts.no_match(member, [glob], **there)
 
-    def take_terms(self, training: bool) -> list[Any]:
-        """Return what regularizers added in this step, and note whether it is one of training."""
+    def take_terms(self, training: bool, sample_weight: Any) -> list[Any]:
+        """Return what regularizers add in this step, and note whether it is one of training."""
         self.now = training
-        terms, self._terms = self._terms, []
-        return terms if training else []
+        terms, self._terms = self._terms, None
+        return terms(sample_weight) if training and terms else []
 
     # Around a step
 
@@ -158,7 +186,7 @@ class Training:
     def stepping(self, step: Callable[..., Any], model: Any) -> Callable[..., Any]:
         """Return a function that runs a step with the live weights as they are then, and changes weights after it."""
         has_live = bool(self.regularizers.live())
-        if not has_live and not self._stepping:
+        if not has_live and not self._stepping and not self.mask:
             return step
         change = self._backend.uncompiled(self._change)
 
@@ -237,7 +265,7 @@ def _watched(model: Any, paths: Mapping[str, Any], show: Callable[[str, Any], An
         # values within a checkpoint cannot be used outside, so layers are rematerialized, and the model is not
         stack.enter_context(own_attribute(model, "_remat_mode", None))
         for path, layer in paths.items():
-            around = _showing
+            around: Callable[..., Any] = _showing
             if getattr(layer, "_remat_mode", None) is not None:
                 # the output is shown, and nothing within its checkpoint
                 attribute, around = "rematerialized_call", _showing_what_it_returns

@@ -9,7 +9,20 @@ from ._draws import Draws
 from ._path import CVPath, Path, cv_path, path
 from ._result import Found, Result
 from ._run import Search, run
-from ._trial import SearchError, Trial
+from ._trial import SearchError, Trial, Trials
 
-__all__ = ["CVPath", "Draws", "Found", "Path", "Result", "Search", "SearchError", "Trial", "cv_path", "path", "run"]
+__all__ = [
+    "CVPath",
+    "Draws",
+    "Found",
+    "Path",
+    "Result",
+    "Search",
+    "SearchError",
+    "Trial",
+    "Trials",
+    "cv_path",
+    "path",
+    "run",
+]
 __version__ = "0.3.0"

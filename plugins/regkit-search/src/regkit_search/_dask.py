@@ -24,9 +24,8 @@ from distributed import Client, Future, KilledWorker, WorkerPlugin, get_worker
 import regkit
 
 from ._folders import take_own_folders
-from ._space import Space
 from ._study import GOES_ON, StoredStudy
-from ._trial import Networks, Outcome, Prepare, SearchError, Task, in_words
+from ._trial import Networks, Outcome, SearchError, Task, in_words
 
 #: Seconds between two looks at the workers, and until a warning that there are none.
 LOOK, LONG = 1.0, 60.0
@@ -48,8 +47,8 @@ class Cluster:
     ----------
     client : distributed.Client, str or callable
         A client, the address of a scheduler, or a function that returns a client, which is closed at the end.
-    prepare : callable
-    space : Space
+    networks : tuple
+        The arguments of `Networks`.
     resources : mapping of str to number, optional
         What a trial takes of a worker's resources.
 
@@ -59,19 +58,19 @@ class Cluster:
         If no scheduler answers, or a worker cannot import what it is sent.
     """
 
-    def __init__(self, client: Any, prepare: Prepare, space: Space, resources: Mapping[str, float] | None) -> None:
+    def __init__(self, client: Any, networks: tuple[Any, ...], resources: Mapping[str, float] | None) -> None:
         self._name = f"regkit-search-{uuid4().hex}"
         self._resources = dict(resources or {})
-        sent = pickled((prepare, space))
+        sent = pickled(networks)
         self._client, self._is_ours = connected(client)
         self._plugin = OnWorker(self._name, sent)
         self._inbox: SimpleQueue[tuple[str, Any]] = SimpleQueue()
-        self._out: dict[str, tuple[Task, Future]] = {}  # Dask's key -> a trial that is out
+        self._out: dict[str, tuple[list[Task], Future]] = {}  # Dask's key -> trials that are out
         self._attempts: dict[int, str] = {}  # number -> the attempt at a trial that reported last
         self._prepared: dict[str, set[str]] = {}  # structure -> workers
         self._preferred: dict[str, frozenset[str]] = {}  # Dask's key -> workers
         self._sent, self._prunes = 0, False
-        self._suspects: list[Task] = []  # a trial that waited on a worker when another killed it looks the same
+        self._suspects: list[list[Task]] = []  # a trial that waited on a worker when another killed it looks the same
         self._alone: set[int] = set()
         self._late: set[tuple[str, int]] = set()
         self._warned = False
@@ -124,27 +123,30 @@ class Cluster:
             workers = self._client.scheduler_info(n_workers=-1)["workers"]
         except (OSError, TimeoutError) as error:
             raise SearchError(f"the scheduler is gone: {error}. {GOES_ON}") from error
-        self._room = BACKLOG + sum(map(self._places, workers.values()))
-        self._prepared = {name: places & set(workers) for name, places in self._prepared.items()}
-        if workers:
+        places = sum(map(self._places, workers.values()))
+        self._room = BACKLOG + places
+        self._prepared = {name: those & set(workers) for name, those in self._prepared.items()}
+        self._send_elsewhere(set(workers))
+        if places:
             self._had_workers = now
-            self._send_elsewhere(set(workers))
         elif now - self._had_workers > LONG and not self._warned:
             self._warned = True
             address = self._client.scheduler.address
+            which = f" with the resources {self._resources}" if self._resources else ""
             warnings.warn(
-                f"the scheduler {address} has no workers. Trials wait until there are some: dask worker {address}",
+                f"the scheduler {address} has no workers{which}. Trials wait until there are some: dask worker "
+                f"{address}",
                 stacklevel=5,
             )
 
     def _send_elsewhere(self, workers: set[str]) -> None:
         """Send trials again of which all preferred workers are gone: where all died at once, Dask waits for these."""
-        for key, (task, future) in list(self._out.items()):
+        for key, (tasks, future) in list(self._out.items()):
             preferred = self._preferred[key]
             if preferred and not preferred & workers and not future.done():
                 del self._out[key]
                 future.cancel()
-                self._submit(task)
+                self._submit(tasks)
 
     def _places(self, worker: Mapping[str, Any]) -> int:
         """Return how many trials a worker runs at once."""
@@ -152,28 +154,28 @@ class Cluster:
         return int(min((worker["nthreads"], *shares)))
 
     def _send(self, stored: StoredStudy) -> None:
-        while len(self._out) < self._room and (task := stored.next()) is not None:
-            self._submit(task, self._prepared.get(task.structure, ()))
+        while len(self._out) < self._room and (tasks := stored.next()) is not None:
+            self._submit(tasks, self._prepared.get(tasks[0].structure, ()))
         if self._suspects and not self._out:
-            task = self._suspects.pop(0)
-            self._alone.add(task.number)
-            self._submit(task)
+            tasks = self._suspects.pop(0)
+            self._alone.add(tasks[0].number)
+            self._submit(tasks)
 
-    def _submit(self, task: Task, preferred: Iterable[str] = ()) -> None:
-        """Send a trial to the workers, to some of them if they are free."""
+    def _submit(self, tasks: list[Task], preferred: Iterable[str] = ()) -> None:
+        """Send trials that run at once to the workers, to some of them if they are free."""
         self._sent += 1
         future = self._client.submit(
-            run_task,
+            run_tasks,
             self._name,
-            task,
+            tasks,
             self._prunes,
-            key=f"trial-{task.number}-{self._sent}-{self._name}",
+            key=f"trial-{tasks[0].number}-{self._sent}-{self._name}",
             workers=sorted(preferred) or None,
             allow_other_workers=bool(preferred),
             resources=self._resources or None,
             pure=False,
         )
-        self._out[future.key] = task, future
+        self._out[future.key] = tasks, future
         self._preferred[future.key] = frozenset(preferred)
         future.add_done_callback(lambda future: self._inbox.put(("done", future)))
 
@@ -189,16 +191,16 @@ class Cluster:
             if kind == "report":
                 self._answer(stored, **what)
             elif what.key in self._out and what.status != "lost":  # lost with its worker, Dask runs the trial again
-                task, _ = self._out[what.key]
-                outcome = self._outcome(task, what)
+                tasks, _ = self._out[what.key]
+                outcomes = self._outcomes(tasks, what)
                 del self._out[what.key]
-                if outcome is None:
-                    self._suspects.append(task)
-                else:
+                if outcomes is None:
+                    self._suspects.append(tasks)
+                for task, outcome in zip(tasks, outcomes or ()):
                     stored.finish(task.number, outcome)
 
     def _answer(self, stored: StoredStudy, number: int, value: float, step: int, worker: str, attempt: str) -> None:
-        if not any(task.number == number for task, _ in self._out.values()):
+        if not any(task.number == number for tasks, _ in self._out.values() for task in tasks):
             return
         if self._attempts.setdefault(number, attempt) != attempt:  # its worker died, and another one runs it
             self._attempts[number] = attempt
@@ -206,19 +208,19 @@ class Cluster:
         pruned = stored.report(number, value, step)
         self._client.run(answer, self._name, attempt, pruned, workers=[worker], on_error="ignore")
 
-    def _outcome(self, task: Task, future: Future) -> Outcome | None:
-        """Return what came of a trial; None if it was among those whose workers died, and is to run alone."""
+    def _outcomes(self, tasks: list[Task], future: Future) -> list[Outcome] | None:
+        """Return what came of trials; None if they were among those whose workers died, and are to run alone."""
         if future.status == "cancelled":
             raise SearchError(f"the scheduler has cancelled trials, or is gone. {GOES_ON}")
         try:
-            outcome, worker, process, late = future.result()
+            outcomes, worker, process, late = future.result()
         except KilledWorker as error:
-            if task.number not in self._alone:
+            if tasks[0].number not in self._alone:
                 return None
-            return Outcome(error=f"killed its workers: {error}"[:2000])
+            return [Outcome(error=f"killed its workers: {error}"[:2000]) for _ in tasks]
         except Exception as error:  # of Dask around a trial, such as an outcome that cannot be sent
-            return Outcome(error=in_words(error))
-        self._prepared.setdefault(task.structure, set()).add(worker)
+            return [Outcome(error=in_words(error)) for _ in tasks]
+        self._prepared.setdefault(tasks[0].structure, set()).add(worker)
         if late:
             self._late.add(process)
             if len(self._late) == 2:
@@ -227,7 +229,7 @@ class Cluster:
                     "wait for each other. Start a search on fresh workers",
                     stacklevel=5,
                 )
-        return outcome
+        return list(outcomes)
 
 
 def pickled(sent: tuple[Any, ...]) -> bytes:
@@ -291,23 +293,23 @@ class OnWorker(WorkerPlugin):
             self.changed.notify_all()
 
 
-def run_task(name: str, task: Task, asks: bool) -> tuple[Outcome, str, tuple[str, int], tuple[str, ...]]:
-    """Run a trial; return its outcome, the worker, its process, and libraries for which a folder came too late."""
+def run_tasks(name: str, tasks: list[Task], asks: bool) -> tuple[list[Outcome], str, tuple[str, int], tuple[str, ...]]:
+    """Run trials; return the outcomes, the worker, its process, and libraries for which a folder came too late."""
     worker, attempt = get_worker(), uuid4().hex
     here: OnWorker = worker.plugins[name]
 
-    def reported(value: float, step: int) -> bool:
+    def reported(number: int, value: float, step: int) -> bool:
         if not asks:
             return False
-        report = {"number": task.number, "value": value, "step": step, "worker": worker.address, "attempt": attempt}
+        report = {"number": number, "value": value, "step": step, "worker": worker.address, "attempt": attempt}
         worker.log_event(name, report)
         with here.changed:
             if not here.changed.wait_for(lambda: here.ended or attempt in here.answers, ANSWER) or here.ended:
                 raise SearchError("the search has ended, or does not answer")
             return here.answers.pop(attempt)
 
-    outcome = here.networks.run(task, reported)
-    return outcome, worker.address, (socket.gethostname(), os.getpid()), here.late
+    outcomes = here.networks.run(tasks, reported)
+    return outcomes, worker.address, (socket.gethostname(), os.getpid()), here.late
 
 
 def answer(name: str, attempt: str, pruned: bool, dask_worker: Any) -> None:

@@ -11,15 +11,14 @@ from typing import Any
 import numpy as np
 import optuna
 import pandas as pd
-from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.storages import BaseStorage
-from optuna.trial import TrialState, create_trial
 
 import regkit
+from regkit import hosts
 
 from ._result import figure_of
-from ._study import ERROR, SEARCH, Storage, shown
-from ._trial import RESERVED, Prepare, SearchError, Task, Trial, as_float, evaluated
+from ._study import Storage, shown
+from ._trial import RESERVED, Prepare, SearchError, Task, Trial, as_float, evaluated, in_words, prepared
 
 #: Of a path that finds its weights: how many in a factor of 10, and the smallest, or a smaller one if that matters, as
 #: a share of the largest.
@@ -30,9 +29,6 @@ MATTERS, PRECISION = 1e-3, 1.02
 
 #: The largest and the smallest weight that are tried.
 LARGEST, SMALLEST = 1e6, 1e-9
-
-#: Under which attributes the weights that were found are stored, and the number of a trial within its path.
-WEIGHTS, NUMBER = f"{RESERVED}weights", f"{RESERVED}number"
 
 
 class Path:
@@ -144,7 +140,7 @@ class Walker:
         self.name, self._seed, self._live = f"{alias}.weight", seed, regkit.Live(first)
         built = dict(options)
         built[alias] = {**_further(alias, built), "weight": self._live}
-        self._regs = regkit.build(built)
+        self.regs = regkit.build(built)
         self._prepare = prepare
         self._evaluate: Any = None
 
@@ -158,9 +154,9 @@ class Walker:
         rows, start = [], None
         for number, weight in enumerate(weights):
             self._live.set(weight)
-            self._evaluate = self._evaluate or self._prepared()
+            self._evaluate = self._evaluate or prepared(self._prepare, self.regs)
             trial = Trial(Task(number, self._seed, {self.name: float(weight)}), _never, start, fold)
-            outcome = evaluated(self._evaluate, trial, [self.name])
+            (outcome,) = evaluated(self._evaluate, trial, [self.name])
             state = "pruned" if outcome.pruned else "failed" if outcome.error else "complete"
             start = trial.keep if state == "complete" else start
             row = {"number": number, "state": state, self.name: float(weight), **outcome.measures}
@@ -172,12 +168,15 @@ class Walker:
 
         At a larger one the aim stays as it is, or nothing can be trained.
         """
+        failures = []
 
         def measured(weight: float) -> float | None:
             try:
                 (row,) = self.walk([weight], fold)
-            except regkit.OptionError:  # such as dropout of 1
+            except regkit.OptionError as error:  # such as dropout of 1
+                failures.append(in_words(error))
                 return None
+            failures.extend([row["failure"]] if row["failure"] else [])
             if row["state"] == "complete" and aim not in row:
                 raise SearchError(f"evaluate returned no {aim!r}, which is to be minimized")
             value = as_float(row.get(aim))
@@ -195,6 +194,8 @@ class Walker:
         while same(at_low, limit) and low > SMALLEST:
             high, low = low, low / 10
             at_low = measured(low)
+        if at_low is None:
+            raise SearchError(f"evaluate fails at all weights. The last failure: {failures[-1]}")
         if same(at_low, limit):
             raise SearchError(f"{aim} is the same at all weights from {SMALLEST:g} on. Give weights")
         while high / low > PRECISION:
@@ -204,12 +205,6 @@ class Walker:
         while smallest > SMALLEST and not same(measured(smallest), measured(smallest / 10)):
             smallest /= 10
         return smallest, low
-
-    def _prepared(self) -> Any:
-        evaluate = self._prepare(self._regs)
-        if not callable(evaluate):
-            raise regkit.OptionError(f"prepare returned {evaluate!r}; accepted: a function of a trial")
-        return evaluate
 
 
 def path(
@@ -261,7 +256,9 @@ def path(
         raise regkit.OptionError("path got no weights; accepted: one or more")
     walker = Walker(prepare, alias, options or {}, seed, walked[0])
     walker.check(walked)
-    return Path(alias, walker.walk(walked))
+    rows = walker.walk(walked)
+    hosts.warn_without_step(hosts.waiting(walker.regs))
+    return Path(alias, rows)
 
 
 def cv_path(
@@ -345,18 +342,19 @@ def cv_path(
     stored = Stored(storage, search)
     try:
         with _Folds(client, prepare, (alias, options, seed, 1.0), walker) as each:
-            found = given or stored.weights
+            found = given or stored.get("weights")
             if found is None:
                 ends = list(each("ends", [(minimize, fold) for fold in range(folds)]))
                 top, bottom = max(high for _, high in ends), min(low for low, _ in ends)
                 found = list(map(float, np.geomspace(top, bottom, round(COUNT * math.log10(top / bottom)))))
-                stored.keep_weights(found)
-            left = [fold for fold in range(folds) if len(stored.rows(fold)) < len(found)]
+                stored.put("weights", found)
+            left = [fold for fold in range(folds) if not stored.get(f"fold {fold}")]
             for fold, rows in zip(left, each("walk", [(found, fold) for fold in left])):
-                stored.keep(fold, rows)
+                stored.put(f"fold {fold}", rows)
+        rows = [{**row, "fold": fold} for fold in range(folds) for row in stored.get(f"fold {fold}")]
     finally:
         stored.close()
-    return CVPath(alias, [row for fold in range(folds) for row in stored.rows(fold)], minimize)
+    return CVPath(alias, rows, minimize)
 
 
 class _Folds:
@@ -364,6 +362,7 @@ class _Folds:
 
     def __init__(self, client: Any, prepare: Prepare, arguments: tuple[Any, ...], walker: Walker) -> None:
         self._walker, self._client, self._sent = walker, None, b""
+        self._waiting: set[str] = set()
         if client is not None:
             from ._dask import connected, pickled
 
@@ -376,32 +375,44 @@ class _Folds:
     def __exit__(self, *exception: object) -> None:
         if self._client is not None and self._is_ours:
             self._client.close()
+        if exception[0] is None:
+            members = hosts.members(self._walker.regs, "cv_path")
+            hosts.warn_without_step([member for member in members if member.name in self._waiting])
 
     def _each(self, method: str, calls: list[tuple[Any, ...]]) -> Iterable[Any]:
         if self._client is None:
-            return (getattr(self._walker, method)(*call) for call in calls)
-        futures = [self._client.submit(_on_worker, self._sent, method, call, pure=False) for call in calls]
-        return (future.result() for future in futures)
+            found = (_called(self._walker, method, call) for call in calls)
+        else:
+            futures = [self._client.submit(_on_worker, self._sent, method, call, pure=False) for call in calls]
+            found = (future.result() for future in futures)
+        for one, waiting in found:
+            self._waiting.update(waiting)
+            yield one
 
 
-def _on_worker(sent: bytes, method: str, call: tuple[Any, ...]) -> Any:
+def _on_worker(sent: bytes, method: str, call: tuple[Any, ...]) -> tuple[Any, list[str]]:
     from ._folders import take_own_folders
 
     take_own_folders()
-    return getattr(Walker(*pickle.loads(sent)), method)(*call)
+    return _called(Walker(*pickle.loads(sent)), method, call)
+
+
+def _called(walker: Walker, method: str, call: tuple[Any, ...]) -> tuple[Any, list[str]]:
+    """Return what a method returns, and the regularizers whose step has never come."""
+    returned = getattr(walker, method)(*call)
+    return returned, [member.name for member in hosts.waiting(walker.regs)]
 
 
 class Stored:
-    """The folds that are complete, in a study of Optuna whose trials are the weights of all folds."""
+    """The folds that are complete, as attributes of a study of Optuna."""
 
     def __init__(self, storage: Any, search: Mapping[str, Any]) -> None:
-        self._name = f"{search['alias']}.weight"
         self._storage = Storage(storage, shown(storage))
         name = f"cv_path of {search['alias']}"
         self._storage.lock(name)
         self._study = optuna.create_study(storage=self._storage, study_name=name, load_if_exists=True)
         written = json.loads(json.dumps(search, default=repr))
-        before = self._study.user_attrs.get(SEARCH, written)
+        before = self.get("search") or written
         if before != written:
             self.close()
             different = next(key for key in written if before.get(key) != written[key])
@@ -409,57 +420,16 @@ class Stored:
                 f"storage {shown(storage)} holds another path of {search['alias']!r}: its {different} is "
                 f"{before.get(different)!r}, and here it is {written[different]!r}. Give this one another storage"
             )
-        self._study.set_user_attr(SEARCH, written)
+        self.put("search", written)
 
     def close(self) -> None:
-        """Let another process have the study."""
         self._storage.unlock()
 
-    @property
-    def weights(self) -> list[float] | None:
-        """The weights that were found."""
-        return self._study.user_attrs.get(WEIGHTS)
+    def get(self, name: str) -> Any:
+        return self._study.user_attrs.get(f"{RESERVED}{name}")
 
-    def keep_weights(self, weights: list[float]) -> None:
-        """Store the weights that were found."""
-        self._study.set_user_attr(WEIGHTS, weights)
-
-    def keep(self, fold: int, rows: list[dict[str, Any]]) -> None:
-        """Store the rows of a fold."""
-        for row in rows:
-            weight = row[self._name]
-            notes = {
-                name: value for name, value in row.items() if name not in ("number", "state", "failure", self._name)
-            }
-            complete = row["state"] == "complete"
-            self._study.add_trial(
-                create_trial(
-                    state=TrialState.COMPLETE if complete else TrialState.FAIL,
-                    value=0.0 if complete else None,
-                    params={self._name: weight, "fold": fold},
-                    distributions={
-                        self._name: FloatDistribution(weight, weight),
-                        "fold": IntDistribution(fold, fold),
-                    },
-                    user_attrs={**notes, NUMBER: row["number"], **({} if complete else {ERROR: row["failure"]})},
-                )
-            )
-
-    def rows(self, fold: int) -> list[dict[str, Any]]:
-        """Return the rows of a fold in the order of its weights; of those that were stored twice the later."""
-        found = {}
-        for trial in self._study.get_trials(deepcopy=False):
-            if trial.params["fold"] == fold:
-                notes = {name: one for name, one in trial.user_attrs.items() if not name.startswith(RESERVED)}
-                found[trial.user_attrs[NUMBER]] = {
-                    "number": trial.user_attrs[NUMBER],
-                    "state": "complete" if trial.state == TrialState.COMPLETE else "failed",
-                    "fold": fold,
-                    self._name: trial.params[self._name],
-                    **notes,
-                    "failure": trial.user_attrs.get(ERROR),
-                }
-        return [found[number] for number in sorted(found)]
+    def put(self, name: str, value: Any) -> None:
+        self._study.set_user_attr(f"{RESERVED}{name}", value)
 
 
 def _further(alias: str, options: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -8,7 +8,6 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
-from functools import partial
 from typing import Any
 
 import optuna
@@ -17,7 +16,7 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 import regkit
@@ -41,7 +40,7 @@ class Search:
     Parameters
     ----------
     prepare, space, parameters, minimize, maximize, trials, seed, sampler, pruner, storage, name, client, resources, \
-enqueue, timeout, max_failures
+enqueue, timeout, max_failures, batch
         As of `run`.
 
     Raises
@@ -77,17 +76,17 @@ enqueue, timeout, max_failures
     enqueue: Sequence[Mapping[str, Any]] = ()
     timeout: float | None = None
     max_failures: int | None = 3
+    batch: int | None = None
 
     def __post_init__(self) -> None:
         if not callable(self.prepare):
             raise regkit.OptionError(f"prepare is {self.prepare!r}; accepted: a function of a set of regularizers")
-        for argument, low in (("trials", 1), ("seed", 0), ("max_failures", 1)):
+        for argument, low in (("trials", 1), ("seed", 0), ("max_failures", 1), ("batch", 1)):
             value = getattr(self, argument)
-            if argument == "max_failures" and value is None:
-                continue
-            if not isinstance(value, int) or isinstance(value, bool) or value < low:
+            is_left_out = value is None and argument in ("max_failures", "batch")
+            if not is_left_out and (type(value) is not int or value < low):
                 raise regkit.OptionError(f"{argument} is {value!r}; accepted: an integer of at least {low}")
-        if self.timeout is not None and not (isinstance(self.timeout, (int, float)) and self.timeout > 0):
+        if self.timeout is not None and not self.timeout > 0:
             raise regkit.OptionError(f"timeout is {self.timeout!r}; accepted: seconds, or None")
         for argument, kind, example in (("sampler", BaseSampler, "TPESampler"), ("pruner", BasePruner, "MedianPruner")):
             given = getattr(self, argument)
@@ -122,12 +121,14 @@ enqueue, timeout, max_failures
         space, aims = Space(self.space, self.parameters), aims_of(self.minimize, self.maximize)
         if self.pruner is not None and len(aims) > 1:
             warnings.warn("with several aims nothing is pruned: Optuna prunes for one aim", stacklevel=3)
+        if self.pruner is not None and self.batch:
+            warnings.warn("in batches nothing is pruned: the trials of a batch end together", stacklevel=3)
         if self.client is None:
             return self._run_here(space, aims)
         from ._dask import Cluster
 
-        with Cluster(self.client, self.prepare, space, self.resources) as cluster:
-            stored = self._stored(space, aims)
+        with Cluster(self.client, self._networks(space), self.resources) as cluster:
+            stored = StoredStudy(self, space, aims)
             try:
                 with Progress(stored) as progress:
                     cluster.run(stored, progress.update)
@@ -137,19 +138,19 @@ enqueue, timeout, max_failures
 
     def _run_here(self, space: Space, aims: Mapping[str, str]) -> Result:
         """Run the trials in this process, one after the other."""
-        networks, stored = Networks(self.prepare, space), self._stored(space, aims)
+        networks, stored = Networks(*self._networks(space)), StoredStudy(self, space, aims)
         try:
             with Progress(stored) as progress:
-                while (task := stored.next()) is not None:
-                    stored.finish(task.number, networks.run(task, partial(stored.report, task.number)))
+                while (tasks := stored.next()) is not None:
+                    for task, outcome in zip(tasks, networks.run(tasks, stored.report)):
+                        stored.finish(task.number, outcome)
                     progress.update()
         finally:
             stored.close()
         return _result(stored)
 
-    def _stored(self, space: Space, aims: Mapping[str, str]) -> StoredStudy:
-        names = "trials", "seed", "sampler", "pruner", "storage", "name", "enqueue", "timeout", "max_failures"
-        return StoredStudy(space, aims, **{name: getattr(self, name) for name in names})
+    def _networks(self, space: Space) -> tuple[Prepare, Space, bool]:
+        return self.prepare, space, self.batch is not None
 
 
 def run(
@@ -170,6 +171,7 @@ def run(
     enqueue: Sequence[Mapping[str, Any]] = (),
     timeout: float | None = None,
     max_failures: int | None = 3,
+    batch: int | None = None,
 ) -> Result:
     """Search for options that make aims small or large, compiling once for all weights.
 
@@ -212,6 +214,11 @@ def run(
         Seconds after which no trial begins.
     max_failures : int or None, default 3
         The search ends if so many trials fail before any other has finished. None: it never does.
+    batch : int, optional
+        So many trials are trained at once, such as by ``jax.vmap``: ``evaluate`` is called with `Trials` of one
+        structure, up to so many, and returns a mapping of names to a number for each of them. It hands ``trials.live``
+        to the training, because live weights are not set. The sampler suggests a batch before any of it has ended, and
+        nothing is pruned.
 
     Returns
     -------
@@ -262,6 +269,7 @@ def aims_of(minimize: str | Sequence[str], maximize: str | Sequence[str]) -> dic
 
 
 def _result(stored: StoredStudy) -> Result:
+    stored.warn()
     result = Result(stored)
     result.warn_of_choices()
     return result
@@ -273,9 +281,9 @@ class Progress:
     def __init__(self, stored: StoredStudy) -> None:
         self._stored, self._result, self._shown = stored, Result(stored), -LINE
         console = Console(file=sys.stderr)
-        columns = BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
         self._in_lines = not (console.is_terminal or console.is_jupyter)
-        self._bar = Bar(*columns, TimeRemainingColumn(), console=console, disable=self._in_lines, transient=True)
+        columns = BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn()
+        self._bar = Bar(*columns, console=console, disable=self._in_lines, transient=True)
         self._task = self._bar.add_task("", total=stored.wanted)
 
     def __enter__(self) -> Progress:

@@ -26,6 +26,7 @@ from sqlalchemy import make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
 import regkit
+from regkit import hosts
 
 from ._space import Space
 from ._trial import Outcome, SearchError, Task, fault_of, in_words
@@ -87,10 +88,9 @@ class StoredStudy:
 
     Parameters
     ----------
+    search : regkit_search.Search
     space : Space
     aims : mapping of str to {"minimize", "maximize"}
-    trials, seed, sampler, pruner, storage, name, enqueue, timeout, max_failures
-        As of `regkit_search.run`.
 
     Raises
     ------
@@ -99,38 +99,33 @@ class StoredStudy:
     """
 
     _again = False  # whether a method is called a second time, since the storage was away
+    _until: float | None = None
 
-    def __init__(
-        self,
-        space: Space,
-        aims: Mapping[str, str],
-        *,
-        trials: int,
-        seed: int = 0,
-        sampler: BaseSampler | None = None,
-        pruner: BasePruner | None = None,
-        storage: str | BaseStorage | optuna.Study | None = None,
-        name: str | None = None,
-        enqueue: Sequence[Mapping[str, Any]] = (),
-        timeout: float | None = None,
-        max_failures: int | None = None,
-    ) -> None:
-        self.space, self.aims, self.wanted = space, dict(aims), trials
-        self._seed, self._max_failures, self._failures = seed, max_failures, 0
-        self._until: float | None = None
-        if isinstance(storage, optuna.Study):
-            sampler, pruner, name = sampler or storage.sampler, pruner or storage.pruner, name or storage.study_name
-            storage = storage._storage
+    def __init__(self, search: Any, space: Space, aims: Mapping[str, str]) -> None:
+        self.space, self.aims, self.wanted = space, dict(aims), search.trials
+        self._seed, self._batch, self._max_failures, self._failures = search.seed, search.batch, search.max_failures, 0
+        self._waiting: list[hosts.Member] = []
+        self._out: dict[int, int] = {}  # number -> Optuna's id of trials that are out
+        self._reports: dict[int, dict[int, float]] = {}  # number -> step -> value
+        self._asked_for: list[Task] = []  # of the batch that is being asked for
+        self._ready: list[list[Task]] = []  # what is left of the latest, each with one structure
+        given, theirs = search.storage, isinstance(search.storage, optuna.Study)
+        name = search.name or (given.study_name if theirs else NAME)
+        sampler, pruner = (
+            (search.sampler or given.sampler, search.pruner or given.pruner)
+            if theirs
+            else (search.sampler, search.pruner or NopPruner())
+        )
+        storage = given._storage if theirs else given
         self._where = shown(storage)
         self._storage = Storage(storage, self._where)
-        self._storage.lock(name or NAME)
+        self._storage.lock(name)
         try:
-            self._open(name or NAME, sampler, pruner or NopPruner(), enqueue, in_memory=storage is None)
+            self._open(name, sampler, pruner, search.enqueue, in_memory=storage is None)
         except BaseException:
             self.close()
             raise
-        if timeout is not None:
-            self._until = time.monotonic() + timeout
+        self._until = None if search.timeout is None else time.monotonic() + search.timeout
 
     def _open(self, name: str, sampler: BaseSampler | None, pruner: BasePruner, enqueue: Any, in_memory: bool) -> None:
         try:
@@ -151,15 +146,15 @@ class StoredStudy:
                 stacklevel=6,
             )
         self._sampler = self.study.sampler = Seeded(self.study.sampler, self._seed)
-        self._study_id = self._storage.get_study_id_from_name(name)
-        self._out: dict[int, int] = {}  # number -> Optuna's id of trials that are out
-        self._reports: dict[int, dict[int, float]] = {}  # number -> step -> value
         self._claim()
         for params in enqueue:
-            self.space.check_enqueued(params)
             self.study.enqueue_trial(dict(params), skip_if_exists=True)
         self._take_up()
-        self.finished = sum(not self._replaced(trial) for trial in self._trials(*FINISHED))
+        self.finished = sum(trial.number not in self._stand_ins for trial in self._trials(*FINISHED))
+
+    def warn(self) -> None:
+        """Warn of regularizers that change parameters after a step, if a training ended without one."""
+        hosts.warn_without_step(self._waiting)
 
     def close(self) -> None:
         """Let another process have the study."""
@@ -168,7 +163,7 @@ class StoredStudy:
     @property
     def prunes(self) -> bool:
         """Whether reports are decided upon. Optuna prunes with one aim only."""
-        return len(self.aims) == 1 and not isinstance(self.study.pruner, NopPruner)
+        return len(self.aims) == 1 and not self._batch and not isinstance(self.study.pruner, NopPruner)
 
     @property
     def is_done(self) -> bool:
@@ -184,12 +179,48 @@ class StoredStudy:
         return self.finished + len(self._out) >= self.wanted or self._sampler.exhausted or self._is_late
 
     @_guarded
-    def next(self) -> Task | None:
-        """Return the next trial to run; None if there are enough."""
+    def next(self) -> list[Task] | None:
+        """Return the next trials to run at once, which share a structure; None if there are enough.
+
+        A batch has the numbers from one multiple of `batch` to the next, and is asked for as if none of it had ended.
+        So an interrupted one is the same again, with the trials of it that are finished: digits follow from its size.
+        """
+        while not self._ready and self._next_number() is not None:
+            self._fill()
+        return self._ready.pop(0) if self._ready else None
+
+    def _fill(self) -> None:
+        size = self._batch or 1
+        asked = self._asked_for
+        while (number := self._next_number()) is not None:
+            first = number - number % size
+            if asked and asked[0].number < first:
+                break
+            self._storage.running_from = first if self._batch else None
+            try:
+                asked.append(self._adopted() if self._left else self._new())
+            finally:
+                self._storage.running_from = None
+        structures = dict.fromkeys(one.structure for one in asked)
+        if asked and self._batch:
+            done = [one for one in self._trials(*FINISHED) if one.number // size == asked[0].number // size]
+            asked += [self._task(one.number, one.params) for one in done if self.space.is_complete(one.params)]
+            asked.sort(key=lambda one: one.number)
+        self._ready += [[one for one in asked if one.structure == structure] for structure in structures]
+        self._asked_for = []
+
+    def _next_number(self) -> int | None:
+        """Return the number of the next trial to run; None if there are enough."""
         if self._left and not self._is_late:
-            return self._adopted()
-        if self._has_enough:
+            return self._left[0].number
+        if self._has_enough or (self._asked_for and not self._batch):
             return None
+        if not self._batch:
+            return 0
+        waiting = [trial.number for trial in self._trials(TrialState.WAITING)]
+        return min(waiting, default=len(self._trials()))
+
+    def _new(self) -> Task:
         trial = self._asked(self.study.ask)
         return self._sent(trial._trial_id, trial.number, self._asked(lambda: self.space.suggest(trial)))
 
@@ -211,20 +242,25 @@ class StoredStudy:
 
     @_guarded
     def finish(self, number: int, outcome: Outcome) -> None:
-        """Store the outcome of a trial.
+        """Store the outcome of a trial, unless it was finished before and ran again for the others of its batch.
 
         Raises
         ------
         SearchError
             If the first trials have all failed.
         """
-        trial_id = self._out[number]
+        trial_id = self._out.get(number)
+        if trial_id is None:
+            return
         error = outcome.error or ("" if outcome.pruned else fault_of(outcome.measures, self.aims))
         if not self._storage.get_trial(trial_id).state.is_finished():
             self._write(trial_id, number, outcome, error)
         elif not self._again:
             raise UpdateFinishedTrialError
         self.finished += 1
+        if outcome.waiting and not self._waiting:
+            regs = regkit.build(self.space.options(self._storage.get_trial(trial_id).params))
+            self._waiting = [one for one in hosts.members(regs, "run") if one.name in outcome.waiting]
         del self._out[number], self._reports[number]
         self._failures = self._failures + 1 if error else 0
         if not error:
@@ -254,10 +290,17 @@ class StoredStudy:
     def _claim(self) -> None:
         """Write down which search the study is of, or compare."""
         search = json.loads(json.dumps({**self.space.written(), "aims": self.aims, "seed": self._seed}))
+        search.update({"batch": self._batch} if self._batch else {})
         stored = self.study.user_attrs.get(SEARCH)
         if stored == search:
             return
         trials = self._trials()
+        directions = [one.name.lower() for one in self.study.directions]
+        if stored is None and directions != list(self.aims.values()):
+            raise regkit.OptionError(
+                f"the study {self.study.study_name!r} is to {' and '.join(directions)}, and the aims are to "
+                f"{' and '.join(self.aims.values())}. Give aims in the directions of the study"
+            )
         if stored is None and all(self._is_ours(trial) for trial in trials):
             self.study.set_user_attr(SEARCH, search)
             return
@@ -277,7 +320,8 @@ class StoredStudy:
             name in self.space.parameters and self.space.parameters[name].distribution == distribution
             for name, distribution in trial.distributions.items()
         )
-        return known and trial.state.is_finished() and self.space.is_complete(trial.params)
+        is_right = trial.state == TrialState.FAIL or self.space.is_complete(trial.params)
+        return known and trial.state.is_finished() and is_right
 
     def _rename(self, before: Mapping[str, str], trials: Sequence[FrozenTrial]) -> bool:
         """Have trials that measured the aims, but failed for an earlier name of them, stand complete."""
@@ -297,9 +341,6 @@ class StoredStudy:
                     )
                 )
         return True
-
-    def _replaced(self, trial: FrozenTrial) -> bool:
-        return trial.number in self._stand_ins
 
     # Trials
 
@@ -325,6 +366,9 @@ class StoredStudy:
 
     def _sent(self, trial_id: int, number: int, params: Mapping[str, Any]) -> Task:
         self._out[number], self._reports[number] = trial_id, {}
+        return self._task(number, params)
+
+    def _task(self, number: int, params: Mapping[str, Any]) -> Task:
         return Task(number, self._seed, dict(params), self.space.structure(params))
 
     def _asked(self, ask: Callable[[], Any]) -> Any:
@@ -389,6 +433,8 @@ class Storage:
         self._engine: Any = getattr(backend, "engine", None)
         self._where = where
         self._hidden: dict[int, set[str]] = {}  # by a trial's id: marks of its earlier run
+        #: From this number on, trials are shown as if they were running.
+        self.running_from: int | None = None
         self._lock: Any = None
         self._locked = ""
 
@@ -461,14 +507,18 @@ class Storage:
 
     def get_all_trials(self, study_id: int, deepcopy: bool = True, states: Any = None) -> list[FrozenTrial]:
         """As of Optuna."""
-        return [self._seen(one) for one in self._storage.get_all_trials(study_id, deepcopy, states)]
+        trials = [self._seen(one) for one in self._storage.get_all_trials(study_id, deepcopy)]
+        return trials if states is None else [one for one in trials if one.state in states]
 
     def _seen(self, trial: FrozenTrial) -> FrozenTrial:
         hidden = self._hidden.get(trial._trial_id)
-        if not hidden:
+        is_early = self.running_from is not None and trial.number >= self.running_from and trial.state.is_finished()
+        if not hidden and not is_early:
             return trial
         seen = copy.copy(trial)
-        seen.system_attrs = {name: value for name, value in trial.system_attrs.items() if name not in hidden}
+        seen.system_attrs = {name: value for name, value in trial.system_attrs.items() if name not in (hidden or ())}
+        if is_early:
+            seen.state, seen.values = TrialState.RUNNING, None
         return seen
 
 

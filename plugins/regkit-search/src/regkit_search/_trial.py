@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping
+import warnings
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from numbers import Integral
 from pathlib import Path
 from threading import Lock
 from traceback import extract_tb
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from optuna import TrialPruned
 
 import regkit
+from regkit import hosts
 
 from ._space import Space
 
@@ -58,6 +60,7 @@ class Outcome:
     reports: dict[int, float] = field(default_factory=dict)
     pruned: bool = False
     error: str = ""
+    waiting: tuple[str, ...] = ()  #: regularizers that change parameters after a step, which never came
 
 
 class Trial:
@@ -98,7 +101,7 @@ class Trial:
         value : real number
             Comparable with the only aim.
         step : int
-            At least 0, such as an epoch; each step once.
+            At least 0, such as an epoch. A second value of a step is ignored with a warning, as by Optuna.
 
         Raises
         ------
@@ -113,7 +116,8 @@ class Trial:
         if not isinstance(step, Integral) or isinstance(step, bool) or step < 0:
             raise regkit.OptionError(f"report got step={step!r}; accepted: an integer of at least 0")
         if step in self.reports:
-            raise regkit.OptionError(f"report got step={step} for the second time; accepted: each step once")
+            warnings.warn(f"report got step={step} for the second time, and ignores {value!r}", stacklevel=2)
+            return
         self.reports[int(step)] = number
         if self._reported(number, int(step)):
             self._pruned = True
@@ -140,20 +144,61 @@ class Trial:
         self.notes[key] = value
 
 
-def evaluated(evaluate: Callable[[Trial], Any], trial: Trial, parameters: Collection[str]) -> Outcome:
-    """Call `evaluate` and return its outcome, whatever happens. No measure may have the name of a parameter."""
-    outcome = Outcome(reports=trial.reports)
+class Trials(list[Trial]):
+    """The argument of `evaluate` in a search with `batch`: trials that are trained at once, in the order of a list.
+
+    Attributes
+    ----------
+    live : dict of str to numpy.ndarray
+        The live weights by the names of their regularizers, an element for each trial.
+    params : dict of str to numpy.ndarray
+        The parameters by their names, an element for each trial.
+    seeds : numpy.ndarray of int
+        The ``seed`` of each trial.
+    """
+
+    def __init__(self, trials: Sequence[Trial], live: Mapping[str, Sequence[float]]) -> None:
+        super().__init__(trials)
+        self.live = {name: np.array(weights) for name, weights in live.items()}
+        self.params = {name: np.array([trial.params[name] for trial in trials]) for name in trials[0].params}
+        self.seeds = np.array([trial.seed for trial in trials])
+
+
+def evaluated(evaluate: Callable[[Any], Any], trials: Trial | Trials, parameters: Collection[str]) -> list[Outcome]:
+    """Call `evaluate` and return the outcomes, whatever happens. No measure may have the name of a parameter."""
+    every = [trials] if isinstance(trials, Trial) else trials
+    outcomes = [Outcome(reports=trial.reports) for trial in every]
     try:
-        measures = _measures(evaluate(trial))
-        for name in (*trial.notes, *measures):
-            if not isinstance(name, str) or name in (*COLUMNS, *parameters) or name.startswith(RESERVED):
-                raise regkit.OptionError(f"evaluate returned {name!r}, which is the name of something else")
-        outcome.measures = {**trial.notes, **measures}
+        returned = evaluate(trials)
+        each = [returned] if isinstance(trials, Trial) else _for_each(returned, len(trials))
+        for trial, outcome, one in zip(every, outcomes, each):
+            measures = _measures(one)
+            for name in (*trial.notes, *measures):
+                if not isinstance(name, str) or name in (*COLUMNS, *parameters) or name.startswith(RESERVED):
+                    raise regkit.OptionError(f"evaluate returned {name!r}, which is the name of something else")
+            outcome.measures = {**trial.notes, **measures}
     except TrialPruned:
-        outcome.pruned = True
+        for outcome in outcomes:
+            outcome.pruned = True
     except (Exception, SystemExit) as error:  # of the user's code
-        outcome.error = in_words(error)
-    return outcome
+        for outcome in outcomes:
+            outcome.error = in_words(error)
+    return outcomes
+
+
+def _for_each(returned: Any, count: int) -> list[dict[str, Any]]:
+    """Return the measures of each trial of a batch."""
+    measures: list[dict[str, Any]] = [{} for _ in range(count)]
+    for name, values in returned.items() if isinstance(returned, Mapping) else [(None, returned)]:
+        numbers = list(values) if hasattr(values, "__len__") else []
+        if name is None or len(numbers) != count:
+            raise regkit.OptionError(
+                f"evaluate returned {_short(values)}{f' for {name!r}' if name else ''}; accepted: a mapping of names "
+                f"to a number for each of the {count} trials"
+            )
+        for each, number in zip(measures, numbers):
+            each[name] = number
+    return measures
 
 
 def _measures(returned: Any) -> dict[str, float]:
@@ -209,18 +254,37 @@ def _short(value: Any) -> str:
 # Preparing
 
 
-Evaluate = Callable[[Trial], Mapping[str, Any]]
+Evaluate = Callable[[Any], Mapping[str, Any]]
 Prepare = Callable[[regkit.RegularizerSet], Evaluate]
 
 
-class Prepared:
-    """A network that `prepare` made for one structure, with the live weights of its regularizers."""
+class Several(regkit.Live):
+    """A live weight in a batch, where it has a value for each trial."""
 
-    def __init__(self, prepare: Prepare, options: Callable[[Mapping[str, regkit.Live]], Any], weights: Any) -> None:
-        self.lives = {name: regkit.Live(weight) for name, weight in weights.items()}
-        self.evaluate = prepare(regkit.build(options(self.lives)))
-        if not callable(self.evaluate):
-            raise regkit.OptionError(f"prepare returned {self.evaluate!r}; accepted: a function of a trial")
+    @property
+    def value(self) -> float:
+        """An error."""
+        raise regkit.OptionError(
+            "a live weight has a value for each trial of a batch. Hand those of trials.live to the training, such as "
+            "regkit_jax.Run(regs, live=weights) within jax.vmap"
+        )
+
+
+def prepared(prepare: Prepare, regs: regkit.RegularizerSet) -> Evaluate:
+    """Return the function that `prepare` returns."""
+    evaluate = prepare(regs)
+    if not callable(evaluate):
+        raise regkit.OptionError(f"prepare returned {evaluate!r}; accepted: a function of a trial")
+    return evaluate
+
+
+class Network(NamedTuple):
+    """A network that `prepare` made for one structure, with its regularizers and their live weights."""
+
+    structure: str
+    lives: dict[str, regkit.Live]
+    regs: regkit.RegularizerSet
+    evaluate: Evaluate
 
 
 class Networks:
@@ -230,35 +294,38 @@ class Networks:
     other, because graph libraries do not compile in two threads.
     """
 
-    def __init__(self, prepare: Prepare, space: Space) -> None:
-        self._prepare, self._space = prepare, space
-        self._unused: OrderedDict[int, tuple[str, Prepared]] = OrderedDict()  # the latest at the end
+    def __init__(self, prepare: Prepare, space: Space, many: bool = False) -> None:
+        self._prepare, self._space, self._many = prepare, space, many
+        self._unused: list[Network] = []  # the latest at the end
         self._lock, self._preparing = Lock(), Lock()
 
-    def run(self, task: Task, reported: Reported) -> Outcome:
-        """Run a trial."""
+    def run(self, tasks: Sequence[Task], reported: Callable[[int, float, int], bool]) -> list[Outcome]:
+        """Run trials of one structure at once: those of a batch, or one."""
+        trials = [Trial(task, partial(reported, task.number)) for task in tasks]
+        weights = [self._space.weights(task.params) for task in tasks]
         try:
-            weights = self._space.weights(task.params)
-            network = self._taken(task.structure) or self._made(task, weights)
-            for name, weight in weights.items():
-                network.lives[name].set(weight)
+            network = self._taken(tasks[0].structure) or self._made(tasks[0], weights[0])
+            for name, live in network.lives.items():
+                live.set(weights[0][name])
         except (Exception, SystemExit) as error:  # of the user's code
-            return Outcome(error=in_words(error))
-        outcome = evaluated(network.evaluate, Trial(task, reported), self._space.parameters)
+            return [Outcome(error=in_words(error)) for _ in tasks]
+        together = Trials(trials, {name: [each[name] for each in weights] for name in network.lives})
+        outcomes = evaluated(network.evaluate, together if self._many else trials[0], self._space.parameters)
+        waiting = tuple(member.name for member in hosts.waiting(network.regs))
+        for outcome in outcomes:
+            outcome.waiting = waiting if outcome.measures else ()
         with self._lock:
-            self._unused[id(network)] = task.structure, network
-            while len(self._unused) > KEPT:
-                self._unused.popitem(last=False)
-        return outcome
+            self._unused = [*self._unused, network][-KEPT:]
+        return outcomes
 
-    def _taken(self, structure: str) -> Prepared | None:
+    def _taken(self, structure: str) -> Network | None:
         with self._lock:
-            for key, (its, network) in reversed(self._unused.items()):
-                if its == structure:
-                    del self._unused[key]
-                    return network
-        return None
+            latest = next((one for one in reversed(self._unused) if one.structure == structure), None)
+            self._unused = [one for one in self._unused if one is not latest]
+        return latest
 
-    def _made(self, task: Task, weights: Mapping[str, float]) -> Prepared:
+    def _made(self, task: Task, weights: Mapping[str, float]) -> Network:
+        lives = {name: (Several if self._many else regkit.Live)(weight) for name, weight in weights.items()}
         with self._preparing:
-            return Prepared(self._prepare, lambda lives: self._space.options(task.params, lives), weights)
+            regs = regkit.build(self._space.options(task.params, lives))
+            return Network(task.structure, lives, regs, prepared(self._prepare, regs))

@@ -164,6 +164,7 @@ class Run:
 
         Errors are those of `loss`.
         """
+        hosts.check_given_layers(self._members, self._layers)
         chosen = self._that_count()
         for member in self._unchanged:
             if member.globs is not None:
@@ -173,7 +174,7 @@ class Run:
                 f"{hosts.listed(self._times)}"
             )
         names = [*dict.fromkeys([*self._times, *self._outputs])]
-        params = [name for layer in self._layers for name, _ in hosts.named_params(layer)]
+        params = [name for layer in self._layers for name, _ in hosts.named_params(layer)] if self._layers else None
         for member, glob in hosts.unmatched(self._members, outputs=names, params=params):
             if self._train or member.penalizes:
                 there = {"outputs": names} if member.selects == "outputs" else {"parameters": params}

@@ -11,7 +11,7 @@ import types
 from typing import Any
 
 PINS = (
-    "What works: Python 3.9 with pip install 'regkit-core[theano]' click six, "
+    "What works: Python 3.9, in a checkout of regkit: pip install '.[theano]' click six, "
     "then pip install --no-deps theanets==0.7.3 downhill==0.4.0"
 )
 

@@ -58,7 +58,11 @@ class Layers(Network):
             super().check(tapped)
 
     def check_globs(self, names: Iterable[str]) -> None:
-        """Raise for a glob of a penalty, one of several, that matches no output or parameter."""
+        """Raise for a glob of a penalty, one of several, that matches no output or parameter.
+
+        Where there are no layers, any penalty of parameters is such an error.
+        """
+        hosts.check_given_layers(self.routing.penalizers.values(), self.layers)
         several = [member for member in self.routing.penalizers.values() if member.globs and len(member.globs) > 1]
         for kind, there in (("outputs", names), ("params", self._params)):
             for member, glob in hosts.unmatched(several, **{kind: there}):

@@ -14,6 +14,8 @@ from regkit.graph import Engine
 from ._arrays import Expression, Recording, call, created, name_of, torch_dtype
 from ._functions import FUNCTIONS
 
+_functorch: Any = torch._C._functorch  # which has no public counterpart
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -62,7 +64,7 @@ class Torch(Engine):
         return parts[0] if names == [None] else dict(zip(names, parts))
 
     def eager(self, expression: Any) -> bool:
-        return getattr(expression, "recording", None) is None
+        return getattr(expression, "recording", None) is None and not _is_batched(self.unwrap(expression))
 
     def described(self, expression: Any) -> str:
         return f"shape {self.wrap(expression).present_shape}"
@@ -138,6 +140,15 @@ def _with_tensors(argument: Any, tensors: list[Any]) -> Any:
         regkit.Layer(layer.output_name, dict(zip(layer.param_names, params)), role=layer.role)
         for layer, params in zip(argument, tensors)
     ]
+
+
+def _is_batched(tensor: torch.Tensor) -> bool:
+    """Return whether `torch.func.vmap` holds several values as one tensor, below the levels of `torch.func.grad`."""
+    while _functorch.is_functorch_wrapped_tensor(tensor):
+        if _functorch.is_batchedtensor(tensor):
+            return True
+        tensor = _functorch.get_unwrapped(tensor)
+    return False
 
 
 def _seeded(distribution: str, seed: int, shape: Any, *, dtype: torch.dtype, device: Any) -> torch.Tensor:

@@ -1,0 +1,144 @@
+"""Penalties without padding and without examples of weight 0."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+import regkit
+from regkit import hosts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+#: What a penalty is divided by: nothing, the examples, or their positions.
+NOTHING, EXAMPLES, POSITIONS = "nothing", "examples", "positions"
+
+
+class _Masked(keras.layers.Layer):
+    """Returns an output, and its mask if it has one: Keras passes that to layers."""
+
+    supports_masking = True
+
+    def call(self, z: Any, mask: Any = None) -> Any:
+        """Return both."""
+        return (z,) if mask is None else (z, mask)
+
+
+def rows_of(sample_weight: Any) -> Any:
+    """Return which examples have a weight, for one of several outputs at least; None without weights."""
+    rows = None
+    for weights in keras.tree.flatten(sample_weight):
+        if weights is not None:
+            kept = keras.ops.not_equal(keras.ops.convert_to_tensor(weights), 0)
+            kept = keras.ops.any(kept, axis=tuple(range(1, len(kept.shape)))) if len(kept.shape) > 1 else kept
+            rows = kept if rows is None else keras.ops.logical_or(rows, kept)
+    return rows
+
+
+def masked_term(
+    regs: regkit.RegularizerSet,
+    member: hosts.Member,
+    term: regkit.Term,
+    layers: Sequence[regkit.Layer],
+    outputs: Mapping[str, Any],
+    rows: Any,
+) -> Any:
+    """Return the weighted penalty of a member of a set, of the positions of outputs that are not masked.
+
+    Parameters
+    ----------
+    regs : regkit.RegularizerSet
+    member : hosts.Member
+        Of the set; it penalizes outputs.
+    term : regkit.Term
+        Its term of all positions.
+    layers : sequence of regkit.Layer
+    outputs : mapping of str to tensor
+        As the layers returned them: Keras has put their masks on them.
+    rows : tensor of bool, or None
+        Which examples count.
+
+    Raises
+    ------
+    regkit.GraphError
+        If positions that are left out cannot be left out of the penalty.
+    """
+    alone = hosts.subset(regs, [member.name])
+    selected = regkit.select_outputs(outputs, getattr(member.regularizer, "pattern", None), layers)
+    masks = [_mask_of(z) for _, z in selected]
+    if rows is None and all(mask is None for mask in masks):
+        return term.weighted
+    shares = [_of_one(alone, member, name, z, mask, rows) for (name, z), mask in zip(selected, masks)]
+    return keras.ops.sum(keras.ops.stack(shares)) / len(shares)
+
+
+def _mask_of(z: Any) -> Any:
+    _, *masks = _Masked(name="masked")(z)
+    return next(iter(masks), None)
+
+
+def _of_one(alone: regkit.RegularizerSet, member: hosts.Member, name: str, z: Any, mask: Any, rows: Any) -> Any:
+    if rows is None and mask is None:
+        return _penalty(alone, name, z).weighted
+    divisor = _divisor(alone, member, name, len(z.shape), mask is not None)
+    length = keras.ops.shape(z)[0]
+    if rows is not None and isinstance(length, int) and isinstance(rows.shape[0], int) and length != rows.shape[0]:
+        raise regkit.GraphError(
+            f"{member.name}: output {name!r} has {length} rows for {rows.shape[0]} examples, so examples of weight 0 "
+            "cannot be left out. Use mask=False, or a pattern without it"
+        )
+    kept = rows if mask is None else keras.ops.cast(mask, "bool")
+    if mask is not None and rows is not None:
+        kept = keras.ops.logical_and(kept, keras.ops.expand_dims(rows, 1))
+    wide = keras.ops.reshape(kept, (*keras.ops.shape(kept), *[1] * (len(z.shape) - len(kept.shape))))
+    weighted = _penalty(alone, name, keras.ops.where(wide, z, keras.ops.zeros_like(z))).weighted
+    if divisor == NOTHING:
+        return weighted
+    counted = keras.ops.any(kept, axis=1) if divisor == EXAMPLES and mask is not None else kept
+    share = keras.ops.mean(keras.ops.cast(counted, weighted.dtype))
+    return keras.ops.divide_no_nan(weighted, share)
+
+
+def _penalty(alone: regkit.RegularizerSet, name: str, z: Any) -> regkit.Term:
+    (term,) = hosts.terms(alone, [regkit.Layer(name, role="hidden")], {name: z})
+    return term
+
+
+def _divisor(alone: regkit.RegularizerSet, member: hosts.Member, name: str, axes: int, padded: bool) -> str:
+    """Return what a penalty is divided by, which is found by trying it on three examples, of which one is left out.
+
+    Zeros in the place of what is left out have to add nothing to it.
+    """
+    if axes < 2:
+        raise regkit.GraphError(f"{member.name}: output {name!r} has {axes} axes; a mask is for two or more")
+    shape = (3, 4, *[3] * (axes - 2))
+    z = np.random.default_rng(0).uniform(0.2, 0.8, size=shape)
+    along = axes > 2 or padded  # positions are along the second axis; without one, an example is one
+    lengths = np.array([4, 2 if padded else 4, 0] if along else [1, 1, 0])
+    filled = [one[None, :length] if along else one[None] for one, length in zip(z[:2], lengths)]
+    zeros = z.copy()
+    for one, length in zip(zeros, lengths):
+        one[length if along or not length else 4 :] = 0
+    counts, positions = lengths[:2], 3 * lengths.max()
+    numbers = hosts.with_weights(alone, {member.name: 1.0})  # a live weight may be traced
+    try:
+        each = np.array([float(_penalty(numbers, name, one).penalty) for one in filled])
+        got = float(_penalty(numbers, name, zeros).penalty)
+    except regkit.RegkitError:  # it is of more than an output, or has a graph
+        each, got = np.zeros(2), np.nan
+    expected = {
+        NOTHING: (got, each.sum()),
+        EXAMPLES: (got * 3 / 2, each.mean()),
+        POSITIONS: (got * positions / counts.sum(), (counts * each).sum() / counts.sum()),
+    }
+    for divisor, (scaled, wanted) in expected.items():
+        if np.isclose(scaled, wanted, rtol=1e-9):
+            return divisor
+    what, which = ("padding", "positions") if padded else ("examples of weight 0", "examples")
+    raise regkit.GraphError(
+        f"{member.name}: {what} cannot be left out of the penalty of {type(member.regularizer).__name__}, which is not "
+        f"a sum over {which}. Use mask=False, or leave it out"
+    )
