@@ -463,3 +463,39 @@ def test_a_compiled_step_breaks_once_for_a_tap_and_once_for_the_loss_beside_it(m
             for one, other in zip(found, torch.autograd.grad(expected, list(params.values()))):
                 torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
     assert counters["stats"]["unique_graphs"] == breaks + 1
+
+
+def test_a_compiled_step_takes_the_parameters_that_functional_call_swaps_in(model):
+    with regkit_torch.watch(model, regularizers()) as run:
+        model(X)
+        run.loss()
+
+        @torch.compile(backend="aot_eager", fullgraph=True)
+        def step(params, x):
+            return torch.func.functional_call(model, params, (x,)).sum() + run.loss()
+
+        for factor in (2, 3):
+            params = {name: (factor * p).detach().requires_grad_() for name, p in model.named_parameters()}
+            a = torch.tanh(X @ params["b0.lin.weight"].T + params["b0.lin.bias"])
+            b = torch.tanh(a @ params["b1.lin.weight"].T + params["b1.lin.bias"])
+            expected = (b @ params["out.weight"].T + params["out.bias"]).sum() + by_hand(params, X)
+            loss = step(params, X)
+            np.testing.assert_allclose(loss.item(), expected.item(), rtol=1e-12)
+            found = torch.autograd.grad(loss, list(params.values()))
+            for one, other in zip(found, torch.autograd.grad(expected, list(params.values()))):
+                torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+
+
+def test_two_views_through_a_compiled_model_are_one_loss_where_the_watch_is_of_all(model):
+    compiled = whole(model)
+    with regkit_torch.watch(compiled, regkit.build(hidden_l1=1.0), forwards="all") as run:
+        for factor in (1, 2, 3):
+            compiled(factor * X)
+            compiled(-2 * factor * X)
+            loss = run.loss()
+            expected = 0.0
+            for x in (factor * X, -2 * factor * X):
+                a = torch.tanh(x @ model.b0.lin.weight.T + model.b0.lin.bias)
+                b = torch.tanh(a @ model.b1.lin.weight.T + model.b1.lin.bias)
+                expected = expected + (a.abs().sum() + b.abs().sum()) / 4
+            np.testing.assert_allclose(loss.item(), expected.item(), rtol=1e-12)
