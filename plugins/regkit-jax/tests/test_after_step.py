@@ -129,3 +129,26 @@ def test_a_step_that_never_comes_warns_at_the_second_loss(recwarn):
     regkit_jax.after_step(other, params, 0.1)
     for _ in range(3):
         regkit_jax.Run(other, layers=regkit_jax.layers_of(params)).loss()
+
+
+@pytest.mark.parametrize(
+    ("params", "name"),
+    [
+        ({"a.b": jnp.ones((2, 2)), "a": {"b": jnp.zeros((2, 2))}}, "a.b"),
+        ({"a.0": jnp.ones((2, 2)), "a": [jnp.zeros((2, 2))]}, "a.0"),
+    ],
+)
+def test_two_leaves_of_one_name_raise(params, name):
+    expected = f"two leaves are called '{name}', since a key of a dict has a dot in it"
+    with pytest.raises(regkit.GraphError, match=expected):
+        regkit_jax.layers_of(params)
+    regs = regkit.build(weight_l1=dict(weight=0.5, by="proximal"))
+    with pytest.raises(regkit.GraphError, match=expected):
+        regkit_jax.after_step(regs, params, 0.1)
+
+
+@pytest.mark.parametrize(("params", "leaves"), [({"w": [[1.0, 2.0]]}, 2), ({}, 0)])
+def test_parameters_without_an_array_raise(params, leaves):
+    regs = regkit.build(weight_l1=dict(weight=0.5, by="proximal"))
+    with pytest.raises(regkit.GraphError, match=f"no array of floats among the {leaves} leaves of params"):
+        regkit_jax.after_step(regs, params, 0.1)

@@ -163,3 +163,16 @@ def test_what_is_no_module_and_a_missing_pattern_are_refused(model):
         regkit_jax.equinox.watch(model, regkit.build(hidden_l1=0.1)),
     ):
         pass
+
+
+def test_two_modules_of_one_name_raise():
+    class Heads(eqx.Module):
+        heads: dict
+
+    linear = lambda: eqx.nn.Linear(2, 2, key=jax.random.key(0))  # noqa: E731
+    model = Heads({"a.b": linear(), "a": {"b": linear()}})
+    with (
+        pytest.raises(regkit.GraphError, match=r"two modules are called 'heads.a.b', since a key of a dict has a dot"),
+        regkit_jax.equinox.watch(model, regkit.build(hidden_l1=dict(weight=1.0, pattern="heads.*"))),
+    ):
+        pass

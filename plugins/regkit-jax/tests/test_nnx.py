@@ -328,3 +328,13 @@ def test_arrays_that_are_no_variables_are_parameters_where_there_are_no_others(x
     np.testing.assert_allclose(gradients["first"]["w"], expected[0], rtol=1e-11)
     np.testing.assert_allclose(gradients["second"]["w"], expected[1], rtol=1e-11)
     assert (int(model.first.calls), int(model.second.calls)) == (1, 1)
+
+
+def test_two_modules_of_one_name_raise():
+    linear = lambda: nnx.Linear(2, 2, rngs=nnx.Rngs(0))  # noqa: E731
+    model = nnx.Dict({"a.b": linear(), "a": nnx.Dict({"b": linear()})})
+    with (
+        pytest.raises(regkit.GraphError, match="two modules are called 'a.b', since a key of a dict has a dot in it"),
+        regkit_jax.nnx.watch(model, of("a.b")),
+    ):
+        pass

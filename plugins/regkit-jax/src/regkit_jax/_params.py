@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import regkit
 from regkit import hosts
 
-from ._values import as_array, check_names, checked_live, checked_stacked, is_floats, slices, with_arrays
+from ._values import as_array, by_name, check_names, checked_live, checked_stacked, is_floats, slices, with_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,6 +33,11 @@ def layers_of(params: Any) -> list[regkit.Layer]:
     -------
     list of regkit.Layer
         Each is hidden: a pytree does not define which layer is the first or the last.
+
+    Raises
+    ------
+    regkit.GraphError
+        If two leaves have one name, as those of ``{"a.b": w, "a": {"b": v}}``.
 
     Examples
     --------
@@ -90,7 +95,8 @@ def after_step(
     regkit.OptionError
         If an argument is not accepted.
     regkit.GraphError
-        If a hook changes a dtype or a number of axes, or a live weight is read while JAX traces.
+        If there is no array of floats, two leaves have one name, a hook changes a dtype or a number of axes, or a live
+        weight is read while JAX traces.
 
     Examples
     --------
@@ -113,6 +119,10 @@ def after_step(
             sliced, axis = slices(name, array, stacked)
             values.update(sliced)
             parts[name] = (list(sliced), axis)
+    if not values:
+        raise regkit.GraphError(
+            f"after_step got no array of floats among the {len(leaves)} leaves of params; accepted: a pytree of arrays"
+        )
     layers = layers_of(params) if layers is None else list(layers)
     changed = regs.after_step(values, rate, [with_arrays(layer, stacked) for layer in layers])
     left = []
@@ -176,7 +186,8 @@ def optax(regs: regkit.RegularizerSet, rate: Any) -> Any:
 def _named_leaves(params: Any) -> tuple[list[tuple[str, Any]], Any]:
     """Return the leaves of a pytree by their paths, those objects of Flax that hold an array among them."""
     leaves, structure = jax.tree_util.tree_flatten_with_path(params, is_leaf=_holds_array)
-    return [(jax.tree_util.keystr(path, simple=True, separator="."), leaf) for path, leaf in leaves], structure
+    named = [(jax.tree_util.keystr(path, simple=True, separator="."), leaf) for path, leaf in leaves]
+    return list(by_name("leaves", named).items()), structure
 
 
 def _holds_array(leaf: Any) -> bool:

@@ -17,6 +17,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 from ._params import layers_of
+from ._values import by_name
 from ._watching import Library, watching
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def watch(
     (4, 3)
     """
     _EQUINOX.check(model)
-    modules = dict(_modules("", model))
+    modules = by_name("modules", _modules("", model))
     with watching(_EQUINOX, model, modules, layers_of(model), regs, key, live, again, stacked, axis_name) as run:
         yield run
 
