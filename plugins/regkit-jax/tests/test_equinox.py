@@ -176,3 +176,12 @@ def test_two_modules_of_one_name_raise():
         regkit_jax.equinox.watch(model, regkit.build(hidden_l1=dict(weight=1.0, pattern="heads.*"))),
     ):
         pass
+
+
+def test_a_change_that_finds_nothing_to_change_raises_without_a_loss(model, x, key):
+    regs = regkit.build(dropout=dict(weight=0.5, pattern="hidd"))
+    with (
+        pytest.raises(regkit.NoMatchError, match="pattern 'hidd' matches none of the outputs: hid, blocks.0.mlp"),
+        regkit_jax.equinox.watch(model, regs, key=key),
+    ):
+        model(x[0])

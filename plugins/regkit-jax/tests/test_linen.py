@@ -112,3 +112,14 @@ def test_a_regularizer_of_outputs_needs_a_pattern(params):
         regkit_jax.linen.watch(params, regkit.build(hidden_l1=0.1)),
     ):
         pass
+
+
+def test_a_change_that_finds_nothing_to_change_raises_without_a_loss(params, x, key):
+    regs = regkit.build(dropout=dict(weight=0.5, pattern="blok"))
+    with (
+        pytest.raises(regkit.NoMatchError, match="pattern 'blok' matches none of the outputs: block.mlp, block, out"),
+        regkit_jax.linen.watch(params, regs, key=key),
+    ):
+        Net().apply({"params": params}, x)
+    with regkit_jax.linen.watch(params, regs):  # predictions
+        Net().apply({"params": params}, x)

@@ -267,7 +267,7 @@ class Run:
         self._check_open(self._outputs)
         self._check_trace()
         self._check_globs()
-        self._check_changes()
+        self.check_changes()
         with within(self._scope(self._derivatives and self._derivatives.more(), self.key)):
             return hosts.terms(self._penalties, self._layers, self._whole_batch())
 
@@ -291,10 +291,16 @@ class Run:
             there = {"outputs": outputs} if member.selects == "outputs" else {"parameters": params}
             raise hosts.no_match(member, [glob], **there)
 
-    def _check_changes(self) -> None:
-        """Raise for a regularizer that changes outputs and found none to change."""
+    def check_changes(self) -> None:
+        """Raise for a regularizer that changes outputs and found none to change: for adapters, where a model has run.
+
+        Raises
+        ------
+        regkit.NoMatchError
+            With the names that there were.
+        """
         for member in self._unchanged:
-            tapped = list(dict.fromkeys(NUMBERED.sub("", name) for name in self._given))
+            tapped = list(dict.fromkeys(NUMBERED.sub("", name) for name in (*self._given, *self._skipped)))
             if member.globs is not None:
                 raise hosts.no_match(member, member.globs, outputs=tapped)
             raise regkit.NoMatchError(

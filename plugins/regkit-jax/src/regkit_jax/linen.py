@@ -60,6 +60,8 @@ def watch(
         At the end of the block, if a regularizer is for outputs and no module was called and nothing tapped; by `loss`,
         if a module that a pattern matches was called within ``nn.scan``, ``nn.remat``, ``nn.jit`` or another
         transformation, which has ended.
+    regkit.NoMatchError
+        At the end of the block, if there is a key and a regularizer that changes outputs found none to change.
 
     Examples
     --------
@@ -91,3 +93,4 @@ def watch(
         yield run
     if not called and not run.outputs and any(member.selects == "outputs" for member in members):
         raise regkit.GraphError("no module of Linen was called within the watch. Apply the model inside of the block")
+    run.check_changes()
