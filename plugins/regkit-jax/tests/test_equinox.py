@@ -185,3 +185,22 @@ def test_a_change_that_finds_nothing_to_change_raises_without_a_loss(model, x, k
         regkit_jax.equinox.watch(model, regs, key=key),
     ):
         model(x[0])
+
+
+@pytest.mark.parametrize("alias", ["dropout", "hidden_l1"])
+@pytest.mark.parametrize("transform", [eqx.filter_checkpoint, eqx.filter_jit])
+def test_a_module_that_only_a_copy_of_was_called_raises(transform, alias, x, key):
+    class Two(eqx.Module):
+        first: eqx.nn.Linear
+        second: eqx.nn.Linear
+
+        def __call__(self, x):
+            return transform(self.second)(self.first(x))
+
+    model = Two(eqx.nn.Linear(4, 4, key=key), eqx.nn.Linear(4, 4, key=key))
+    regs = regkit.build({alias: {"weight": 0.5, "pattern": "*"}})
+    with (
+        pytest.raises(regkit.GraphError, match="module 'second', which a pattern matches, was not called within the w"),
+        regkit_jax.equinox.watch(model, regs, key=key),
+    ):
+        model(x[0])

@@ -70,8 +70,8 @@ def watch(
         If the model is not a module of Equinox, or a regularizer has no pattern.
     regkit.GraphError
         If the model, or a module of it, is watched already; at the end of the block, if a regularizer is for outputs,
-        no module was called and nothing tapped; by `loss`, if a module that a pattern matches was called within
-        ``jax.vmap`` or another transformation, which has ended.
+        no module was called and nothing tapped; there, and by `loss`, if a module that a pattern matches was not
+        called; by `loss`, if one was called within ``jax.vmap`` or another transformation, which has ended.
     regkit.NoMatchError
         At the end of the block, if there is a key and a regularizer that changes outputs found none to change.
 

@@ -64,7 +64,7 @@ def watch(
         If the model is not a module of NNX, or a regularizer has no pattern.
     regkit.GraphError
         If the model, or a module of it, is watched already; at the end of the block, if a regularizer is for outputs,
-        no module was called and nothing tapped.
+        no module was called and nothing tapped; there, and by `loss`, if one that a pattern matches was not called.
     regkit.NoMatchError
         At the end of the block, if there is a key and a regularizer that changes outputs found none to change.
 
