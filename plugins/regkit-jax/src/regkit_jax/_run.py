@@ -317,7 +317,8 @@ class Run:
                 "the key is a constant of a function that JAX compiles, which would draw the same at every call. Pass "
                 "it to the function as an argument"
             )
-        return Scope(key, derivatives, _internals.tracing())
+        repeats = isinstance(self.key, jax.core.Tracer) and _internals.repeats(self.key)
+        return Scope(key, derivatives, _internals.tracing(), repeats)
 
     def _check_name(self, name: Any) -> None:
         if not isinstance(name, str) or not name or NUMBERED.search(name):
