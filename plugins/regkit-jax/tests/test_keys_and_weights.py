@@ -223,3 +223,13 @@ def test_a_live_value_that_is_not_accepted_is_named(alias, live, said, x, key):
     with pytest.raises(regkit.OptionError) as error:
         live_penalty(of(alias, regkit.Live(0.5)), x, key=key, live=live)
     assert str(error.value).startswith(said)
+
+
+def test_a_set_cannot_be_moved_to_a_step_that_is_traced():
+    regs = of("hidden_l1", regkit.schedules.Warmup(to=0.5, steps=4))
+    with pytest.raises(
+        regkit.OptionError, match=r"step got n=.*; accepted: an integer of at least 0. .* regs.live\(step"
+    ):
+        jax.jit(regs.step)(2)
+    regs.step(jnp.asarray(2))
+    assert regs.live() == {"hidden_l1": 0.25}
