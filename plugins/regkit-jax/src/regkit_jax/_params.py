@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import regkit
 from regkit import hosts
 
+from . import _internals
 from ._values import as_array, by_name, check_names, checked_live, checked_stacked, is_floats, slices, with_arrays
 
 if TYPE_CHECKING:
@@ -155,6 +156,14 @@ def optax(regs: regkit.RegularizerSet, rate: Any) -> Any:
     optax.GradientTransformation
         Its ``update`` needs the parameters. It counts steps, which weights that are schedules follow.
 
+    Raises
+    ------
+    regkit.OptionError
+        If no regularizer acts after a step; by ``update``, if it gets no parameters.
+    regkit.GraphError
+        By ``update``, as `after_step`, and if a weight would be a constant of a compiled step: a `regkit.Live`, or a
+        `regkit.schedules.Target`. Optax has no argument for it, `after_step` has.
+
     Examples
     --------
     >>> import jax.numpy as jnp, optax, regkit, regkit_jax
@@ -167,7 +176,13 @@ def optax(regs: regkit.RegularizerSet, rate: Any) -> Any:
     """
     from optax import GradientTransformation
 
-    hosts.members(regs, "optax")
+    acting = [member.name for member in hosts.members(regs, "optax") if member.changes_params]
+    if not acting:
+        raise regkit.OptionError(
+            f"optax got {regs!r}, of which nothing acts after a step. A penalty belongs to the loss: "
+            "regkit_jax.Run. One that has by= acts after the step with by='proximal' or by='projection'"
+        )
+    regs = hosts.subset(regs, acting)
 
     def init(params: Any) -> _Count:
         return _Count(jnp.zeros((), jnp.int32))
@@ -177,7 +192,15 @@ def optax(regs: regkit.RegularizerSet, rate: Any) -> Any:
             raise regkit.OptionError("regkit_jax.optax needs the parameters: chain.update(gradients, state, params)")
         stepped = jax.tree.map(jnp.add, params, updates)
         now = rate(state.count) if callable(rate) else rate
-        changed = after_step(regs, stepped, now, live=regs.live(state.count) or None)
+        live = regs.live(state.count)
+        for name, weight in live.items():
+            if _internals.staged() and not isinstance(weight, jax.core.Tracer):
+                raise regkit.GraphError(
+                    f"optax: the weight of {name!r} would be a constant of the compiled step, for which optax has no "
+                    "argument. Leave regkit_jax.optax out, and change the parameters after optax.apply_updates: "
+                    "regkit_jax.after_step(regs, params, rate, live=live), with regs.live() as an argument of the step"
+                )
+        changed = after_step(regs, stepped, now, live=live or None)
         return jax.tree.map(jnp.subtract, changed, params), _Count(state.count + 1)
 
     return GradientTransformation(init, update)
