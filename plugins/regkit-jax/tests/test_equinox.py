@@ -204,3 +204,21 @@ def test_a_module_that_only_a_copy_of_was_called_raises(transform, alias, x, key
         regkit_jax.equinox.watch(model, regs, key=key),
     ):
         model(x[0])
+
+
+def test_a_watch_of_another_model_than_the_one_that_is_differentiated_raises(model, x):
+    def loss(inner):
+        with regkit_jax.equinox.watch(model, regkit.build(weight_l2=0.1)) as run:
+            return (inner(x[0]) ** 2).sum() + run.loss()
+
+    with pytest.raises(regkit.GraphError, match="the watched model was not called, but another of its classes"):
+        eqx.filter_grad(loss)(model)
+
+
+def test_a_copy_of_the_watched_model_with_the_same_parameters_may_be_called(model, x):
+    def loss(model):
+        with regkit_jax.equinox.watch(model, regkit.build(weight_l2=1.0)) as run:
+            return 0 * eqx.nn.inference_mode(jax.tree.map(lambda w: 2 * w, model))(x[0]).sum() + run.loss()
+
+    found = eqx.filter_grad(loss)(model)
+    np.testing.assert_allclose(found.hid.weight, 2 * model.hid.weight / 4, rtol=1e-12)  # four matrices

@@ -93,6 +93,12 @@ def staged() -> bool:
     return any(_kind(trace) == STAGED for trace in running())
 
 
+def beyond(arrays: Any, others: Any) -> bool:
+    """Return whether some arrays are of a transformation that none of others is of: one that differentiates these."""
+    known = [other._trace for other in others if isinstance(other, Tracer)]
+    return any(isinstance(one, Tracer) and not any(one._trace is trace for trace in known) for one in arrays)
+
+
 def repeats(value: Any) -> bool:
     """Return whether this is within the body of a loop of JAX, such as ``scan``, that closes over a tracer.
 

@@ -17,6 +17,7 @@ from . import _internals
 from ._axes import checked_axes, folded, whole
 from ._scope import Derivatives, Scope, within
 from ._values import (
+    as_array,
     as_output,
     check_names,
     checked_key,
@@ -243,6 +244,21 @@ class Run:
     def skip(self, name: str) -> None:
         """Name an output that is not tapped, such as tokens, so that patterns can take it out: ``["*", "!tokens"]``."""
         self._skipped[name] = None
+
+    def mistakes(self, params: Any) -> bool:
+        """Return whether a network computes with parameters that JAX transforms, and those of the run are others.
+
+        For adapters. The penalties of the run's parameters would then have a gradient of 0.
+
+        Parameters
+        ----------
+        params : pytree
+            Parameters of a module that is called.
+        """
+        if self._opened is None or self._opened != _internals.here():
+            return False
+        own = [param for layer in self._layers for _, param in hosts.named_params(layer)]
+        return _internals.beyond(map(as_array, jax.tree.leaves(params)), own)
 
     def loss(self) -> Any:
         """Return what the regularizers add to the loss, for all that was tapped: a scalar array, or the number 0.

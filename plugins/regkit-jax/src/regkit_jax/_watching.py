@@ -69,6 +69,7 @@ class _Watch:
         self.paths = {id(module): path for path, module in self.modules.items() if path}
         self.run: Any = None
         self.seen: set[str] = set()
+        self.is_mistaken = False
         self._running: set[int] = set()
         again = set(self.paths) & {module for other in _open.get() for module in other.paths}
         if again or any(other.model is model for other in _open.get()):
@@ -116,11 +117,16 @@ class _Run(Run):
             return super().terms()
 
     def _check_seen(self) -> None:
-        """Raise for a module that a member is for and that was not seen.
+        """Raise for another model in the place of the watched one, and for a module that a member is for, not seen.
 
         A copy may have been called instead. Whether one was, or none, cannot be known: what JAX has traced of a
         transformation it keeps, and then calls nothing.
         """
+        if self._watched.is_mistaken and not self._watched.seen:
+            raise regkit.GraphError(
+                "the watched model was not called, but another of its classes, whose parameters JAX transforms here. "
+                "The penalties of the watched one would have a gradient of 0. Watch the model that the function gets"
+            )
         names = [name.partition(":") for name in (*self._given, *self._skipped)]
         named = {path for path, _, _ in names}
         inner = {"", *(colon + rest for _, colon, rest in names)}  # of arrays in tuples
@@ -218,4 +224,6 @@ def _called(module: Any, call: Callable[[], Any]) -> Any:
     for watched in _open.get():
         if id(module) in watched.paths:
             return watched.called(module, call)
+    for watched in _open.get():
+        watched.is_mistaken = watched.is_mistaken or watched.run.mistakes(module)
     return call()
