@@ -167,9 +167,11 @@ def _check() -> None:
     if not has_trace:
         raise changed("a tracer does not have its trace in _trace")
     recorded: list[str] = []
-    jax.eval_shape(
-        lambda x: jax.lax.scan(lambda x, _: (recorded.append(_transformation(_running()[0])) or x, None), x, None, 1),
-        jax.ShapeDtypeStruct((), "float32"),
-    )
+
+    def step(carry: Any, _: Any) -> tuple[Any, None]:
+        recorded.append(_transformation(_running()[0]))
+        return carry, None
+
+    jax.make_jaxpr(lambda: jax.lax.scan(step, 0, None, 1))()
     if recorded[0] not in LOOPS:
         raise changed(f"the body of a scan is recorded for {recorded[0]!r}; known are {', '.join(LOOPS)}")
