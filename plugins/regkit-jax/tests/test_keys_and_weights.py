@@ -233,3 +233,15 @@ def test_a_set_cannot_be_moved_to_a_step_that_is_traced():
         jax.jit(regs.step)(2)
     regs.step(jnp.asarray(2))
     assert regs.live() == {"hidden_l1": 0.25}
+
+
+def test_a_live_weight_beside_a_schedule_is_an_argument_too(x):
+    schedule = regkit.schedules.Warmup(to=1.0, steps=10)
+    regs = regkit.build(
+        hidden_l1=dict(weight=regkit.Live(0.5), pattern="hid"), hidden_l2=dict(weight=schedule, pattern="hid")
+    )
+    with pytest.raises(regkit.GraphError, match=r"live=\{\*\*regs.live\(step\), 'hidden_l1': value\}"):
+        jax.jit(lambda x, step: live_penalty(regs, x, live=regs.live(step)))(x, 5)
+    step = jax.jit(lambda x, step, value: live_penalty(regs, x, live={**regs.live(step), "hidden_l1": value}))
+    expected = 0.25 * abs(np.asarray(x)).sum() + 0.5 * (np.asarray(x) ** 2).sum()
+    np.testing.assert_allclose(step(x, 5, 0.25), expected, rtol=1e-6)  # the schedule is of 32 bits

@@ -133,7 +133,8 @@ def checked_live(regs: regkit.RegularizerSet, live: Any, caller: str) -> Mapping
         if _internals.staged() and not isinstance(value, jax.core.Tracer):
             raise regkit.GraphError(
                 f"live[{name!r}] is {value!r}, a constant of a function that JAX compiles. Call regs.live() outside of "
-                "the function, and pass its result as an argument"
+                "the function, and pass its result as an argument. Beside a schedule, pass the value of this one, and "
+                f"give live={{**regs.live(step), {name!r}: value}}"
             )
     return live
 
