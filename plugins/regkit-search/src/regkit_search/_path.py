@@ -97,9 +97,8 @@ class CVPath(Path):
         by_weight = frame.assign(weight=frame[f"{self.alias}.weight"]).groupby("weight")
         complete = by_weight["state"].agg(lambda states: (states == "complete").all())
         if not complete.any():
-            raise SearchError(
-                f"no weight is complete in all folds. {next(iter(frame['failure'].dropna()), '')}".strip()
-            )
+            failure = next(iter(frame["failure"].dropna()), "")  # there is none if all were pruned
+            raise SearchError(f"no weight is complete in all folds. {failure}".rstrip())
         aims = by_weight[self.aim].agg(["mean", "std", "count"])[complete].sort_index(ascending=False)
         error = aims["std"] / np.sqrt(aims["count"])
         return pd.DataFrame({"weight": aims.index, "mean": aims["mean"].array, "standard_error": error.array})
