@@ -40,6 +40,10 @@ class Jax:
         """Draw: a run of JAX has the key."""
         return nullcontext()
 
+    def values(self, variables: Sequence[Any], state: Sequence[Any]) -> Sequence[Any]:
+        """Return the values of an optimizer's variables; within `fit` the state of a step alone has them."""
+        return state[2]  # type: ignore[no-any-return]  # after those of the model that are trained and those that are not
+
     def uncompiled(self, function: Any) -> Any:
         """Return a function as it is: what regularizers do is traced with the step."""
         return function
@@ -76,6 +80,10 @@ class Torch:
         with torch.random.fork_rng():
             torch.manual_seed(numbers[0] << 32 | numbers[1])
             yield
+
+    def values(self, variables: Sequence[Any], state: Any) -> list[Any]:
+        """Return the values of an optimizer's variables."""
+        return [variable.value for variable in variables]
 
     def uncompiled(self, function: Any) -> Any:
         """Return a function that ``torch.compile`` leaves as it is: it would take Python's state for constant."""
@@ -122,6 +130,10 @@ class TensorFlow:
     def drawing(self, seed: keras.random.SeedGenerator) -> AbstractContextManager[None]:
         """Draw: a run of TensorFlow has the seed."""
         return nullcontext()
+
+    def values(self, variables: Sequence[Any], state: Any) -> list[Any]:
+        """Return the values of an optimizer's variables."""
+        return [variable.value for variable in variables]
 
     def uncompiled(self, function: Any) -> Any:
         """Return a function that AutoGraph leaves as it is."""
