@@ -147,10 +147,10 @@ class Training:
         self, terms: list[Any], regs: regkit.RegularizerSet, layers: Any, outputs: dict[str, Any], sample_weight: Any
     ) -> list[Any]:
         """Return terms of which those of outputs are without padding and examples of weight 0."""
-        rows = rows_of(sample_weight)
         named = {member.name: member for member in self._members}
         found = []
         with plain_errors():
+            rows = rows_of(sample_weight)
             for term in terms:
                 if named[term.name].selects != "params":
                     weighted = self._masked_term(regs, named[term.name], term, layers, outputs, rows)
