@@ -119,11 +119,14 @@ class Model(keras.Model):
             return self._training.predict(self.model, inputs, training)
         context = self._get_call_context()  # so that no layer within takes itself for the first and forgets its losses
         context.set_value("training", True)
+        for within in self._models_within():
+            within._training.added = []
         try:
             self._training.check_place(bool(context.entry_layer is not self or self._inbound_nodes))
             outputs, terms = self._training.forward(self.model, inputs, self.seed_generator)
         finally:
             self._maybe_reset_call_context()
+        self._training.note_added(terms)
         for term in terms:
             self.add_loss(term.weighted)
         return outputs
@@ -141,9 +144,14 @@ class Model(keras.Model):
             loss = super().compute_loss(x, y, y_pred, sample_weight, training) if is_more else keras.ops.zeros(())
         finally:
             self._left_out = frozenset()
+        within = {id(term.weighted) for model in self._models_within() for term in model._training.take_added()}
+        without = loss - sum(one for one in self.losses if id(one) in within)
         count = keras.ops.shape(next(one for one in keras.tree.flatten(x) if one is not None))[0]
-        self._shares.update_state({WITHOUT: loss, **{term.name: term.weighted for term in terms}}, count)
+        self._shares.update_state({WITHOUT: without, **{term.name: term.weighted for term in terms}}, count)
         return keras.ops.add(loss, hosts.total(terms))
+
+    def _models_within(self) -> list[Model]:
+        return [layer for layer in self._flatten_layers(include_self=False) if isinstance(layer, Model)]
 
     @property
     def losses(self) -> list[Any]:

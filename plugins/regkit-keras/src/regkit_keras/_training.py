@@ -33,12 +33,15 @@ class Training:
         Where a step is traced, the variables by which it takes the live weights.
     now : bool
         Whether the step that ran last was one of training.
+    added : list of regkit.Term, or None
+        What the model has added to the losses, while another `regkit_keras.Model` around it looks for that.
     """
 
     def __init__(self, backend: Jax | TensorFlow | Torch, regularizers: regkit.RegularizerSet, mask: bool) -> None:
         self.regularizers = regularizers
         self.mask = mask
         self.now = False
+        self.added: list[Any] | None = None
         self._members = hosts.members(regularizers, "Model")
         self._stepping = [member for member in self._members if member.changes_params]
         self._scheduled = [member for member in self._members if isinstance(_weight(member), SCHEDULES)]
@@ -115,7 +118,7 @@ class Training:
                 left[f"{name}@{count}" if count else name] = tapped
                 return tapped
 
-            data = [backend.data(regs, one) for one in keras.tree.flatten(inputs)]
+            data = [backend.data(regs, one, model.variable_dtype) for one in keras.tree.flatten(inputs)]
             data = [show(name, one) for name, one in zip(names, data)]
             with _watched(model, paths, show):
                 return model(keras.tree.pack_sequence_as(inputs, data), training=True)
@@ -170,6 +173,16 @@ class Training:
         self.now = training
         terms, self._terms = self._terms, None
         return terms(sample_weight) if training and terms else []
+
+    def note_added(self, terms: list[Any]) -> None:
+        """Note terms for the model around this one."""
+        if self.added is not None:
+            self.added += terms
+
+    def take_added(self) -> list[Any]:
+        """Return the terms that were noted, and keep none."""
+        added, self.added = self.added, None
+        return added or []
 
     # Around a step
 
