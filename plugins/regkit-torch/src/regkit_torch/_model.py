@@ -233,11 +233,12 @@ class Model(Network):
                         "or adapters, so a step after the optimizer's cannot change it. Name what it is computed of, "
                         f"pattern={layout.made_of[name]!r}, or take it out, pattern='!{name}'"
                     )
-        return {
-            name: param
-            for name in layout.params
-            if name not in layout.made_of and (param := self.param(name)) is not None
-        }
+        found: dict[int, tuple[str, torch.Tensor]] = {}  # a tied parameter counts once, by its first name
+        for name in layout.params:
+            param = None if name in layout.made_of else self.param(name)
+            if param is not None:
+                found.setdefault(id(param), (name, param))
+        return dict(found.values())
 
     def of_forwards(self, forwards: Sequence[Forward]) -> Hashable:
         """Have the weights of forwards from here on; return what a plan depends on besides outputs and parameters."""
