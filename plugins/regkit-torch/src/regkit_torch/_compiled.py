@@ -30,6 +30,24 @@ class Link:
         self.left = left
 
 
+class Bell:
+    """What compiled code replaces by a new one where it leaves something: its end is Python that runs beside that code.
+
+    So what was left is taken soon, also where nobody asks for a loss. The end comes late for the one that there was
+    while code was compiled, which the compiler refers to.
+    """
+
+    __slots__ = ("_rung",)
+
+    def __init__(self, rung: Callable[[], None]) -> None:
+        self._rung = rung
+
+    def __del__(self) -> None:
+        rung = getattr(self, "_rung", None)  # the compiler makes some without
+        if rung is not None:
+            rung()
+
+
 class InGraph(NamedTuple):
     """A plan that compiled code calls.
 
@@ -92,10 +110,13 @@ class Leavings:
         The places of modules and names in them of weights that are penalized if they are trained.
     plans : dict of Case to InGraph
         Those that compiled code calls.
+    rung : callable
+        It is called without arguments soon after something was left.
 
     Attributes
     ----------
     last : Link
+    bell : Bell
     forward : list of (object, object, bool, int), or None
         What was left since a forward began that is compiled as a whole, with the count of changes in place.
     changes : dict of str to int
@@ -108,11 +129,14 @@ class Leavings:
         hidden: Mapping[str, None],
         by_default: list[tuple[int, str]],
         plans: Mapping[Case, InGraph | None],
+        rung: Callable[[], None],
     ) -> None:
         self._every = every
         self._hidden = hidden
         self._by_default = by_default
         self._plans = plans
+        self._rung = rung
+        self.bell: Bell | None = None
         self.clear()
 
     def __bool__(self) -> bool:
@@ -128,8 +152,9 @@ class Leavings:
         """Return all in order, and forget it."""
         found = []
         link = self.last
-        while link.before is not None and link.left is not None:
-            found.append(link.left)
+        while link.before is not None:
+            if link.left is not None:
+                found.append(link.left)
             link = link.before
         self.last = link
         found.reverse()
@@ -138,6 +163,10 @@ class Leavings:
             self.forward = []
         return found
 
+    def keep_loss_outside(self) -> None:
+        """Have the next loss computed beside compiled code, since it is not of what that code leaves alone."""
+        self.last = Link(self.last, None)
+
     # What is compiled
 
     def leave(self, hook: Any, output: Any) -> None:
@@ -145,6 +174,7 @@ class Leavings:
         grad = torch.is_grad_enabled()
         if self.forward is None:
             self.last = Link(self.last, (hook, output, grad))
+            self.bell = Bell(self._rung)
         else:
             version = output._version if grad and isinstance(output, torch.Tensor) else 0
             self.forward.append((hook, output, grad, version))

@@ -118,6 +118,11 @@ class Forward:
         self.used = self.lost = False
         self._marked = marked
 
+    def check(self) -> None:
+        """Use it up if a backward has passed through its outputs before these were seen."""
+        if self.grad and any(map(_is_freed, {tensor.grad_fn for tensor, _ in self.outputs.values()})):
+            self.use_up()
+
     def keep(self, name: str, tensor: torch.Tensor) -> None:
         """Keep an output under a name, which has not been given before."""
         if self.seen:
@@ -177,6 +182,22 @@ class Forward:
         self.times.clear()
         self.weights.clear()
         self.computed = None
+
+
+def _is_freed(node: Any) -> bool:
+    """Return whether a backward that keeps no graph has passed through a node.
+
+    Nodes that keep nothing cannot be asked, so the first one before them is that does.
+    """
+    while node is not None:
+        try:
+            if hasattr(node, "saved_tensors"):  # as of compiled code
+                return False
+            kept = [getattr(node, name) for name in dir(node) if name.startswith("_saved_")]
+        except RuntimeError:  # what was kept is gone
+            return True
+        node = None if kept else next((one for one, _ in node.next_functions if one is not None), None)
+    return False
 
 
 class _Mark:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.compiler import is_compiling
 
 import regkit
 from regkit import hosts
 
 from . import _weights
 from ._compiled import End, Leavings, in_graph
-from ._forwards import contains
+from ._forwards import contains, outside
 from ._hooks import Computed, Network, changed_in_place, may_match
 from ._layout import Layout, Modules, may_be_shown
 from ._names import COMPILED, module_paths, named_outputs, params_of
@@ -76,7 +77,8 @@ class Model(Network):
         self._unchanged: dict[str, str] = {}
         self._plain = {name: place for name, place in layout.params.items() if name not in layout.made_of}
         by_default = [self._plain[name] for name in layout.by_default if name in self._plain]
-        self.left = Leavings(every, self.hidden, by_default, self.plans.in_graph)
+        self.left = Leavings(every, self.hidden, by_default, self.plans.in_graph, self._settle_soon)
+        self._error: Exception | None = None
 
     @property
     def hint(self) -> str:  # type: ignore[override]  # it depends on what other threads did
@@ -103,12 +105,33 @@ class Model(Network):
 
     def settle(self) -> None:
         """Take what compiled code has left since: hooks do on it what they could not do then."""
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
         changes, self.left.changes = self.left.changes, {}
         for name, count in changes.items():
             if count:
                 raise changed_in_place(name)
+        here = self._forwards.here
+        last = here.done[-1:]
         for one in self.left.take():
             self._settle(*one)
+            if here.done[-1:] != last:  # a forward that may have ended some time ago
+                last = here.done[-1:]
+                for forward in last:
+                    forward.check()
+
+    @outside
+    def _settle_soon(self) -> None:
+        """Take what compiled code has just left; an error is for the next time, since none can be raised here."""
+        if not self.left or is_compiling():
+            return
+        try:
+            self.settle()
+        except Exception as error:  # of hooks too
+            self._error = error
+        if any(one.grad and one.outputs for one in self._forwards.here.done):
+            self.left.keep_loss_outside()
 
     def _settle(self, hook: Any, output: Any, grad: bool, changed: bool = False) -> None:
         if grad != torch.is_grad_enabled():
