@@ -306,3 +306,102 @@ def test_dropout_without_a_pattern_changes_hidden_outputs_and_refuses_the_models
     assert str(caught.value) == (
         "hidden_dropout changed '1', which is the model's output and no hidden one. Take it out: pattern='!1'"
     )
+
+
+# Of the default, what a model or a part returns
+
+
+@pytest.mark.parametrize(
+    "view", [lambda p: p.squeeze(-1), lambda p: p[:, 0], lambda p: p.T, lambda p: (p.view(-1), 1)], ids=range(4)
+)
+@pytest.mark.parametrize("gradients", [True, False])
+@compiles
+@pytest.mark.parametrize("compiled", [False, True])
+def test_an_activation_of_which_the_model_returns_a_view_is_no_hidden_one(view, gradients, compiled):
+    class Classifier(nn.Sequential):
+        def forward(self, x):
+            return view(super().forward(x))
+
+    torch._dynamo.reset()
+    torch.manual_seed(3)
+    model = Classifier(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 1), nn.Sigmoid()).double()
+    called = torch.compile(model, backend="aot_eager") if compiled else model
+    expected = 0.5 * torch.tanh(model[0](X)).abs().sum().item()
+    with regkit_torch.watch(model, regkit.build(hidden_l1=0.5)) as run:
+        for _ in range(2):
+            with torch.inference_mode(not gradients):
+                called(X)
+                np.testing.assert_allclose(run.loss().item(), expected, rtol=1e-12)
+
+
+def autoencoder(**more):
+    torch.manual_seed(3)
+    parts = {
+        "encoder": nn.Sequential(nn.Linear(4, 3), nn.Tanh()),
+        "decoder": nn.Sequential(nn.Linear(3, 3), nn.Softplus(), nn.Linear(3, 4), nn.Sigmoid()),
+    }
+    return nn.ModuleDict({**parts, **more}).double()
+
+
+@compiles
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize(
+    "between",
+    [lambda h: h, lambda h: h.view(-1, 3), lambda h: 2 * torch.relu(h) + 1, lambda h: h.detach()],
+    ids=["same", "view", "computed", "detached"],
+)
+def test_what_another_part_reads_is_hidden_and_what_the_last_part_returns_is_not(between, compiled):
+    torch._dynamo.reset()
+    model = autoencoder()
+    encoder, decoder = model["encoder"], model["decoder"]
+    if compiled:
+        encoder, decoder = (torch.compile(part, backend="aot_eager") for part in (encoder, decoder))
+    h = torch.tanh(model["encoder"][0](X))
+    inner = model["decoder"][:2](between(h))
+    with regkit_torch.watch(model, regkit.build(hidden_l1=0.5)) as run:
+        for _ in range(2):
+            decoder(between(encoder(X)))
+            expected = 0.25 * (h.abs().sum() + inner.sum()).item()  # the mean of two outputs
+            np.testing.assert_allclose(run.loss().item(), expected, rtol=1e-12)
+            decoder(between(h))
+            np.testing.assert_allclose(run.loss().item(), 0.5 * inner.sum().item(), rtol=1e-12)
+
+
+def test_without_gradients_what_another_part_reads_is_hidden_too():
+    model = autoencoder()
+    with regkit_torch.watch(model, regkit.build(hidden_l1=0.5)) as run, torch.inference_mode():
+        h = model["encoder"](X)
+        inner = model["decoder"][:2].forward(h)
+        run.discard()
+        model["decoder"](model["encoder"](X)[:])
+        np.testing.assert_allclose(run.loss().item(), 0.25 * (h.abs().sum() + inner.sum()).item(), rtol=1e-12)
+
+
+def test_the_output_of_a_part_is_hidden_where_a_module_whose_calls_are_not_seen_may_read_it():
+    model = autoencoder(head=nn.Linear(3, 2))
+    h = torch.tanh(model["encoder"][0](X))
+    with regkit_torch.watch(model, regkit.build(hidden_l1=0.5)) as run:
+        model["head"](model["encoder"](X))
+        np.testing.assert_allclose(run.loss().item(), 0.5 * h.abs().sum().item(), rtol=1e-12)
+
+
+@compiles
+@pytest.mark.parametrize("compiled", [False, True])
+def test_dropout_without_a_pattern_on_what_a_part_returns_is_an_error_with_two_answers(compiled):
+    torch._dynamo.reset()
+    model = autoencoder()
+    decoder = torch.compile(model["decoder"], backend="aot_eager") if compiled else model["decoder"]
+    with regkit_torch.watch(model, regkit.build(hidden_dropout=0.5)) as run:
+        with pytest.raises(regkit.GraphError) as caught:
+            decoder(torch.ones(2, 3).double())
+            run.loss()
+        run.discard()
+    assert str(caught.value) == (
+        "hidden_dropout changed 'decoder.3', which 'decoder' returned. That part was called apart, so this may be the "
+        "model's output and no hidden one. Take it out, pattern='!decoder.3', or name what is to be changed, "
+        "pattern='decoder.3'"
+    )
+    for pattern, changed in ((["!decoder.3", "!encoder.1"], False), ("decoder.3", True)):
+        with regkit_torch.watch(model, regkit.build(hidden_dropout=dict(weight=0.5, pattern=pattern))) as run:
+            assert (model["decoder"](torch.ones(99, 3).double()) == 0).any() == changed
+            run.loss()

@@ -81,7 +81,7 @@ class End(NamedTuple):
     changes : list of int
         For each, how often the output was changed in place behind that.
     output : object
-        What the model returned; None for a part of it.
+        What the module returned.
     plan : Plan or None
         The plan that was called.
     results : list of tensor
@@ -179,12 +179,12 @@ class Leavings:
             version = output._version if grad and isinstance(output, torch.Tensor) else 0
             self.forward.append((hook, output, grad, version))
 
-    def begin(self, hook: Any, as_whole: bool) -> bool:
+    def begin(self, hook: Any, as_whole: bool, given: list[torch.Tensor] | None) -> bool:
         """Leave the beginning of a forward; return whether it is compiled as a whole, and in no other such one."""
         if not as_whole or self.forward is not None:
-            self.leave(hook, None)
+            self.leave(hook, given if self.forward is None else None)
             return False
-        self.forward = [(hook, None, torch.is_grad_enabled(), 0)]
+        self.forward = [(hook, given, torch.is_grad_enabled(), 0)]
         return True
 
     def end(self, begun: Any, ended: Any, output: Any, whole: bool) -> None:
@@ -195,7 +195,7 @@ class Leavings:
         begun, ended : object
             The hooks of the beginning and of the end.
         output : object
-            What the model returned; None for a part of it.
+            What the module returned.
         whole : bool
             Whether the module is the model, of whose outputs a plan can be called. It looks at names, with each of
             which compiled code would be another one, where several modules share it.

@@ -15,7 +15,7 @@ from torch.compiler import is_compiling
 import regkit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from ._hooks import Computed
 
@@ -87,7 +87,9 @@ class Forward:
     changed : dict of str to tensor
         While it runs, the outputs that a member changed.
     final : tuple of str
-        The names of outputs that are the model's.
+        The names of outputs that are those of its module.
+    given : list of tensor
+        What its module was called with, if that is a part of the model and some outputs are the default.
     missed : dict of str to str
         The paths of modules whose outputs were not seen, and why.
     computed : Computed or None
@@ -99,8 +101,8 @@ class Forward:
     """
 
     __slots__ = (
-        "__weakref__", "_marked", "changed", "computed", "final", "grad", "lost", "missed", "module",
-        "outputs", "params", "seen", "times", "used", "weights",
+        "__weakref__", "_marked", "changed", "computed", "final", "given", "grad", "lost", "missed",
+        "module", "outputs", "params", "seen", "times", "used", "weights",
     )  # fmt: skip
 
     def __init__(self, module: torch.nn.Module | None, grad: bool, marked: bool = False) -> None:
@@ -113,6 +115,7 @@ class Forward:
         self.params: list[Any] | None = None
         self.changed: dict[str, torch.Tensor] = {}
         self.final: tuple[str, ...] = ()
+        self.given: list[torch.Tensor] = []
         self.missed: dict[str, str] = {}
         self.computed: Computed | None = None
         self.used = self.lost = False
@@ -181,6 +184,7 @@ class Forward:
         self.outputs.clear()
         self.times.clear()
         self.weights.clear()
+        self.given = []
         self.computed = None
 
 
@@ -459,6 +463,47 @@ def _conflict(one: Forward, other: Forward) -> bool:
 def contains(outer: torch.nn.Module, inner: torch.nn.Module) -> bool:
     """Return whether a module is another one, or has it as a part."""
     return outer is inner or any(module is inner for module in outer.modules())
+
+
+def reads(forward: Forward, tensor: torch.Tensor) -> bool:
+    """Return whether a forward began with a tensor, a view of it, or what was computed of it."""
+    if any(_storage(one) == _storage(tensor) for one in forward.given):
+        return True
+    nodes, met = [one.grad_fn for one in forward.given], set()
+    while nodes and tensor.grad_fn is not None:
+        node = nodes.pop()
+        if node is tensor.grad_fn:
+            return True
+        if node is not None and node not in met:
+            met.add(node)
+            nodes += [one for one, _ in node.next_functions]
+    return False
+
+
+def returned_names(outputs: Mapping[str, tuple[torch.Tensor, int]], parts: Iterable[Any]) -> list[str]:
+    """Return the names of outputs that are among what a module returned, or of which that is a view."""
+    found: set[int] = set()
+    for part in parts:
+        if isinstance(part, torch.Tensor):
+            found.add(id(part))
+            if part._base is not None:
+                found.add(id(part._base))
+            elif part.is_inference():  # whose views have no base
+                storage = _storage(part)
+                found.update(id(one) for one, _ in outputs.values() if _storage(one) == storage)
+    return [
+        name
+        for name, (one, _) in outputs.items()
+        if id(one) in found or (one._base is not None and id(one._base) in found)
+    ]
+
+
+def _storage(tensor: torch.Tensor) -> int:
+    """Return what a tensor has in common with its views alone."""
+    try:
+        return tensor.untyped_storage()._cdata
+    except (NotImplementedError, RuntimeError):  # as in a transform of torch.func
+        return id(tensor)
 
 
 def merged(forwards: Iterable[Forward]) -> dict[str, tuple[torch.Tensor, int]]:
