@@ -42,21 +42,65 @@ def without_gradients(module, x):
 
 
 @pytest.mark.parametrize(
-    "way",
-    [lambda module, x: checkpoint(module, x, use_reentrant=True), without_gradients],
+    ("way", "words"),
+    [
+        (
+            lambda module, x: checkpoint(module, x, use_reentrant=True),
+            "ran within checkpoint(..., use_reentrant=True) beside modules with gradients, so a penalty of it would "
+            "have none. Write use_reentrant=False there, or give a pattern that does not match it, such as "
+            "pattern=['*.1', '!b1.*']",
+        ),
+        (
+            without_gradients,
+            "ran under torch.no_grad() beside modules with gradients, so a penalty of it would have none. Give a "
+            "pattern that does not match it, such as pattern=['*.1', '!b1.*']",
+        ),
+    ],
     ids=["reentrant", "no_grad"],
 )
-def test_one_block_of_two_that_ran_without_gradients_is_an_error_that_names_it(way):
+def test_one_block_of_two_that_ran_without_gradients_is_an_error_that_names_it(way, words):
     model = blocks(way)
     with regkit_torch.watch(model, regkit.build(hidden_l1=dict(weight=1, pattern="b?.1"))) as run:
         model(X)
         with pytest.raises(regkit.GraphError) as caught:
             run.loss()
-    assert str(caught.value) == (
-        "module 'b1.1' ran under torch.no_grad() within a forward with gradients, as in checkpoint(..., "
-        "use_reentrant=True), so a penalty of it would have no gradient. Write use_reentrant=False there, or give a "
-        "pattern that does not match it"
-    )
+    assert str(caught.value) == f"module 'b1.1' {words}"
+    with regkit_torch.watch(model, regkit.build(hidden_l1=dict(weight=1, pattern=["*.1", "!b1.*"]))) as run:
+        model(X)
+        np.testing.assert_allclose(run.loss().item(), torch.tanh(model.b0[0](X)).abs().sum().item(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("way", [lambda part, x: checkpoint(part, x, use_reentrant=True), without_gradients])
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("forwards", ["one", "all", "last"])
+def test_a_part_that_is_called_apart_without_gradients_is_an_error_too(way, order, forwards):
+    model = blocks()
+    calls = [lambda: way(model.b0, X.clone().requires_grad_()), lambda: model.b1(X)][::order]
+    regs = regkit.build(hidden_l1=dict(weight=1, pattern="b?.1"))
+    with regkit_torch.watch(model, regs, forwards=forwards) as run:
+        for _ in range(2):
+            for call in calls:
+                call()
+            with pytest.raises(regkit.GraphError, match="module 'b0.1' ran .* or call run.discard.. after it$"):
+                run.loss()
+            calls[0]()
+            run.discard()
+            model.b1(X)
+            expected = torch.tanh(model.b1[0](X)).abs().sum().item()
+            np.testing.assert_allclose(run.loss().item(), expected, rtol=1e-12)
+
+
+def test_a_validation_of_parts_whose_loss_nobody_asked_for_is_no_part_of_the_training_loss():
+    model = blocks()
+    with regkit_torch.watch(model, regkit.build(hidden_l1=dict(weight=1, pattern="b?.1"))) as run:
+        for _ in range(2):
+            with torch.no_grad():
+                model.b1(model.b0(X))
+            second = model.b1(model.b0(X))
+            first = torch.tanh(model.b0[0](X))
+            np.testing.assert_allclose(
+                run.loss().item(), (first.abs().sum() + second.abs().sum()).item() / 2, rtol=1e-12
+            )
 
 
 #: torch.compile looks at the gradient of what a block is given.
@@ -391,10 +435,14 @@ def test_dropout_without_a_pattern_on_what_a_part_returns_is_an_error_with_two_a
     torch._dynamo.reset()
     model = autoencoder()
     decoder = torch.compile(model["decoder"], backend="aot_eager") if compiled else model["decoder"]
+
+    def step():
+        decoder(torch.ones(2, 3).double())
+        run.loss()
+
     with regkit_torch.watch(model, regkit.build(hidden_dropout=0.5)) as run:
         with pytest.raises(regkit.GraphError) as caught:
-            decoder(torch.ones(2, 3).double())
-            run.loss()
+            step()
         run.discard()
     assert str(caught.value) == (
         "hidden_dropout changed 'decoder.3', which 'decoder' returned. That part was called apart, so this may be the "

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch._compile
+import torch.utils.checkpoint
 from torch.compiler import is_compiling
 
 import regkit
@@ -60,6 +61,32 @@ _frames = getattr(getattr(torch._C, "_dynamo", None), "eval_frame", None)
 _compiles: Callable[[], Any] = getattr(_frames, "get_eval_frame_callback", lambda: "torch._dynamo" in sys.modules)
 
 
+def in_checkpoint() -> bool:
+    """Return whether a checkpoint with use_reentrant=True computes here for the first time, without gradients."""
+    frame: Any = sys._getframe()
+    while frame is not None:
+        if frame.f_code is _REENTRANT:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def without_gradients(name: str, checkpointed: bool, apart: bool = False) -> str:
+    """Return why an output is in no loss with gradients, and the ways out."""
+    top, _, rest = name.partition(".")
+    example = f", such as pattern={[f'*.{rest}', f'!{top}.*']}" if rest else ""
+    where = "within checkpoint(..., use_reentrant=True)" if checkpointed else "under torch.no_grad()"
+    return (
+        f"ran {where} beside modules with gradients, so a penalty of it would have none. "
+        f"{'Write use_reentrant=False there, or give' if checkpointed else 'Give'} a pattern that does not match it"
+        f"{example}{', or call run.discard() after it' if apart else ''}"
+    )
+
+
+#: The code within which a checkpoint with use_reentrant=True computes for the first time.
+_REENTRANT = torch.utils.checkpoint.CheckpointFunction.forward.__code__
+
+
 def version_of(tensor: torch.Tensor) -> int:
     """Return how often a tensor was changed in place; inference tensors do not count that."""
     return 0 if tensor.is_inference() else tensor._version
@@ -84,6 +111,8 @@ class Forward:
         The weights that modules computed with, where they are not parameters of the model.
     params : list of tensor, or None
         The parameters that modules computed with.
+    checkpointed : bool
+        Whether it is within a checkpoint that computes without gradients.
     changed : dict of str to tensor
         While it runs, the outputs that a member changed.
     final : tuple of str
@@ -101,7 +130,7 @@ class Forward:
     """
 
     __slots__ = (
-        "__weakref__", "_marked", "changed", "computed", "final", "given", "grad", "lost", "missed",
+        "__weakref__", "_marked", "changed", "checkpointed", "computed", "final", "given", "grad", "lost", "missed",
         "module", "outputs", "params", "seen", "times", "used", "weights",
     )  # fmt: skip
 
@@ -119,6 +148,7 @@ class Forward:
         self.missed: dict[str, str] = {}
         self.computed: Computed | None = None
         self.used = self.lost = False
+        self.checkpointed = not grad and in_checkpoint()
         self._marked = marked
 
     def check(self) -> None:
@@ -134,6 +164,10 @@ class Forward:
         self.used = False
         if not self._marked:
             self.mark(tensor)
+
+    def missing(self) -> dict[str, str]:
+        """Return why each output is missed by a loss with gradients."""
+        return {name: without_gradients(name, self.checkpointed, apart=True) for name in self.outputs}
 
     def settle(self) -> None:
         """Put what was seen among the outputs."""
@@ -233,11 +267,13 @@ class State:
         The names of outputs that were seen, for errors.
     dropped : int
         How many forwards were dropped, because there were too many that conflict.
+    beside : dict of torch.nn.Module to dict of str to str
+        By modules that ran without gradients before one with gradients, the outputs that a loss misses, and why.
     lost : bool
         Whether a forward whose outputs were used up is gone.
     """
 
-    __slots__ = ("__weakref__", "changed_by", "done", "dropped", "lost", "open", "shown")
+    __slots__ = ("__weakref__", "beside", "changed_by", "done", "dropped", "lost", "open", "shown")
 
     def __init__(self) -> None:
         self.open: Forward | None = None
@@ -249,6 +285,7 @@ class State:
         self.changed_by: set[str] = set()
         self.shown: dict[str, None] = {}
         self.dropped = 0
+        self.beside: dict[torch.nn.Module, dict[str, str]] = {}
         self.lost = False
 
 
@@ -347,6 +384,8 @@ class Forwards:
         forward = Forward(module, torch.is_grad_enabled(), self._marked)
         if state.done:
             state.lost = state.lost or any(one.lost for one in state.done)
+            if forward.grad:
+                state.beside.update(_without_gradients(state.done))
             # Of forwards without gradients the last of each module counts, until the next one with gradients. Of
             # weights alone, the last one.
             state.done = [
@@ -381,7 +420,7 @@ class Forwards:
         """
         state = self._here.state
         grad = torch.is_grad_enabled()
-        if take and len(state.done) == 1 and state.open is None and not state.lost and not state.dropped:
+        if take and len(state.done) == 1 and state.open is None and not (state.lost or state.dropped or state.beside):
             one = state.done[0]
             if one.grad == grad and one.outputs:  # as in most loops
                 state.done = []
@@ -395,6 +434,7 @@ class Forwards:
             if not one.outputs:
                 state.shown.update(dict.fromkeys(one.times))
         lost, dropped = grad and (state.lost or any(one.lost for one in mine)), state.dropped if grad else 0
+        beside = {**state.beside, **_without_gradients(state.done)} if grad else {}
         if take:
             state.done = [one for one in state.done if one.grad != grad]
             if state.open is not None and state.open.grad == grad:  # it goes on, for the next loss
@@ -408,9 +448,11 @@ class Forwards:
             )
         if not grad or self.mode == "last":
             last = {id(one.module): one for one in live}
-            return [one for one in live if last[id(one.module)] is one]
-        if self.mode == "one":
+            live = [one for one in live if last[id(one.module)] is one]
+        if grad and self.mode == "one":
             check_one([one for one in live if one.outputs], dropped)
+        if beside:
+            _add_missed(live, beside)
         return live
 
     def kept(self) -> list[Forward]:
@@ -453,11 +495,30 @@ def check_one(forwards: list[Forward], dropped: int = 0) -> None:
             )
 
 
+def _without_gradients(forwards: list[Forward]) -> dict[torch.nn.Module, dict[str, str]]:
+    """Return by modules which outputs of forwards without gradients a loss with gradients misses, and why."""
+    return {one.module: one.missing() for one in forwards if not one.grad and one.module is not None and one.outputs}
+
+
+def _add_missed(forwards: list[Forward], beside: Mapping[torch.nn.Module, dict[str, str]]) -> None:
+    """Have forwards with gradients miss what parts showed that ran beside them without gradients.
+
+    A part that ran with gradients too was validated, or is its teacher.
+    """
+    seen = {name for one in forwards for name in one.times}
+    for module, missing in beside.items():
+        if forwards and not any(_overlap(module, one.module) for one in forwards):
+            forwards[0].missed.update({name: why for name, why in missing.items() if name not in seen})
+
+
 def _conflict(one: Forward, other: Forward) -> bool:
     """Return whether the module of one forward is that of the other, or contains it."""
-    if one.module is None or other.module is None:
-        return False
-    return contains(one.module, other.module) or contains(other.module, one.module)
+    return _overlap(one.module, other.module)
+
+
+def _overlap(one: torch.nn.Module | None, other: torch.nn.Module | None) -> bool:
+    """Return whether one module is the other, or contains it."""
+    return one is not None and other is not None and (contains(one, other) or contains(other, one))
 
 
 def contains(outer: torch.nn.Module, inner: torch.nn.Module) -> bool:

@@ -11,7 +11,7 @@ import torch
 import regkit
 from regkit import hosts
 
-from ._forwards import Forwards, merged, outside
+from ._forwards import Forwards, in_checkpoint, merged, outside, without_gradients
 from ._hooks import Computed, Hooks, Network, routing_of
 from ._plans import plans_of
 from ._steps import change_parameters, mean_of_processes
@@ -209,7 +209,7 @@ class Run:
             return
         if forward.grad and not grad:
             if route.kept:
-                forward.missed[name] = NO_GRAD
+                forward.missed[name] = without_gradients(name, in_checkpoint())
             return
         times = forward.times.get(name, 0)
         forward.times[name] = times + 1
@@ -233,7 +233,7 @@ class Run:
         for name, tensor in outputs.items():
             if forward.grad and not grad:
                 if route(name).kept:
-                    forward.missed[name] = NO_GRAD
+                    forward.missed[name] = without_gradients(name, in_checkpoint())
                 continue
             forward.times[name] = times + 1
             if route(name).kept:
@@ -449,13 +449,6 @@ class Run:
         """Forget all outputs, and refuse more."""
         self._forwards.clear()
         self._ended = reason
-
-
-#: Why an output was not seen.
-NO_GRAD = (
-    "ran under torch.no_grad() within a forward with gradients, as in checkpoint(..., use_reentrant=True), so a "
-    "penalty of it would have no gradient. Write use_reentrant=False there, or give a pattern that does not match it"
-)
 
 
 def _detached(forwards: list[Forward]) -> dict[str, torch.Tensor]:
