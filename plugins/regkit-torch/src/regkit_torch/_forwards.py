@@ -405,6 +405,11 @@ class Forwards:
 
     # The loss
 
+    def began(self) -> bool:
+        """Return whether there was a forward here since the last loss, in this mode of gradients."""
+        state, grad = self._here.state, torch.is_grad_enabled()
+        return bool(state.shown) or any(one.grad == grad for one in (*state.done, state.open) if one is not None)
+
     def of_loss(self, take: bool) -> list[Forward]:
         """Return the forwards that a loss is of here, in order.
 

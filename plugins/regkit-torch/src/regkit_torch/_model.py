@@ -84,16 +84,27 @@ class Model(Network):
     @property
     def hint(self) -> str:  # type: ignore[override]  # it depends on what other threads did
         """What to do where a pattern matches nothing."""
-        others = self._forwards.elsewhere()
-        threads = (
-            f" There are {others} forwards of other threads, and a loss is of those of its thread." if others else ""
-        )
         return (
             "Nothing is kept for it of a forward under torch.no_grad() or within a reentrant checkpoint, of a model "
             "that torch.compile compiled before the watch opened, or of model.forward(x) instead of model(x); the "
             "result of a function such as F.relu is not an output of a module: run.tap(name, value) shows it. "
-            f"regkit_torch.names(model, *inputs) shows what there is.{threads}"
+            f"regkit_torch.names(model, *inputs) shows what there is.{self._others}"
         )
+
+    @property
+    def _others(self) -> str:
+        others = self._forwards.elsewhere()
+        return f" There are {others} forwards of other threads, and a loss is of those of its thread." if others else ""
+
+    def check_began(self, since: str) -> None:
+        """Raise if a loss is of outputs, since there was no forward that may have any."""
+        if any(member.selects == "outputs" for member in self.routing.looking.values()):
+            mode = "with" if torch.is_grad_enabled() else "without"
+            raise regkit.GraphError(
+                f"there was no forward {mode} gradients of watched modules in this thread since {since}, so there are "
+                "no outputs for a penalty. Call the model before each run.loss(). A model that torch.compile compiled "
+                f"before the watch opened needs torch.compiler.reset() once.{self._others}"
+            )
 
     @property
     def train(self) -> bool:  # type: ignore[override]  # which is the model's to change

@@ -138,6 +138,7 @@ class Run:
         self._last: Computed | None = None
         self._metrics: dict[str, Any] | None = None
         self._is_trained = False
+        self._since = "the watch opened"
         self._ended = ""
 
     def __repr__(self) -> str:
@@ -279,8 +280,12 @@ class Run:
         self._network.settle()
         here = self._forwards.here
         changed_by, shown = here.changed_by, here.shown
+        began, since = self._forwards.began(), self._since
+        self._since = "the last loss"
         forwards = self._forwards.of_loss(take=True)  # after an error too, the next loss is of later outputs
         self._network.check(self._tapped)
+        if not began:
+            self._network.check_began(since)
         self._network.check_seen(forwards)
         if self._routing.changers:
             self._check_changes(changed_by, forwards, shown)
@@ -328,6 +333,8 @@ class Run:
             )
         if computed is None or forwards or each:
             self._network.check(self._tapped)
+            if not self._forwards.began():
+                self._network.check_began(self._since)
             self._network.check_seen(forwards)
             if each:
                 self._network.of_forwards(forwards)
