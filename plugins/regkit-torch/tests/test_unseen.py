@@ -255,6 +255,31 @@ def test_a_pattern_for_the_second_name_of_a_module_or_a_parameter_names_the_firs
         pass
 
 
+@pytest.mark.parametrize("by", [{}, dict(by="proximal")], ids=["penalty", "proximal"])
+def test_a_pattern_for_the_second_name_of_a_tied_parameter_names_the_first(by):
+    model = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4))
+    model[2].weight = model[0].weight
+    regs = regkit.build(weight_l1=dict(weight=1, pattern="2.weight", **by))
+    with pytest.raises(regkit.NoMatchError) as caught, regkit_torch.watch(model, regs):
+        pass
+    assert str(caught.value) == (
+        "weight_l1: pattern '2.weight' matches none of the parameters: 0.weight, 0.bias, 2.bias. '2.weight' is the "
+        "same parameter as '0.weight', which is its name here"
+    )
+
+
+def test_each_pattern_that_names_print_selects_its_row():
+    model = nn.Sequential(*(nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4), nn.Tanh()) for _ in range(2)))
+    for row in regkit_torch.names(model, X.float()):
+        regularizer = "hidden_l1" if row.kind == "output" else "weight_l1"
+        regs = regkit.build({regularizer: dict(weight=1, pattern=row.pattern)})
+        with regkit_torch.watch(model, regs) as run:
+            model(X.float())
+            names = [term.name for term in run.terms(each=True)]
+            run.loss()
+        assert f"{regularizer}/{row.name}" in names
+
+
 def test_names_are_a_table_of_outputs_and_parameters():
     model = blocks()
     for param in model.parameters():

@@ -172,7 +172,8 @@ def names(model: torch.nn.Module, *inputs: Any, **keywords: Any) -> Table:
     list of Named
         Rows with ``name``, ``kind``, ``cls``, ``shape``, ``zeros`` and ``pattern``, printed as a table. The pattern
         selects the same part of all blocks: it is the name with ``*`` for numbers where that matches outputs of one
-        class alone, or parameters of one. Outputs of modules that did not run have no rows.
+        class alone, or parameters of one. Vectors, which a glob of weights leaves out, have their names. Outputs of
+        modules that did not run have no rows.
 
     Examples
     --------
@@ -219,7 +220,14 @@ def names(model: torch.nn.Module, *inputs: Any, **keywords: Any) -> Table:
         weights = params_of(path, module).items()
         found += [(name, "parameter", type(module).__name__, param) for name, param in weights]
     return Table(
-        Named(name, kind, cls, tuple(tensor.shape), _zeros(tensor), _pattern(name, kind, cls, found))
+        Named(
+            name,
+            kind,
+            cls,
+            tuple(tensor.shape),
+            _zeros(tensor),
+            name if kind == "parameter" and tensor.dim() < 2 else _pattern(name, kind, cls, found),
+        )
         for name, kind, cls, tensor in {(row[0], row[1]): row for row in found}.values()
     )
 

@@ -115,7 +115,7 @@ class Watch:
         raise regkit.GraphError(f"watch is used by `with`: with regkit_torch.watch(model, regs) as run: ... run.{name}")
 
     def __enter__(self) -> Run:
-        model = self._model
+        model, self._ended = self._model, False
         if not isinstance(model, torch.nn.Module):
             raise regkit.OptionError(f"watch got a model of type {type(model).__name__}; accepted: a torch.nn.Module")
         routing = routing_of(self._regs, "watch")
