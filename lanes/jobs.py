@@ -176,7 +176,8 @@ def _follow(session: nox.Session, lane: Lane, page: str, section: str = "", fold
     environment = {**lane.variables(lane.test_flags), **offline, "REGKIT_LANE": "", "PIP_YES": "1"}
     with tempfile.TemporaryDirectory() as elsewhere:
         copy = Path(elsewhere, "checkout")
-        shutil.copytree(HERE, copy, ignore=shutil.ignore_patterns(".*", "dist", "_build", "output", "__pycache__"))
+        made = (".git", ".nox", ".tools", ".cache", ".*_cache", ".venv", "dist", "_build", "output", "__pycache__")
+        shutil.copytree(HERE, copy, ignore=shutil.ignore_patterns(*made))
         with session.chdir(copy / folder):
             for block in commands:
                 session.run("bash", "-e", "-c", block.text, external=True, env=environment)

@@ -22,14 +22,17 @@ class Memory:
         Whether its `after_step` has run, or its host has seen to it.
     losses : int
         How many losses of arrays there were before that.
+    still : int
+        How many losses there were before a weight that is a schedule moved.
     """
 
-    __slots__ = ("losses", "seen", "stepped")
+    __slots__ = ("losses", "seen", "stepped", "still")
 
     def __init__(self) -> None:
         self.seen: dict[Any, Any] = {}
         self.stepped = False
         self.losses = 0
+        self.still: float = 0
 
 
 class Member:

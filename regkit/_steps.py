@@ -35,19 +35,22 @@ def stepped(params: Any, rate: Any, layers: Sequence[Any], divisors: Any, change
     if isinstance(params, Mapping) and all(isinstance(name, str) for name in params):
         values = dict(params)
         common_engine(values.items())
-        return _with_rates(values, rate, divisors, change)
+        first: dict[int, str] = {}  # an array under two names, such as a tied weight, counts once and steps once
+        names = {name: first.setdefault(id(value), name) for name, value in values.items()}
+        changed = _with_rates({name: values[name] for name in first.values()}, rate, divisors, change, values)
+        return {name: changed[one] for name, one in names.items()}
     pairs = list(params.items()) if isinstance(params, Mapping) else params
     if not isinstance(pairs, (list, tuple)) or not all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs):
         raise OptionError(f"after_step got params={params!r}; accepted: {ACCEPTED}")
     new_values = {id(variable): value for variable, value in pairs}
-    names: dict[int, str] = {}
+    known: dict[int, str] = {}
     values = {}
     for layer in layers:
         for name, variable in named_params(layer):
-            if id(variable) not in names:
-                names[id(variable)] = name
+            if id(variable) not in known:
+                known[id(variable)] = name
                 values[name] = new_values.get(id(variable), variable)
-    if not any(variable in names for variable in new_values):
+    if not any(variable in known for variable in new_values):
         raise GraphError(
             "after_step got updates of which none is of a parameter of the layers. Pass layers, whose parameters are "
             "the variables that are updated: updates alone do not distinguish parameters from an optimizer's state"
@@ -55,25 +58,29 @@ def stepped(params: Any, rate: Any, layers: Sequence[Any], divisors: Any, change
     changed = _with_rates(values, rate, divisors, change)
     # those without an update, which are not trained, count as those of the penalty do, and stay
     return type(params)(
-        [(variable, changed[names[id(variable)]] if id(variable) in names else value) for variable, value in pairs]
+        [(variable, changed[known[id(variable)]] if id(variable) in known else value) for variable, value in pairs]
     )
 
 
-def _with_rates(values: dict[str, Any], rate: Any, divisors: Any, change: Change) -> dict[str, Any]:
+def _with_rates(
+    values: dict[str, Any], rate: Any, divisors: Any, change: Change, every: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Return values changed with each rate, of which each parameter takes that of its own rate.
 
-    So all parameters count in each. A parameter without a rate stays.
+    So all parameters count in each. A parameter without a rate stays. `every` has further names that a rate or divisor
+    may have.
     """
-    divisors = _checked_divisors(divisors, values)
+    divisors = {name: one for name, one in _checked_divisors(divisors, every or values).items() if name in values}
     if not isinstance(rate, Mapping):
         _check_rate(rate)
         return change(values, rate, divisors)
-    _check_names("rate", rate, values)
+    _check_names("rate", rate, every or values)
     result = dict(values)
     for one in _distinct(rate.values()):
         _check_rate(one)
         changed = change(values, one, divisors)
-        result.update({name: changed[name] for name, its in rate.items() if its is one or _same_number(its, one)})
+        mine = [name for name, its in rate.items() if its is one or _same_number(its, one)]
+        result.update({name: changed[name] for name in mine if name in values})
     return result
 
 
@@ -109,19 +116,32 @@ def _checked_divisors(divisors: Any, values: Mapping[str, Any]) -> dict[str, Any
     _check_names("divisors", divisors, values)
     common_engine([*values.items(), *divisors.items()])
     for name, divisor in divisors.items():
-        if divisor.ndim != values[name].ndim:
+        if divisor.ndim != values[name].ndim or _lengths(divisor) != _lengths(values[name]):
             raise OptionError(
-                f"after_step got a divisor of {divisor.ndim} axes for parameter {name!r} of {values[name].ndim}; "
-                "accepted: an array of the parameter's shape"
+                f"after_step got a divisor of {_described(divisor)} for parameter {name!r} of "
+                f"{_described(values[name])}; accepted: an array of the parameter's shape"
             )
     return dict(divisors)
 
 
+def _lengths(array: Any) -> tuple[int, ...] | None:
+    """Return the shape of an array; None of an expression, whose shape is one too."""
+    shape = array.shape
+    known = isinstance(shape, tuple) and all(isinstance(length, int) for length in shape)
+    return tuple(shape) if known else None
+
+
+def _described(array: Any) -> str:
+    shape = _lengths(array)
+    return f"{array.ndim} axes" if shape is None else f"shape {shape}"
+
+
 def _check_names(argument: str, given: Mapping[str, Any], values: Mapping[str, Any]) -> None:
-    unknown = [name for name in given if name not in values]
+    unknown = [name for name in given if not isinstance(name, str) or name not in values]
     if unknown:
         raise OptionError(
-            f"after_step got {argument} for {listed(map(str, unknown))}; the parameters are {listed(values)}"
+            f"after_step got {argument} for {listed(map(repr, unknown))}; accepted: the full names of parameters, "
+            f"{listed(map(repr, values))}"
         )
 
 
@@ -171,3 +191,18 @@ def warn_without_step(members: Sequence[Any]) -> None:
         )
         for member in members:
             member.memory.stepped = True  # which is said once
+
+
+def warn_of_schedules(members: Iterable[Any], losses: int) -> None:
+    """Warn, from the second loss on, of members whose weight is a schedule that nothing moved."""
+    still = [one for one in members if getattr(getattr(one.regularizer, "weight", None), "is_still", False)]
+    for member in still:
+        member.memory.still += losses
+    late = [member for member in still if member.memory.still > 1]
+    if late:
+        warn(
+            f"{', '.join(member.name for member in late)}: the weight follows the step, and nothing moved it, so it "
+            "has the value of step 0. Call regs.step() after each step of the optimizer"
+        )
+        for member in late:
+            member.memory.still = -float("inf")  # which is said once

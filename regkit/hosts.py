@@ -23,6 +23,7 @@ from ._messages import listed
 from ._selection import matches, no_layers, nothing_matches, unmatched_globs
 from ._sets import RegularizerSet
 from ._steps import count_loss as _count_loss
+from ._steps import warn_of_schedules as _warn_of_schedules
 from ._steps import warn_without_step
 from ._terms import Term, weighted_total
 from .errors import GraphError, NoMatchError, OptionError
@@ -45,6 +46,7 @@ __all__ = [
     "unchanged",
     "unmatched",
     "waiting",
+    "warn_of_schedules",
     "warn_without_step",
     "with_weights",
 ]
@@ -284,6 +286,32 @@ def count_loss(regs: RegularizerSet) -> None:
     For hosts that do not know when training ends.
     """
     _count_loss(waiting(regs))
+
+
+def warn_of_schedules(regs: RegularizerSet, losses: int) -> None:
+    """Warn, from the second loss on, of members whose weight is a schedule that `RegularizerSet.step` never moved.
+
+    For hosts that know when training ends.
+
+    Parameters
+    ----------
+    regs : RegularizerSet
+    losses : int
+        How many to train with there were since the last time.
+
+    Examples
+    --------
+    >>> import regkit, warnings
+    >>> regs = regkit.build(hidden_l1=regkit.schedules.Warmup(to=0.5, steps=10))
+    >>> regkit.hosts.warn_of_schedules(regs, 1)
+    >>> with warnings.catch_warnings(record=True) as found:
+    ...     warnings.simplefilter("always")
+    ...     regkit.hosts.warn_of_schedules(regs, 1)
+    >>> print(found[0].message)
+    hidden_l1: the weight follows the step, and nothing moved it, so it has the value of step 0. Call regs.step() \
+after each step of the optimizer
+    """
+    _warn_of_schedules(regs._named(), losses)
 
 
 def terms(regs: RegularizerSet, layers: Sequence[Any], outputs: Mapping[str, Any]) -> list[Term]:

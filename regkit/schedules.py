@@ -43,6 +43,7 @@ class _Schedule(Live):
         self._arguments = arguments
         self._highest = highest
         self._step = 0
+        self.is_still = True
         super().__init__(self._at(0))
 
     def set(self, value: float) -> None:
@@ -63,6 +64,7 @@ class _Schedule(Live):
         raise NotImplementedError
 
     def _follow(self, member: str, step: int | None, metrics: Mapping[str, Any] | None) -> None:
+        self.is_still = False
         self._step = self._step + 1 if step is None else step
         self._put(self._at(self._step))
 
@@ -103,7 +105,7 @@ class _Schedule(Live):
 
 def _restored(cls: type[_Schedule], arguments: dict[str, Any], step: int, value: float) -> _Schedule:
     schedule = cls(**arguments)
-    schedule._step = step
+    schedule._step, schedule.is_still = step, step == 0
     schedule._put(value)
     return schedule
 

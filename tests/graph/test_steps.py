@@ -320,13 +320,40 @@ def test_a_proximal_step_that_takes_no_divisors_raises_where_there_are_some():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (dict(rate={"v": 0.1}), "after_step got rate for v; the parameters are w, b"),
+        (dict(rate={"v": 0.1}), "after_step got rate for .v.; accepted: the full names of parameters, .w., .b."),
         (dict(rate={"w": -0.1}), "after_step got rate=-0.1; accepted: a finite number"),
-        (dict(rate=0.1, divisors={"v": np.ones(2)}), "after_step got divisors for v; the parameters are w, b"),
+        (dict(rate=0.1, divisors={"v": np.ones(2)}), "after_step got divisors for .v.; accepted: the full names"),
         (dict(rate=0.1, divisors=np.ones(2)), "after_step got divisors=.* accepted: a dict"),
-        (dict(rate=0.1, divisors={"w": np.ones(2)}), "a divisor of 1 axes for parameter 'w' of 2"),
+        (
+            dict(rate=0.1, divisors={"w": np.ones(2)}),
+            "a divisor of shape \\(2,\\) for parameter .w. of shape \\(1, 2\\)",
+        ),
     ],
 )
 def test_rates_and_divisors_that_are_none_raise(arguments, message):
     with pytest.raises(regkit.OptionError, match=message):
         regkit.build(decoupled_decay=0.1).after_step(PARAMS, **arguments)
+
+
+def test_an_array_under_two_names_counts_once_and_stays_tied():
+    tied, other = np.full((2, 2), 5.0), np.full((2, 2), 5.0)
+    regs = regkit.build(weight_l1=dict(weight=2.0, by="proximal"))
+    for rate in (0.1, {"a": 0.1, "b": 0.1, "c": 0.1}):
+        found = regs.after_step({"a": tied, "b": tied, "c": other}, rate)
+        assert found["a"] is found["b"]
+        np.testing.assert_allclose([found["a"], found["c"]], 5 - 0.1)  # 2 divided by 2
+
+
+def test_a_schedule_that_nothing_moves_is_warned_of_at_the_second_loss():
+    regs = regkit.build(hidden_l1=regkit.schedules.Warmup(to=0.5, steps=10), weight_l2=0.1)
+    regkit.hosts.warn_of_schedules(regs, 1)
+    with pytest.warns(UserWarning, match="hidden_l1: the weight follows the step, and nothing moved it"):
+        regkit.hosts.warn_of_schedules(regs, 1)
+    regkit.hosts.warn_of_schedules(regs, 5)  # once
+
+
+def test_a_schedule_that_moved_is_not(recwarn):
+    regs = regkit.build(hidden_l1=regkit.schedules.Warmup(to=0.5, steps=10))
+    regs.step()
+    regkit.hosts.warn_of_schedules(regs, 5)
+    assert not recwarn

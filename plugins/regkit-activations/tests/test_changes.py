@@ -206,3 +206,12 @@ def test_without_pattern_and_layers_or_hidden_layers_nobody_knows_what_is_meant(
         regs.modify_graph({name: outputs[name]}, layers)
     with pytest.raises(regkit.NoMatchError, match="sparse: the network has no hidden layers"):
         regs.loss(layers, outputs)
+
+
+@pytest.mark.parametrize(
+    ("alias", "value"), [("hidden_topk", {"k": 2}), ("hidden_threshold", {"weight": 1, "threshold": 1})]
+)
+def test_nan_stays_to_be_seen(lib, alias, value):
+    z = lib.tensor("z")
+    found = lib.function([z], changed(value, z, alias))(np.array([[3.0, np.nan, 2.0, -1.0]]))
+    np.testing.assert_array_equal(found, [[3.0, np.nan, 2.0 * (alias != "hidden_topk"), 0.0]])

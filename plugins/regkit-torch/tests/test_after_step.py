@@ -296,3 +296,121 @@ def test_a_set_that_only_steps_has_a_loss_of_zero():
         run.after_step(0.1)
         assert run.loss().item() == 0
         assert [term.name for term in run.terms()] == ["weight_max_norm"]
+
+
+# Steps that are left out, weights that are tied, optimizers of other kinds
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_step_that_a_scaler_leaves_out_changes_nothing(fused):
+    model = Weights(w=V.float())
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=fused)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
+    regs = regkit.build(
+        weight_l1=dict(weight=0.5, by="proximal"), weight_l2=regkit.schedules.Linear(0.1, 1.0, steps=10)
+    )
+    before = model.w.detach().clone()
+    with regkit_torch.watch(model, regs, optimizer=optimizer) as run:
+        for times in (float("inf"), 1.0):
+            optimizer.zero_grad()
+            scaler.scale((model.w.square().sum() + run.loss()) * times).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            if times != 1:
+                assert torch.equal(model.w, before)
+    assert not torch.equal(model.w, before)
+    assert model.w.isfinite().all()
+    assert regs.live() == {"weight_l2": pytest.approx(0.19)}
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "Adam", "number"])
+def test_a_tied_weight_counts_once(optimizer):
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2, bias=False), torch.nn.Linear(2, 2, bias=False))
+    model.append(torch.nn.Linear(2, 2, bias=False))
+    model[2].weight = model[0].weight
+    torch.nn.init.constant_(model[0].weight, 5.0)
+    torch.nn.init.constant_(model[1].weight, 5.0)
+    for param in model.parameters():
+        param.grad = torch.ones_like(param)
+    rate = 0.1 if optimizer == "number" else getattr(torch.optim, optimizer)(model.parameters(), lr=0.1)
+    if optimizer != "number":
+        rate.step()
+    before = [param.detach().clone() for param in (model[0].weight, model[1].weight)]
+    stepped(model, regkit.build(weight_l1=dict(weight=2.0, by="proximal")), rate)
+    for old, param in zip(before, (model[0].weight, model[1].weight)):
+        torch.testing.assert_close(param.detach(), old - 0.1)  # 2 divided by 2 matrices; the first divisor of Adam is 1
+
+
+def test_a_frozen_parameter_stays_where_a_pattern_names_it():
+    model = Weights(a=np.full((2, 2), 5.0), fixed=np.full((2, 2), 5.0))
+    model.fixed.requires_grad_(False)
+    stepped(
+        model, regkit.build(decoupled_decay=dict(weight=0.5, pattern="*")), torch.optim.SGD(model.parameters(), lr=0.1)
+    )
+    assert (model.fixed == 5).all()
+    assert (model.a < 5).all()
+
+
+def test_a_parameter_without_a_gradient_in_this_step_stays():
+    model = Weights(w=V, other=V)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, weight_decay=0)
+    with regkit_torch.watch(model, regkit.build(decoupled_decay=0.5), optimizer=optimizer):
+        for param in model.parameters():
+            param.grad = torch.ones_like(param)
+        optimizer.step()
+        model.other.grad = None
+        before = model.other.detach().clone()
+        optimizer.step()
+    assert torch.equal(model.other, before)
+
+
+def test_by_hand_beside_a_watch_that_has_the_optimizer_raises():
+    model = Weights(w=V)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    watch = regkit_torch.watch(model, regkit.build(decoupled_decay=0.5), optimizer=optimizer)
+    with watch as run, pytest.raises(regkit.GraphError, match="the watch has the optimizer"):
+        run.after_step(optimizer)
+
+
+def test_several_optimizers_are_one_step():
+    model = Weights(a=np.full((2, 2), 5.0), b=np.full((2, 2), 5.0))
+    optimizers = [torch.optim.SGD([model.a], lr=0.1), torch.optim.SGD([model.b], lr=0.2)]
+    regs = regkit.build(decoupled_decay=regkit.schedules.Linear(0.5, 1.5, steps=10))
+    with pytest.raises(regkit.OptionError, match=r"several optimizers; .* run.after_step\(\*optimizers\)"):
+        trained(model, optimizers, regs, 1)
+    with regkit_torch.watch(model, regs) as run:
+        run.after_step(*optimizers)
+    assert regs.live()["decoupled_decay"] == pytest.approx(0.6)
+    np.testing.assert_allclose([model.a.detach()[0, 0], model.b.detach()[0, 0]], [5 * 0.95, 5 * 0.9])
+
+
+def test_a_subclass_with_a_step_of_its_own_is_no_sgd():
+    class Signs(torch.optim.SGD):
+        def step(self, closure=None):
+            for group in self.param_groups:
+                for param in group["params"]:
+                    param.data -= group["lr"] * param.grad.sign()
+
+    model = Weights(w=V)
+    model.w.grad = torch.ones_like(V)
+    with pytest.raises(regkit.OptionError, match="of Signs it is not known"):
+        stepped(model, regkit.build(weight_l1=dict(weight=1, by="proximal")), Signs(model.parameters(), lr=0.1))
+
+
+def test_a_schedule_that_nothing_moves_warns():
+    model = Weights(w=V)
+
+    def train():
+        with regkit_torch.watch(model, regkit.build(weight_l2=regkit.schedules.Warmup(0.5, 10))) as run:
+            for _ in range(2):
+                run.loss()
+
+    with pytest.warns(UserWarning, match="weight_l2: the weight follows the step, and nothing moved it"):
+        train()
+
+
+def test_metrics_of_weights_need_no_forward():
+    model = Weights(w=np.array([[0.0, 1.0]]))
+    with regkit_torch.watch(model, regkit.build(weight_l1=0.1)) as run:
+        run.loss()
+        assert float(run.metrics()["weight_l1.zeros"]) == 0.5

@@ -32,9 +32,11 @@ class SparseChange(regkit.Regularizer):
         for name, z in self._selected(outputs, layers):
             if isinstance(self.weight, (int, float)) and self.weight == 0 and not self.acts_at_any_weight:
                 continue
-            kept = self._kept(name, regkit.graph.held(regkit.graph.widened(z)))
+            functions, wide = regkit.graph.functions(z), regkit.graph.held(regkit.graph.widened(z))
+            largest = regkit.graph.cast(float("inf"), str(wide.dtype))
+            kept = self._kept(name, functions.where(functions.isnan(wide), largest, wide))  # NaN stays, to be seen
             outputs[name + self.suffix] = z
-            outputs[name] = regkit.graph.functions(z).where(kept, z, regkit.graph.cast(0, str(z.dtype)))
+            outputs[name] = functions.where(kept, z, regkit.graph.cast(0, str(z.dtype)))
 
     def metrics(self, layers: Sequence[Any], outputs: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return ``zeros``, ``l0`` and ``dead`` of the matching outputs, as `regkit.graph.sparsity` defines them."""

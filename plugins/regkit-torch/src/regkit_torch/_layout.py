@@ -162,7 +162,7 @@ class Layout:
         self.made_of: dict[str, list[str]] = {}
         self.computed: list[tuple[str, int]] = []
         first: dict[int, str] = {}
-        second = set()
+        second: set[str] = set()
         for path, module in found:
             prefix = f"{path}." if path else ""
             params = params_of(path, module)

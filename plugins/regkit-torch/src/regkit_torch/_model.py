@@ -194,7 +194,9 @@ class Model(Network):
 
         What a part that is called apart returns is that, unless another part reads it, or one may that is not seen.
         """
-        model, final, hidden = self.modules.every[0], {}, set()
+        model = self.modules.every[0]
+        final: dict[str, None] = {}
+        hidden: set[str] = set()
         for i, one in enumerate(forwards):
             for name in one.final:
                 output = one.outputs.get(name)
@@ -306,11 +308,12 @@ class Model(Network):
                         "or adapters, so a step after the optimizer's cannot change it. Name what it is computed of, "
                         f"pattern={layout.made_of[name]!r}, or take it out, pattern='!{name}'"
                     )
-        return {
-            name: param
-            for name in layout.params
-            if name not in layout.made_of and (param := self.param(name)) is not None
-        }
+        found: dict[int, tuple[str, torch.Tensor]] = {}  # a tied parameter counts once, by its first name
+        for name in layout.params:
+            param = None if name in layout.made_of else self.param(name)
+            if param is not None:
+                found.setdefault(id(param), (name, param))
+        return dict(found.values())
 
     def of_forwards(self, forwards: Sequence[Forward]) -> Hashable:
         """Have the weights of forwards from here on; return what a plan depends on besides outputs and parameters."""

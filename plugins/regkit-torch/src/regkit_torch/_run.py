@@ -14,7 +14,7 @@ from regkit import hosts
 from ._forwards import Forwards, in_checkpoint, merged, outside, without_gradients
 from ._hooks import Computed, Hooks, Network, routing_of
 from ._plans import plans_of
-from ._steps import change_parameters, mean_of_processes
+from ._steps import change_parameters, has_moved, mean_of_processes, plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -137,7 +137,8 @@ class Run:
         self._tapped: dict[str, bool] = {}
         self._last: Computed | None = None
         self._metrics: dict[str, Any] | None = None
-        self._is_trained = False
+        self._losses = 0  # how many to train with there were
+        self._follows = False  # whether an optimizer's steps are followed
         self._since = "the watch opened"
         self._ended = ""
 
@@ -249,7 +250,7 @@ class Run:
         if computed is None:
             return None
         self._last = Computed(computed.plan, [one.detach() for one in computed.results], None)
-        self._is_trained = self._is_trained or (torch.is_grad_enabled() and self._network.train)
+        self._losses += torch.is_grad_enabled() and self._network.train
         return computed.results[0]
 
     @partial(outside, inside=_loss_in_graph)
@@ -276,7 +277,7 @@ class Run:
         if self._ended:
             raise regkit.GraphError(self._ended)
         self._last = None
-        self._is_trained = self._is_trained or (torch.is_grad_enabled() and self._network.train)
+        self._losses += torch.is_grad_enabled() and self._network.train
         self._network.settle()
         here = self._forwards.here
         changed_by, shown = here.changed_by, here.shown
@@ -353,36 +354,47 @@ class Run:
         regkit.GraphError
             If there was no forward since the last loss, or the run has ended.
         """
+        found = self._metrics_now()
+        if found is None:
+            raise regkit.GraphError(
+                "there was no forward since the last loss, which took the outputs. Call run.metrics() before run.loss()"
+            )
+        return found
+
+    @outside
+    def _metrics_now(self) -> dict[str, Any] | None:
+        """Return the metrics; None where they are of outputs and there was no forward since the last loss."""
         if self._ended:
             raise regkit.GraphError(self._ended)
         self._network.settle()
         forwards = self._forwards.of_loss(take=False)
-        if not merged(forwards) and any(one.selects == "outputs" for one in self._routing.looking.values()):
-            raise regkit.GraphError(
-                "there was no forward since the last loss, which took the outputs. Call run.metrics() before run.loss()"
-            )
+        looking = [one for one in self._routing.looking.values() if "metrics" in one.hooks]
+        if not merged(forwards) and any(one.selects == "outputs" for one in looking):
+            return None
         self._network.check_seen(forwards)
         self._network.of_forwards(forwards)
         return self._hooks.metrics(_detached(forwards))
 
     @outside
-    def after_step(self, optimizer: Any) -> None:
+    def after_step(self, *optimizers: Any) -> None:
         r"""Do what regularizers do after an optimizer's step: change parameters in place, and move schedules a step.
 
-        Called after each ``optimizer.step()``; a watch that has the optimizer does so itself. Regularizers act in
-        order, on all parameters that their penalties are of; those that the optimizer does not train stay. The step
-        size of a group is the rate :math:`\eta`, and so that a proximal step has the zeros of the closed form,
+        Called once after the steps of all optimizers; a watch that has the optimizer does so itself. Regularizers act
+        in order, on all parameters that their penalties are of; those that are frozen, or without a gradient where
+        others have one, stay. The step size of a group is the rate :math:`\eta`, and so that a proximal step has the
+        zeros of the closed form,
 
         - :math:`\eta (1 - d) / (1 - \mu)` for SGD with momentum :math:`\mu` and dampening :math:`d`, which is how far a
           constant gradient moves a weight in all;
         - for Adam and AdamW its amount is divided by :math:`\sqrt{\hat v} + \epsilon`, as gradients are.
 
         Weights that are `regkit.schedules` follow, a `regkit.schedules.Target` by the metrics of the last loss, in
-        several processes by their mean.
+        several processes by their mean. Nothing happens after a step of an optimizer of accelerate that accumulates, or
+        that a scaler of the loss left out. Of a `torch.amp.GradScaler` only a watch that has the optimizer knows that.
 
         Parameters
         ----------
-        optimizer : torch.optim.Optimizer or float
+        *optimizers : torch.optim.Optimizer or float
             A number is the step size of all parameters.
 
         Raises
@@ -390,7 +402,8 @@ class Run:
         regkit.OptionError
             If it is none of those, or, for a proximal step, an optimizer of another kind.
         regkit.GraphError
-            If the optimizer trains none of the parameters, or a weight is computed by a parametrization.
+            If an optimizer trains none of the parameters, a weight is computed by a parametrization, or the watch has
+            the optimizer.
         regkit.NoMatchError
             If a pattern matches no parameter.
 
@@ -410,7 +423,20 @@ class Run:
         """
         if self._ended:
             raise regkit.GraphError(self._ended)
-        change_parameters(self._network, optimizer)
+        if self._follows:
+            raise regkit.GraphError("the watch has the optimizer, and does after each step what after_step does")
+        if not optimizers:
+            raise regkit.OptionError("after_step got no optimizer; accepted: run.after_step(optimizer)")
+        self._after_step(*optimizers)
+
+    @outside
+    def _after_step(self, *optimizers: Any) -> None:
+        inner = list(map(plain, optimizers))
+        if not any(map(has_moved, optimizers)):
+            return
+        for outer, one in zip(optimizers, inner):
+            if has_moved(outer):
+                change_parameters(self._network, one)
         self._network.regs.step(metrics=mean_of_processes(self._metrics))
 
     @outside

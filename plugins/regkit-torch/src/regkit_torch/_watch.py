@@ -163,9 +163,10 @@ class Watch:
 
     def follow(self, optimizer: Any) -> None:
         """Have regularizers act after each step of an optimizer, and of none before, until the watch ends."""
-        handle = follow(optimizer, self._run.after_step)
+        handle = follow(optimizer, self._run._after_step)
         self._follow_none()
         self._followed = handle
+        self._run._follows = True
 
     def _follow_none(self) -> None:
         if self._followed is not None:
@@ -177,7 +178,8 @@ class Watch:
                 self._network.settle()
                 self._network.check_taps(self._run._tapped)
                 self._network.check_changed()
-                if self._run._is_trained:
+                hosts.warn_of_schedules(self._regs, self._run._losses)
+                if self._run._losses:
                     hosts.warn_without_step(hosts.waiting(self._regs))
         finally:
             self._ended = True

@@ -10,6 +10,8 @@ import torch
 import regkit
 from regkit_torch import watch
 
+from ._steps import go_on
+
 try:
     from lightning import pytorch
 except ModuleNotFoundError:  # the same under the name of its other distribution
@@ -71,6 +73,7 @@ class Callback(pytorch.Callback):  # type: ignore[misc]  # Lightning is not type
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Follow the optimizer, which there is from here on."""
         self._watch.follow(trainer.optimizers[0])  # there are several only in manual optimization
+        go_on(self._regs, trainer.global_step)
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Close the watch."""
@@ -104,7 +107,7 @@ def _add(output: Any, run: Run, module: Any) -> Any:
         return None
     trainer = module.trainer
     if trainer.loggers and (trainer.global_step + 1) % trainer.log_every_n_steps == 0:
-        module.log_dict(_tensors(run.metrics()))
+        module.log_dict(_tensors(run._metrics_now() or {}))
     penalty = run.loss()
     module.log_dict({term.name: torch.as_tensor(term.weighted).detach() for term in run.terms()})
     if isinstance(output, dict):
@@ -114,7 +117,10 @@ def _add(output: Any, run: Run, module: Any) -> Any:
 
 def _validate(output: Any, run: Run, module: Any) -> Any:
     """Log the terms of a validation step, and return its output."""
-    module.log_dict(_tensors({f"val_{name}": value for name, value in run.metrics().items()}))
+    metrics = run._metrics_now()
+    if metrics is None:  # the step called no module
+        return output
+    module.log_dict(_tensors({f"val_{name}": value for name, value in metrics.items()}))
     module.log_dict({f"val_{term.name}": torch.as_tensor(term.weighted) for term in run.terms()})
     return output
 

@@ -9,6 +9,8 @@ from transformers import TrainerCallback
 
 from regkit_torch import watch
 
+from ._steps import go_on
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -94,14 +96,14 @@ class Attached:
         )
         if torch.is_grad_enabled():
             if not self._batches[""]:
-                self._metrics = run.metrics()
+                self._metrics = run._metrics_now() or {}
             penalty = run.loss()
             if self._is_scaled(num_items_in_batch):  # then Trainer does not divide
                 penalty = penalty / self._trainer.current_gradient_accumulation_steps
             loss = loss + penalty
             self._count("", run)
         else:
-            self._count("eval_", run, run.metrics())
+            self._count("eval_", run, run._metrics_now())
         return (loss, outputs) if return_outputs else loss
 
     def _is_scaled(self, num_items_in_batch: Any) -> bool:
@@ -140,3 +142,4 @@ class _Follow(TrainerCallback):  # type: ignore[misc]  # transformers is not typ
         attached = self._attached
         attached._run_of(attached._trainer.model)
         attached._watch.follow(attached._trainer.optimizer)
+        go_on(attached._regs, state.global_step)

@@ -164,3 +164,28 @@ def test_steps_schedules_and_metrics_are_those_of_a_loop_by_hand(tmp_path):
     assert sum(zeros) > 0
     assert float(trainer.callback_metrics["val_weight_l1.zeros"]) == pytest.approx(sum(zeros) / 2)
     assert "hidden_l1.zeros" in (tmp_path / "lightning_logs/version_0/metrics.csv").read_text()
+
+
+def test_a_training_that_goes_on_has_its_step(tmp_path):
+    regs = regkit.build(hidden_l1=regkit.schedules.Linear(0.0, 0.8, steps=8))
+    for epochs in (1, 2):
+        trainer = lightning.Trainer(
+            max_epochs=epochs,
+            accelerator="cpu",
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            callbacks=[regkit_torch.lightning.Callback(regs), lightning.pytorch.callbacks.ModelCheckpoint(tmp_path)],
+        )
+        trainer.fit(Module(), loader(), ckpt_path=tmp_path / "kept.ckpt" if epochs == 2 else None)
+        trainer.save_checkpoint(tmp_path / "kept.ckpt")
+        assert regs.live() == {"hidden_l1": pytest.approx(0.4 * epochs)}
+        regs = regkit.build(hidden_l1=regkit.schedules.Linear(0.0, 0.8, steps=8))
+
+
+def test_a_validation_step_without_a_forward_is_fine():
+    class Without(Module):
+        def validation_step(self, batch, batch_idx):
+            return None
+
+    fit(Without(), regularizers())

@@ -72,17 +72,15 @@ def trainer(kind, folder, **options):
         output_dir=str(folder),
         per_device_train_batch_size=4,
         per_device_eval_batch_size=4,
-        max_steps=2,
+        **{"max_steps": 2, "save_strategy": "no", **options},
         use_cpu=True,
         report_to=[],
-        save_strategy="no",
         logging_steps=1,
         optim="sgd",
         learning_rate=0.1,
         lr_scheduler_type="constant",
         max_grad_norm=0.0,
         disable_tqdm=True,
-        **options,
     )
     data = Data(labels)
 
@@ -188,3 +186,24 @@ def test_steps_and_schedules_follow_the_optimizer(tmp_path, accumulate):
     logs = [log for log in found.state.log_history if "loss" in log]
     assert logs[0]["weight_l1.zeros"] == 0
     assert all("weight_l1" in log for log in logs)
+
+
+def test_a_training_that_goes_on_has_its_step(tmp_path):
+    for resume in (False, True):
+        weight = regkit.schedules.Linear(0.0, 1.0, steps=10)
+        regs = regkit.build(weight_l2=dict(weight=weight, pattern="*.query.weight"))
+        found = trainer("classifier", tmp_path, save_strategy="steps", save_steps=1, max_steps=2 + 2 * resume)
+        attached = regkit_torch.transformers.attach(found, regs)
+        found.train(resume_from_checkpoint=resume)
+        attached.detach()
+        assert regs.live() == {"weight_l2": pytest.approx(0.4 if resume else 0.2)}
+
+
+def test_reentrant_checkpoints_have_the_error_that_names_them(tmp_path):
+    regs = regkit.build(hidden_l2=dict(weight=0.1, pattern="bert.encoder.layer.*.intermediate.dense"))
+    options = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": True}}
+    found = trainer("classifier", tmp_path, **options)
+    attached = regkit_torch.transformers.attach(found, regs)
+    with pytest.raises(regkit.GraphError, match="use_reentrant"):
+        found.train()
+    attached._watch.__exit__(regkit.GraphError, None, None)
