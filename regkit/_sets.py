@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from operator import index
+
 from ._constructor import all_options, constructor_arguments, plain, selection_of, value_as_written, weight_as_written
 from ._discovery import claims_of, class_of
+from ._engines import engine_of
 from ._members import Member, Memory
 from ._messages import escaped, first_sentence
 from ._regularizer import changes_graph, changes_params, fix_options
+from ._values import as_python_number
 from ._weights import Live, current_value
 from .errors import GraphError, OptionError, RegkitError, UnknownAliasError
 
@@ -315,13 +319,12 @@ class RegularizerSet:
         >>> regs.live()
         {'hidden_l1': 0.25}
         """
-        if n is not None and (isinstance(n, bool) or not hasattr(n, "__index__") or n < 0):
-            raise OptionError(f"step got n={n!r}; accepted: an integer of at least 0")
+        count = None if n is None else _steps_of(n)
         moved: list[Live] = []
         for name, weight in self._live_weights().items():
             if not any(weight is other for other in moved):
                 moved.append(weight)
-                weight._follow(name, None if n is None else n.__index__(), metrics)
+                weight._follow(name, count, metrics)
 
     def live(self, step: Any = None) -> dict[str, Any]:
         """Return the values of the live weights, by the names of their members.
@@ -463,6 +466,27 @@ class RegularizerSet:
         if identity is None:
             identity = self.__dict__["_kept_identity"] = tuple(map(_identity_of, self._members))
         return identity
+
+
+def _steps_of(n: Any) -> int:
+    """Return a number of steps as Python's.
+
+    Raises
+    ------
+    OptionError
+        If it is none, or has no value yet, as within a compiled function.
+    """
+    try:
+        count = -1 if isinstance(n, bool) else index(n)
+    except TypeError:  # JAX's error for what it traces is one
+        count = -1
+    if count < 0:
+        symbolic = as_python_number(n) is None and engine_of(n) is not None
+        raise OptionError(
+            f"step got n={n!r}; accepted: an integer of at least 0"
+            + (". Of a step that is traced or symbolic, regs.live(step) has the weights" if symbolic else "")
+        )
+    return count
 
 
 def _layers_and_outputs(layers: Any, outputs: Any) -> tuple[Any, Any]:

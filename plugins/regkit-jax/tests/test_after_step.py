@@ -129,3 +129,59 @@ def test_a_step_that_never_comes_warns_at_the_second_loss(recwarn):
     regkit_jax.after_step(other, params, 0.1)
     for _ in range(3):
         regkit_jax.Run(other, layers=regkit_jax.layers_of(params)).loss()
+
+
+@pytest.mark.parametrize(
+    ("params", "name"),
+    [
+        ({"a.b": jnp.ones((2, 2)), "a": {"b": jnp.zeros((2, 2))}}, "a.b"),
+        ({"a.0": jnp.ones((2, 2)), "a": [jnp.zeros((2, 2))]}, "a.0"),
+    ],
+)
+def test_two_leaves_of_one_name_raise(params, name):
+    expected = f"two leaves are called '{name}', since a key of a dict has a dot in it"
+    with pytest.raises(regkit.GraphError, match=expected):
+        regkit_jax.layers_of(params)
+    regs = regkit.build(weight_l1=dict(weight=0.5, by="proximal"))
+    with pytest.raises(regkit.GraphError, match=expected):
+        regkit_jax.after_step(regs, params, 0.1)
+
+
+@pytest.mark.parametrize(("params", "leaves"), [({"w": [[1.0, 2.0]]}, 2), ({}, 0)])
+def test_parameters_without_an_array_raise(params, leaves):
+    regs = regkit.build(weight_l1=dict(weight=0.5, by="proximal"))
+    with pytest.raises(regkit.GraphError, match=f"no array of floats among the {leaves} leaves of params"):
+        regkit_jax.after_step(regs, params, 0.1)
+
+
+def test_a_chain_in_which_nothing_acts_after_a_step_is_refused():
+    with pytest.raises(regkit.OptionError, match=r"optax got build\(weight_l1=1.0\), of which nothing acts"):
+        regkit_jax.optax(regkit.build(weight_l1=1.0), 0.1)
+
+
+@pytest.mark.parametrize("weight", [regkit.Live(0.5), regkit.schedules.Target("zeros", 0.75, start=0.5)])
+def test_a_weight_that_a_chain_would_keep_is_refused_where_it_is_compiled(weight):
+    regs = regkit.build(weight_l1=dict(weight=weight, by="proximal"), hidden_l1=regkit.Live(0.1))
+    chain, params, zeros = regkit_jax.optax(regs, 1.0), {"w": jnp.ones((2, 2))}, {"w": jnp.zeros((2, 2))}
+    state = chain.init(params)
+    with pytest.raises(regkit.GraphError, match="weight of 'weight_l1' would be a constant .*after_step.*live=live"):
+        jax.jit(chain.update)(zeros, state, params)
+    np.testing.assert_allclose(chain.update(zeros, state, params)[0]["w"], -0.5, rtol=1e-12)
+    step = jax.jit(lambda params, live: regkit_jax.after_step(regs, params, 1.0, live=live))
+    np.testing.assert_allclose(step(params, regs.live())["w"], 0.5, rtol=1e-12)
+
+
+def test_a_live_weight_of_what_does_not_act_after_a_step_is_no_matter_of_a_chain():
+    regs = regkit.build(weight_l1=dict(weight=0.25, by="proximal"), hidden_l1=regkit.Live(0.1))
+    chain, params, zeros = regkit_jax.optax(regs, 1.0), {"w": jnp.ones((2, 2))}, {"w": jnp.zeros((2, 2))}
+    updates, _ = jax.jit(chain.update)(zeros, chain.init(params), params)
+    np.testing.assert_allclose(updates["w"], -0.25, rtol=1e-12)
+
+
+def test_of_masked_parameters_the_mean_is_over_the_rest():
+    regs = regkit.build(weight_l1=dict(weight=1.0, by="proximal"))
+    chain = optax.masked(regkit_jax.optax(regs, 0.1), {"a": True, "b": False})
+    params = {"a": jnp.ones((2, 2)), "b": jnp.ones((2, 2))}
+    updates, _ = chain.update(jax.tree.map(jnp.zeros_like, params), chain.init(params), params)
+    np.testing.assert_allclose(updates["a"], -0.1, rtol=1e-12)  # of one matrix, not half of it
+    np.testing.assert_array_equal(updates["b"], 0)

@@ -163,3 +163,62 @@ def test_what_is_no_module_and_a_missing_pattern_are_refused(model):
         regkit_jax.equinox.watch(model, regkit.build(hidden_l1=0.1)),
     ):
         pass
+
+
+def test_two_modules_of_one_name_raise():
+    class Heads(eqx.Module):
+        heads: dict
+
+    linear = lambda: eqx.nn.Linear(2, 2, key=jax.random.key(0))  # noqa: E731
+    model = Heads({"a.b": linear(), "a": {"b": linear()}})
+    with (
+        pytest.raises(regkit.GraphError, match=r"two modules are called 'heads.a.b', since a key of a dict has a dot"),
+        regkit_jax.equinox.watch(model, regkit.build(hidden_l1=dict(weight=1.0, pattern="heads.*"))),
+    ):
+        pass
+
+
+def test_a_change_that_finds_nothing_to_change_raises_without_a_loss(model, x, key):
+    regs = regkit.build(dropout=dict(weight=0.5, pattern="hidd"))
+    with (
+        pytest.raises(regkit.NoMatchError, match="pattern 'hidd' matches none of the outputs: hid, blocks.0.mlp"),
+        regkit_jax.equinox.watch(model, regs, key=key),
+    ):
+        model(x[0])
+
+
+@pytest.mark.parametrize("alias", ["dropout", "hidden_l1"])
+@pytest.mark.parametrize("transform", [eqx.filter_checkpoint, eqx.filter_jit])
+def test_a_module_that_only_a_copy_of_was_called_raises(transform, alias, x, key):
+    class Two(eqx.Module):
+        first: eqx.nn.Linear
+        second: eqx.nn.Linear
+
+        def __call__(self, x):
+            return transform(self.second)(self.first(x))
+
+    model = Two(eqx.nn.Linear(4, 4, key=key), eqx.nn.Linear(4, 4, key=key))
+    regs = regkit.build({alias: {"weight": 0.5, "pattern": "*"}})
+    with (
+        pytest.raises(regkit.GraphError, match="module 'second', which a pattern matches, was not called within the w"),
+        regkit_jax.equinox.watch(model, regs, key=key),
+    ):
+        model(x[0])
+
+
+def test_a_watch_of_another_model_than_the_one_that_is_differentiated_raises(model, x):
+    def loss(inner):
+        with regkit_jax.equinox.watch(model, regkit.build(weight_l2=0.1)) as run:
+            return (inner(x[0]) ** 2).sum() + run.loss()
+
+    with pytest.raises(regkit.GraphError, match="the watched model was not called, but another of its classes"):
+        eqx.filter_grad(loss)(model)
+
+
+def test_a_copy_of_the_watched_model_with_the_same_parameters_may_be_called(model, x):
+    def loss(model):
+        with regkit_jax.equinox.watch(model, regkit.build(weight_l2=1.0)) as run:
+            return 0 * eqx.nn.inference_mode(jax.tree.map(lambda w: 2 * w, model))(x[0]).sum() + run.loss()
+
+    found = eqx.filter_grad(loss)(model)
+    np.testing.assert_allclose(found.hid.weight, 2 * model.hid.weight / 4, rtol=1e-12)  # four matrices

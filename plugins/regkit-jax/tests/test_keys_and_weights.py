@@ -78,6 +78,60 @@ def test_a_key_that_a_compiled_function_closes_over_is_refused(x, key):
     )
 
 
+def looped(loop, body, steps=3):
+    """Return what a body of the step computes at each, in a loop of JAX."""
+    if loop == "scan":
+        return jax.lax.scan(lambda carry, step: (carry, body(step)), 0, jnp.arange(steps))[1]
+    if loop == "map":
+        return jax.lax.map(body, jnp.arange(steps))
+    rows = jnp.zeros((steps, 50))
+    if loop == "fori_loop":
+        return jax.lax.fori_loop(0, steps, lambda step, rows: rows.at[step].set(body(step)), rows)
+    after = lambda state: (state[0] + 1, state[1].at[state[0]].set(body(state[0])))  # noqa: E731
+    return jax.lax.while_loop(lambda state: state[0] < steps, after, (0, rows))[1]
+
+
+LOOPS = ["scan", "map", "fori_loop", "while_loop"]
+CONSTANT = "the key is a constant of the body of a loop of JAX .*, which would draw the same at every step"
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("inner", [lambda f: f, jax.jit, jax.checkpoint], ids=["", "jit", "checkpoint"])
+def test_a_key_that_the_body_of_a_loop_closes_over_is_refused(loop, inner, key):
+    regs, ones = of("dropout"), jnp.ones(50)
+    with pytest.raises(regkit.GraphError, match=CONSTANT):
+        jax.jit(lambda key: looped(loop, inner(lambda _: changed(regs, ones, key))))(key)
+
+    def outside(key):
+        run = regkit_jax.Run(regs, key=key)
+        return looped(loop, inner(lambda _: run.tap("hid", ones)))
+
+    with pytest.raises(regkit.GraphError, match=CONSTANT):
+        jax.jit(outside)(key)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("inner", [lambda f: f, jax.jit, jax.checkpoint], ids=["", "jit", "checkpoint"])
+def test_a_key_of_each_step_of_a_loop_draws_as_without_the_loop(loop, inner, key):
+    def body(key, step):
+        return inner(lambda key: changed(of("dropout"), jnp.ones(50), key))(jax.random.fold_in(key, step))
+
+    found = jax.jit(lambda key: looped(loop, lambda step: body(key, step)))(key)
+    np.testing.assert_array_equal(found, [body(key, step) for step in range(3)])
+
+
+def test_a_loop_within_which_nothing_is_drawn_may_have_any_key(key):
+    def steps(key):
+        def body(_, __):
+            run = regkit_jax.Run(of("hidden_l1"), key=key)
+            run.tap("hid", jnp.ones(50))
+            return None, run.loss()
+
+        return jax.lax.scan(body, None, None, 2)[1]
+
+    np.testing.assert_array_equal(jax.jit(steps)(key), [25, 25])
+
+
 def test_drawing_outside_of_a_run_is_refused(x):
     with pytest.raises(regkit.GraphError, match="JAX draws from a key, and none is here"):
         of("dropout").modify_graph({"hid": x})
@@ -169,3 +223,13 @@ def test_a_live_value_that_is_not_accepted_is_named(alias, live, said, x, key):
     with pytest.raises(regkit.OptionError) as error:
         live_penalty(of(alias, regkit.Live(0.5)), x, key=key, live=live)
     assert str(error.value).startswith(said)
+
+
+def test_a_set_cannot_be_moved_to_a_step_that_is_traced():
+    regs = of("hidden_l1", regkit.schedules.Warmup(to=0.5, steps=4))
+    with pytest.raises(
+        regkit.OptionError, match=r"step got n=.*; accepted: an integer of at least 0. .* regs.live\(step"
+    ):
+        jax.jit(regs.step)(2)
+    regs.step(jnp.asarray(2))
+    assert regs.live() == {"hidden_l1": 0.25}

@@ -112,3 +112,33 @@ def test_a_regularizer_of_outputs_needs_a_pattern(params):
         regkit_jax.linen.watch(params, regkit.build(hidden_l1=0.1)),
     ):
         pass
+
+
+def test_a_change_that_finds_nothing_to_change_raises_without_a_loss(params, x, key):
+    regs = regkit.build(dropout=dict(weight=0.5, pattern="blok"))
+    with (
+        pytest.raises(regkit.NoMatchError, match="pattern 'blok' matches none of the outputs: block.mlp, block, out"),
+        regkit_jax.linen.watch(params, regs, key=key),
+    ):
+        Net().apply({"params": params}, x)
+    with regkit_jax.linen.watch(params, regs):  # predictions
+        Net().apply({"params": params}, x)
+
+
+def test_a_watch_of_other_parameters_than_those_that_are_differentiated_raises(params, x):
+    def loss(inner):
+        with regkit_jax.linen.watch(params, regkit.build(weight_l2=0.1)) as run:
+            return (Net().apply({"params": inner}, x) ** 2).sum() + run.loss()
+
+    with pytest.raises(regkit.GraphError, match="module 'block.mlp' was applied with parameters that JAX transforms"):
+        jax.grad(loss)(params)
+    assert float(loss(params)) > 0
+
+
+def test_other_parameters_that_are_not_differentiated_may_be_applied_in_a_watch(params, x):
+    def loss(inner):
+        with regkit_jax.linen.watch(inner, regkit.build(weight_l2=1.0)) as run:
+            return 0 * Net().apply({"params": params}, x).sum() + run.loss()
+
+    gradients = jax.grad(loss)(params)
+    np.testing.assert_allclose(gradients["out"]["kernel"], params["out"]["kernel"], rtol=1e-12)  # two kernels

@@ -328,3 +328,65 @@ def test_arrays_that_are_no_variables_are_parameters_where_there_are_no_others(x
     np.testing.assert_allclose(gradients["first"]["w"], expected[0], rtol=1e-11)
     np.testing.assert_allclose(gradients["second"]["w"], expected[1], rtol=1e-11)
     assert (int(model.first.calls), int(model.second.calls)) == (1, 1)
+
+
+def test_two_modules_of_one_name_raise():
+    linear = lambda: nnx.Linear(2, 2, rngs=nnx.Rngs(0))  # noqa: E731
+    model = nnx.Dict({"a.b": linear(), "a": nnx.Dict({"b": linear()})})
+    with (
+        pytest.raises(regkit.GraphError, match="two modules are called 'a.b', since a key of a dict has a dot in it"),
+        regkit_jax.nnx.watch(model, of("a.b")),
+    ):
+        pass
+
+
+class Two(nnx.Module):
+    """Two blocks, of which the second may be called by a transformation, or not at all."""
+
+    def __init__(self, call):
+        self.blocks = nnx.List([nnx.Linear(4, 4, rngs=nnx.Rngs(i), param_dtype=jnp.float64) for i in range(2)])
+        self.call = call
+
+    def __call__(self, x):
+        return self.call(self.blocks[1], self.blocks[0](x))
+
+
+UNSEEN = "module 'blocks.1', which a pattern matches, was not called within the watch. Within nnx.jit, .*remat"
+
+
+@pytest.mark.parametrize("alias", ["dropout", "hidden_l1"])
+@pytest.mark.parametrize("transform", [nnx.remat, nnx.jit, lambda f: lambda block, x: x])
+def test_a_block_of_which_a_copy_or_nothing_was_called_raises(transform, alias, x, key):
+    model = Two(transform(lambda block, x: block(x)))
+    regs = regkit.build({alias: {"weight": 0.5, "pattern": "blocks.*"}})
+
+    def loss(model):
+        with regkit_jax.nnx.watch(model, regs, key=key) as run:
+            model(x)
+            return run.loss()
+
+    model(x)  # and JAX keeps what it traced
+    for _ in range(2):
+        with pytest.raises(regkit.GraphError, match=UNSEEN):
+            nnx.grad(loss)(model)
+        with pytest.raises(regkit.GraphError, match=UNSEEN), regkit_jax.nnx.watch(model, regs, key=key):
+            model(x)
+
+
+def test_a_block_that_is_called_as_a_copy_may_be_tapped_by_hand(x):
+    model = Two(nnx.remat(lambda block, x: block(x)))
+    with regkit_jax.nnx.watch(model, of("blocks.*")) as run:
+        run.tap("blocks.1", model(x))
+        found = run.loss()
+    first = model.blocks[0](x)
+    np.testing.assert_allclose(found, (abs(first).sum() + abs(model.blocks[1](first)).sum()) / 2, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("pattern", "skipped"), [("blocks.*", True), (["*", "!blocks.1"], False)])
+def test_a_block_that_is_not_to_be_called_is_skipped_or_taken_out(pattern, skipped, x):
+    model = Two(lambda block, x: x)
+    with regkit_jax.nnx.watch(model, of(pattern)) as run:
+        model(x)
+        if skipped:
+            run.skip("blocks.1")
+    np.testing.assert_allclose(run.loss(), abs(model.blocks[0](x)).sum(), rtol=1e-12)

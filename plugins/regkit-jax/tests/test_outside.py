@@ -95,3 +95,33 @@ def test_a_change_that_holds_in_predictions_is_made_without_a_key():
     run = regkit_jax.Run(regs)
     np.testing.assert_array_equal(run.tap("hid", jnp.array([[1.0, 3.0, 2.0]])), [[0.0, 3.0, 0.0]])
     assert run.loss() == 0
+
+
+def test_a_watch_of_another_model_than_the_one_that_is_differentiated_raises(model, x):
+    def loss(inner):
+        with regkit_jax.nnx.watch(model, DECAY) as run:
+            return (inner(x) ** 2).sum() + run.loss()
+
+    with pytest.raises(regkit.GraphError, match="the watched model was not called, but another of its classes"):
+        nnx.grad(loss)(model)
+
+
+@pytest.mark.parametrize("transform", [nnx.jit, lambda f: f])
+def test_another_model_may_be_called_beside_the_watched_one(transform, model, x):
+    teacher = nnx.clone(model)
+
+    def loss(model, x):
+        with regkit_jax.nnx.watch(model, DECAY) as run:
+            return ((model(x) - teacher(x)) ** 2).sum() + run.loss()
+
+    gradients = transform(nnx.grad(loss))(model, x)
+    for i in range(2):  # the outputs are equal, so what is left is the decay: 5 / 2 of the squares
+        np.testing.assert_allclose(gradients["layers"][i]["kernel"][...], 5 * model.layers[i].kernel[...], rtol=1e-5)
+
+
+def test_a_gradient_by_the_input_may_close_over_the_watched_model(model, x):
+    def loss(x):
+        with regkit_jax.nnx.watch(model, DECAY) as run:
+            return (model(x) ** 2).sum() + run.loss()
+
+    np.testing.assert_allclose(jax.grad(loss)(x), jax.grad(lambda x: (model(x) ** 2).sum())(x), rtol=1e-5)

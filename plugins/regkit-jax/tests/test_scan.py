@@ -86,3 +86,18 @@ def test_an_axis_that_is_not_there_raises():
         regkit_jax.Run(
             regkit.build(weight_l2=0.1), layers=[regkit.Layer("b", {"blocks.w": jnp.ones((2, 2))})], stacked={"*": 2}
         )
+
+
+def test_the_references_of_slices_go_by_their_names():
+    w = jnp.arange(12.0).reshape(3, 2, 2)
+
+    def distance(reference):
+        regs = regkit.build(weight_distance=dict(weight=1.0, reference=reference))
+        return regkit_jax.Run(regs, regkit_jax.layers_of({"b": {"w": w}}), stacked={"b.w": 0}).loss()
+
+    with pytest.raises(
+        regkit.GraphError, match="reference of 'b.w' has 3 axes, and the parameter 2. .* 'b.w', 'b.w@1'"
+    ):
+        distance({"b.w": np.zeros((3, 2, 2))})
+    found = distance({"b.w": np.zeros((2, 2)), "b.w@1": np.zeros((2, 2)), "b.w@2": np.zeros((2, 2))})
+    np.testing.assert_allclose(found, (np.arange(12.0) ** 2).sum() / 3, rtol=1e-12)

@@ -51,6 +51,14 @@ def test_tracers_without_a_trace_are_named(unchecked, monkeypatch):
         _internals.running()
 
 
+def test_a_loop_in_other_words_is_named(unchecked, monkeypatch):
+    monkeypatch.setattr(_internals, "LOOPS", ("repeat",))
+    with pytest.raises(
+        regkit.PluginLoadError, match=said("the body of a scan is recorded for 'scan'; known are repeat")
+    ):
+        _internals.running()
+
+
 class _Copy:
     def __init__(self, trace):
         self.kind = type(trace).__name__

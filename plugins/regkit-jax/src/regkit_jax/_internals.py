@@ -50,6 +50,9 @@ OUTSIDE = "EvalTrace"
 STAGED = "DynamicJaxprTrace"
 BATCHED = "BatchTrace"
 
+#: What records the body of a loop, in the words of JAX.
+LOOPS = ("scan", "fori_loop", "while_body")
+
 
 def running() -> list[Any]:
     """Return the traces that are open here, from the innermost on; the last stands for no transformation.
@@ -88,6 +91,33 @@ def tracing() -> bool:
 def staged() -> bool:
     """Return whether operations are only recorded here, to run later and often, as within ``jit``."""
     return any(_kind(trace) == STAGED for trace in running())
+
+
+def beyond(arrays: Any, others: Any) -> bool:
+    """Return whether some arrays are of a transformation that none of others is of: one that differentiates these."""
+    known = [other._trace for other in others if isinstance(other, Tracer)]
+    return any(isinstance(one, Tracer) and not any(one._trace is trace for trace in known) for one in arrays)
+
+
+def repeats(value: Any) -> bool:
+    """Return whether this is within the body of a loop of JAX, such as ``scan``, that closes over a tracer.
+
+    It then has the same value at each step.
+    """
+    for trace in running():
+        if trace is value._trace:
+            return False
+        if _kind(trace) == STAGED and _transformation(trace) in LOOPS:
+            return True
+    return False
+
+
+def _transformation(trace: Any) -> str:
+    """Return what records operations, in the words of JAX."""
+    try:
+        return str(trace.frame.debug_info.traced_for)
+    except AttributeError:
+        raise changed("the trace of a compiled function has no frame.debug_info.traced_for") from None
 
 
 def ended(value: Any) -> bool:
@@ -136,3 +166,10 @@ def _check() -> None:
         )
     if not has_trace:
         raise changed("a tracer does not have its trace in _trace")
+    recorded: list[str] = []
+    jax.eval_shape(
+        lambda x: jax.lax.scan(lambda x, _: (recorded.append(_transformation(_running()[0])) or x, None), x, None, 1),
+        jax.ShapeDtypeStruct((), "float32"),
+    )
+    if recorded[0] not in LOOPS:
+        raise changed(f"the body of a scan is recorded for {recorded[0]!r}; known are {', '.join(LOOPS)}")

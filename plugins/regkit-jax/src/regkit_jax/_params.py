@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import regkit
 from regkit import hosts
 
-from ._values import as_array, check_names, checked_live, checked_stacked, is_floats, slices, with_arrays
+from . import _internals
+from ._values import as_array, by_name, check_names, checked_live, checked_stacked, is_floats, slices, with_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,6 +34,11 @@ def layers_of(params: Any) -> list[regkit.Layer]:
     -------
     list of regkit.Layer
         Each is hidden: a pytree does not define which layer is the first or the last.
+
+    Raises
+    ------
+    regkit.GraphError
+        If two leaves have one name, as those of ``{"a.b": w, "a": {"b": v}}``.
 
     Examples
     --------
@@ -90,7 +96,8 @@ def after_step(
     regkit.OptionError
         If an argument is not accepted.
     regkit.GraphError
-        If a hook changes a dtype or a number of axes, or a live weight is read while JAX traces.
+        If there is no array of floats, two leaves have one name, a hook changes a dtype or a number of axes, or a live
+        weight is read while JAX traces.
 
     Examples
     --------
@@ -113,6 +120,10 @@ def after_step(
             sliced, axis = slices(name, array, stacked)
             values.update(sliced)
             parts[name] = (list(sliced), axis)
+    if not values:
+        raise regkit.GraphError(
+            f"after_step got no array of floats among the {len(leaves)} leaves of params; accepted: a pytree of arrays"
+        )
     layers = layers_of(params) if layers is None else list(layers)
     changed = regs.after_step(values, rate, [with_arrays(layer, stacked) for layer in layers])
     left = []
@@ -145,6 +156,14 @@ def optax(regs: regkit.RegularizerSet, rate: Any) -> Any:
     optax.GradientTransformation
         Its ``update`` needs the parameters. It counts steps, which weights that are schedules follow.
 
+    Raises
+    ------
+    regkit.OptionError
+        If no regularizer acts after a step; by ``update``, if it gets no parameters.
+    regkit.GraphError
+        By ``update``, as `after_step`, and if a weight would be a constant of a compiled step: a `regkit.Live`, or a
+        `regkit.schedules.Target`. Optax has no argument for it, `after_step` has.
+
     Examples
     --------
     >>> import jax.numpy as jnp, optax, regkit, regkit_jax
@@ -157,7 +176,13 @@ def optax(regs: regkit.RegularizerSet, rate: Any) -> Any:
     """
     from optax import GradientTransformation
 
-    hosts.members(regs, "optax")
+    acting = [member.name for member in hosts.members(regs, "optax") if member.changes_params]
+    if not acting:
+        raise regkit.OptionError(
+            f"optax got {regs!r}, of which nothing acts after a step. A penalty belongs to the loss: "
+            "regkit_jax.Run. One that has by= acts after the step with by='proximal' or by='projection'"
+        )
+    regs = hosts.subset(regs, acting)
 
     def init(params: Any) -> _Count:
         return _Count(jnp.zeros((), jnp.int32))
@@ -167,7 +192,15 @@ def optax(regs: regkit.RegularizerSet, rate: Any) -> Any:
             raise regkit.OptionError("regkit_jax.optax needs the parameters: chain.update(gradients, state, params)")
         stepped = jax.tree.map(jnp.add, params, updates)
         now = rate(state.count) if callable(rate) else rate
-        changed = after_step(regs, stepped, now, live=regs.live(state.count) or None)
+        live = regs.live(state.count)
+        for name, weight in live.items():
+            if _internals.staged() and not isinstance(weight, jax.core.Tracer):
+                raise regkit.GraphError(
+                    f"optax: the weight of {name!r} would be a constant of the compiled step, for which optax has no "
+                    "argument. Leave regkit_jax.optax out, and change the parameters after optax.apply_updates: "
+                    "regkit_jax.after_step(regs, params, rate, live=live), with regs.live() as an argument of the step"
+                )
+        changed = after_step(regs, stepped, now, live=live or None)
         return jax.tree.map(jnp.subtract, changed, params), _Count(state.count + 1)
 
     return GradientTransformation(init, update)
@@ -176,7 +209,8 @@ def optax(regs: regkit.RegularizerSet, rate: Any) -> Any:
 def _named_leaves(params: Any) -> tuple[list[tuple[str, Any]], Any]:
     """Return the leaves of a pytree by their paths, those objects of Flax that hold an array among them."""
     leaves, structure = jax.tree_util.tree_flatten_with_path(params, is_leaf=_holds_array)
-    return [(jax.tree_util.keystr(path, simple=True, separator="."), leaf) for path, leaf in leaves], structure
+    named = [(jax.tree_util.keystr(path, simple=True, separator="."), leaf) for path, leaf in leaves]
+    return list(by_name("leaves", named).items()), structure
 
 
 def _holds_array(leaf: Any) -> bool:

@@ -17,6 +17,7 @@ from . import _internals
 from ._axes import checked_axes, folded, whole
 from ._scope import Derivatives, Scope, within
 from ._values import (
+    as_array,
     as_output,
     check_names,
     checked_key,
@@ -244,6 +245,21 @@ class Run:
         """Name an output that is not tapped, such as tokens, so that patterns can take it out: ``["*", "!tokens"]``."""
         self._skipped[name] = None
 
+    def mistakes(self, params: Any) -> bool:
+        """Return whether a network computes with parameters that JAX transforms, and those of the run are others.
+
+        For adapters. The penalties of the run's parameters would then have a gradient of 0.
+
+        Parameters
+        ----------
+        params : pytree
+            Parameters of a module that is called.
+        """
+        if self._opened is None or self._opened != _internals.here():
+            return False
+        own = [param for layer in self._layers for _, param in hosts.named_params(layer)]
+        return _internals.beyond(map(as_array, jax.tree.leaves(params)), own)
+
     def loss(self) -> Any:
         """Return what the regularizers add to the loss, for all that was tapped: a scalar array, or the number 0.
 
@@ -267,7 +283,7 @@ class Run:
         self._check_open(self._outputs)
         self._check_trace()
         self._check_globs()
-        self._check_changes()
+        self.check_changes()
         with within(self._scope(self._derivatives and self._derivatives.more(), self.key)):
             return hosts.terms(self._penalties, self._layers, self._whole_batch())
 
@@ -291,10 +307,16 @@ class Run:
             there = {"outputs": outputs} if member.selects == "outputs" else {"parameters": params}
             raise hosts.no_match(member, [glob], **there)
 
-    def _check_changes(self) -> None:
-        """Raise for a regularizer that changes outputs and found none to change."""
+    def check_changes(self) -> None:
+        """Raise for a regularizer that changes outputs and found none to change: for adapters, where a model has run.
+
+        Raises
+        ------
+        regkit.NoMatchError
+            With the names that there were.
+        """
         for member in self._unchanged:
-            tapped = list(dict.fromkeys(NUMBERED.sub("", name) for name in self._given))
+            tapped = list(dict.fromkeys(NUMBERED.sub("", name) for name in (*self._given, *self._skipped)))
             if member.globs is not None:
                 raise hosts.no_match(member, member.globs, outputs=tapped)
             raise regkit.NoMatchError(
@@ -311,7 +333,8 @@ class Run:
                 "the key is a constant of a function that JAX compiles, which would draw the same at every call. Pass "
                 "it to the function as an argument"
             )
-        return Scope(key, derivatives, _internals.tracing())
+        repeats = isinstance(self.key, jax.core.Tracer) and _internals.repeats(self.key)
+        return Scope(key, derivatives, _internals.tracing(), repeats)
 
     def _check_name(self, name: Any) -> None:
         if not isinstance(name, str) or not name or NUMBERED.search(name):

@@ -40,11 +40,14 @@ class Scope:
         Computes derivatives by what hooks are given.
     tracing : bool
         Whether the run is within a transformation of the user's. Computing derivatives is one of ours.
+    repeats : bool
+        Whether the key is the same at each step of a loop that runs here.
     """
 
     key: Any = None
     derivatives: Derivatives | None = None
     tracing: bool = False
+    repeats: bool = False
 
 
 _current: ContextVar[Scope | None] = ContextVar("regkit_jax_scope", default=None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -18,6 +18,25 @@ from ._scope import A_KEY
 
 def numbered(name: str, times: int) -> str:
     return f"{name}@{times}" if times else name
+
+
+def by_name(what: str, named: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Return values by their names.
+
+    Raises
+    ------
+    regkit.GraphError
+        If two have one name: a path of attributes, keys and numbers is joined by dots, and a key may have one itself.
+    """
+    values: dict[str, Any] = {}
+    for name, value in named:
+        if name in values:
+            raise regkit.GraphError(
+                f"two {what} are called {name!r}, since a key of a dict has a dot in it. Rename that key: patterns and "
+                "values go by the name"
+            )
+        values[name] = value
+    return values
 
 
 def as_output(name: str, value: Any) -> jax.Array:

@@ -68,8 +68,8 @@ class _Watch:
         self.modules = modules
         self.paths = {id(module): path for path, module in self.modules.items() if path}
         self.run: Any = None
-        self.is_called = False
-        self._members = members
+        self.seen: set[str] = set()
+        self.is_mistaken = False
         self._running: set[int] = set()
         again = set(self.paths) & {module for other in _open.get() for module in other.paths}
         if again or any(other.model is model for other in _open.get()):
@@ -90,12 +90,17 @@ class _Watch:
         if id(module) in self._running:  # its class calls what it overrides
             return call()
         self._running.add(id(module))
-        self.is_called = True
+        self.seen.add(self.paths[id(module)])
         try:
             output = call()
         finally:
             self._running.discard(id(module))
         return self.run.tap_all(self.paths[id(module)], output)
+
+    def uncalled(self) -> list[str]:
+        """Return the paths of modules that can be called and were not seen."""
+        there = {id(module): module for module in self.modules.values()}
+        return [p for key, p in self.paths.items() if p not in self.seen and _owner(type(there[key])) is not None]
 
 
 class _Run(Run):
@@ -107,22 +112,46 @@ class _Run(Run):
         watched.run = self
 
     def terms(self) -> list[Any]:
+        self._check_seen()
         with self._naming_paths():
             return super().terms()
 
+    def _check_seen(self) -> None:
+        """Raise for another model in the place of the watched one, and for a module that a member is for, not seen.
+
+        A copy may have been called instead. Whether one was, or none, cannot be known: what JAX has traced of a
+        transformation it keeps, and then calls nothing.
+        """
+        if self._watched.is_mistaken and not self._watched.seen:
+            raise regkit.GraphError(
+                "the watched model was not called, but another of its classes, whose parameters JAX transforms here. "
+                "The penalties of the watched one would have a gradient of 0. Watch the model that the function gets"
+            )
+        names = [name.partition(":") for name in (*self._given, *self._skipped)]
+        named = {path for path, _, _ in names}
+        inner = {"", *(colon + rest for _, colon, rest in names)}  # of arrays in tuples
+        for path in self._watched.uncalled():
+            if path in named:
+                continue
+            if any(m.selects == "outputs" and m.wants(path + end) for m in self._members for end in inner):
+                raise regkit.GraphError(
+                    f"module {path!r}, which a pattern matches, was not called within the watch. "
+                    f"{self._watched.library.copies}: return from there what the module returns, and tap it by hand, "
+                    f"run.tap({path!r}, ...). If it is not to be called, write run.skip({path!r}), or take it out of "
+                    f"the pattern with '!{path}'"
+                )
+            self.skip(path)  # so that patterns can take it out
+
     def check(self) -> None:
         """Raise if nothing was seen that some are for, or if one that changes outputs found none to change."""
-        if (
-            not self._watched.is_called
-            and not self._given
-            and any(member.selects == "outputs" for member in self._members)
-        ):
+        if not self._watched.seen and not self._given and any(member.selects == "outputs" for member in self._members):
             raise regkit.GraphError(
                 f"no module of the watched model was called. {self._watched.library.copies}: open the watch inside of "
                 "the function, with the model that it gets"
             )
+        self._check_seen()
         with self._naming_paths():
-            self._check_changes()
+            self.check_changes()
 
     @contextmanager
     def _naming_paths(self) -> Iterator[None]:
@@ -195,4 +224,6 @@ def _called(module: Any, call: Callable[[], Any]) -> Any:
     for watched in _open.get():
         if id(module) in watched.paths:
             return watched.called(module, call)
+    for watched in _open.get():
+        watched.is_mistaken = watched.is_mistaken or watched.run.mistakes(module)
     return call()

@@ -76,6 +76,12 @@ class JAX(Engine):
                 "JAX draws from a key, and none is here: a fixed seed would draw the same at every step. Tap the "
                 f"outputs in a regkit_jax.Run(regs, key=key), where key is {A_KEY}, another for each step"
             )
+        if scope.repeats:
+            raise regkit.GraphError(
+                "the key is a constant of the body of a loop of JAX (scan, map, fori_loop, while_loop), which would "
+                "draw the same at every step. Make the Run in the body, with a key for each step: one of "
+                "jax.random.split(key, steps) that is scanned, or jax.random.fold_in(key, step)"
+            )
         key = scope.key
         for word in seed.generate_state(2):
             key = jax.random.fold_in(key, word)

@@ -17,6 +17,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 from ._params import layers_of
+from ._values import by_name
 from ._watching import Library, watching
 
 if TYPE_CHECKING:
@@ -69,8 +70,8 @@ def watch(
         If the model is not a module of Equinox, or a regularizer has no pattern.
     regkit.GraphError
         If the model, or a module of it, is watched already; at the end of the block, if a regularizer is for outputs,
-        no module was called and nothing tapped; by `loss`, if a module that a pattern matches was called within
-        ``jax.vmap`` or another transformation, which has ended.
+        no module was called and nothing tapped; there, and by `loss`, if a module that a pattern matches was not
+        called; by `loss`, if one was called within ``jax.vmap`` or another transformation, which has ended.
     regkit.NoMatchError
         At the end of the block, if there is a key and a regularizer that changes outputs found none to change.
 
@@ -90,7 +91,7 @@ def watch(
     (4, 3)
     """
     _EQUINOX.check(model)
-    modules = dict(_modules("", model))
+    modules = by_name("modules", _modules("", model))
     with watching(_EQUINOX, model, modules, layers_of(model), regs, key, live, again, stacked, axis_name) as run:
         yield run
 

@@ -57,9 +57,12 @@ def watch(
     regkit.OptionError
         If a regularizer has no pattern.
     regkit.GraphError
-        At the end of the block, if a regularizer is for outputs and no module was called and nothing tapped; by `loss`,
+        If one looks at parameters, and a module is applied with others that JAX transforms here. At the end of the
+        block, if a regularizer is for outputs and no module was called and nothing tapped; by `loss`,
         if a module that a pattern matches was called within ``nn.scan``, ``nn.remat``, ``nn.jit`` or another
         transformation, which has ended.
+    regkit.NoMatchError
+        At the end of the block, if there is a key and a regularizer that changes outputs found none to change.
 
     Examples
     --------
@@ -85,9 +88,16 @@ def watch(
         if context.method_name != "__call__" or not context.module.path:
             return output
         called = True
+        if run.mistakes(context.module.variables.get("params")):
+            raise regkit.GraphError(
+                f"module {'.'.join(context.module.path)!r} was applied with parameters that JAX transforms here, and "
+                "those of the watch are others, whose penalties would have a gradient of 0. Watch the parameters that "
+                "the function gets"
+            )
         return run.tap_all(".".join(context.module.path), output)
 
     with linen.intercept_methods(show):
         yield run
     if not called and not run.outputs and any(member.selects == "outputs" for member in members):
         raise regkit.GraphError("no module of Linen was called within the watch. Apply the model inside of the block")
+    run.check_changes()

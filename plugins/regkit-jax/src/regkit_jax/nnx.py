@@ -12,7 +12,7 @@ try:
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(f"regkit_jax.nnx needs Flax ({error}): pip install flax", name=error.name) from error
 
-from ._values import as_array, is_floats
+from ._values import as_array, by_name, is_floats
 from ._watching import Library, watching
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def watch(
         If the model is not a module of NNX, or a regularizer has no pattern.
     regkit.GraphError
         If the model, or a module of it, is watched already; at the end of the block, if a regularizer is for outputs,
-        no module was called and nothing tapped.
+        no module was called and nothing tapped; there, and by `loss`, if one that a pattern matches was not called.
     regkit.NoMatchError
         At the end of the block, if there is a key and a regularizer that changes outputs found none to change.
 
@@ -85,7 +85,7 @@ def watch(
     ['hid1']
     """
     _NNX.check(model)
-    modules = {".".join(map(str, path)): module for path, module in nnx.iter_modules(model)}
+    modules = by_name("modules", ((".".join(map(str, path)), module) for path, module in nnx.iter_modules(model)))
     with watching(_NNX, model, modules, _layers(model), regs, key, live, again, stacked, axis_name) as run:
         yield run
 
@@ -96,9 +96,8 @@ def _layers(model: nnx.Module) -> list[regkit.Layer]:
     if not found:  # some models hold their parameters as they are
         found = [(path, leaf) for path, leaf in nnx.to_flat_state(nnx.state(model)) if is_floats(leaf)]
     params: dict[str, dict[str, Any]] = {}
-    for path, param in found:
-        names = [str(part) for part in path]
-        owner = ".".join(names[:-1]) or type(model).__name__
-        params.setdefault(owner, {})[".".join(names)] = as_array(param)
+    for name, param in by_name("parameters", ((".".join(map(str, path)), param) for path, param in found)).items():
+        owner = name.rpartition(".")[0] or type(model).__name__
+        params.setdefault(owner, {})[name] = as_array(param)
     # whichever is first or last in the alphabet is not the input or the output
     return [regkit.Layer(owner, of_owner, role="hidden") for owner, of_owner in params.items()]

@@ -254,5 +254,8 @@ class WeightDistance(WeightPenalty):
             )
         array = arrays[name]
         if array.ndim != w.ndim:
-            raise regkit.GraphError(f"{argument} of {name!r} has {array.ndim} axes, and the parameter {w.ndim}")
+            raise regkit.GraphError(
+                f"{argument} of {name!r} has {array.ndim} axes, and the parameter {w.ndim}. Of a stacked parameter "
+                f"each slice has an array, by its name: {name!r}, '{name}@1' and so on"
+            )
         return array.astype(str(w.dtype))
