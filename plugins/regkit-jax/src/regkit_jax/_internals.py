@@ -167,9 +167,11 @@ def _check() -> None:
     if not has_trace:
         raise changed("a tracer does not have its trace in _trace")
     recorded: list[str] = []
-    jax.eval_shape(
-        lambda x: jax.lax.scan(lambda x, _: (recorded.append(_transformation(_running()[0])) or x, None), x, None, 1),
-        jax.ShapeDtypeStruct((), "float32"),
-    )
+
+    def body(x: Any, _: Any) -> tuple[Any, None]:
+        recorded.append(_transformation(_running()[0]))
+        return x, None
+
+    jax.eval_shape(lambda x: jax.lax.scan(body, x, None, 1), jax.ShapeDtypeStruct((), "float32"))
     if recorded[0] not in LOOPS:
         raise changed(f"the body of a scan is recorded for {recorded[0]!r}; known are {', '.join(LOOPS)}")
