@@ -117,4 +117,12 @@ def _forms(kind: str) -> list[dict[str, Any]]:
     written = re.sub(r",? *(optional|default:? .*)$", "", kind)
     alternatives = [one.strip() for one in re.split(r",? or |, ", written) if one.strip()]
     in_json = [one for one in alternatives if one not in NOT_IN_JSON]
-    return [TYPES[one] for one in in_json] if all(one in TYPES for one in in_json) else []
+    found = [_form(one) for one in in_json]
+    return [form for form in found if form] if all(found) else []
+
+
+def _form(kind: str) -> dict[str, Any] | None:
+    """Return the form of a type, such as ``int`` or ``int of at least 1``; None if it is not known here."""
+    bounded = re.fullmatch(r"(.+) of at least (\d+)", kind)
+    form = TYPES.get(bounded[1] if bounded else kind)
+    return {**form, "minimum": int(bounded[2])} if form and bounded else form

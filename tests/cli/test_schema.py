@@ -50,6 +50,8 @@ def test_the_schema_accepts_a_config_as_it_is_written_down(alias):
         ("hidden_kl", {"rho": "small"}),
         ("weight_distance", {"weight": 1}),
         ("dropout", {"seed": 1.5}),
+        ("hidden_topk", {"k": 0}),
+        ("dropout", {"seed": -1}),
     ],
 )
 def test_the_schema_rejects_what_build_refuses(alias, options):

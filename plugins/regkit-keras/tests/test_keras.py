@@ -153,6 +153,15 @@ def test_within_another_model_the_terms_stay_in_the_loss():
     np.testing.assert_allclose(outer.evaluate(X, Y, verbose=0), (Y**2).mean(), rtol=1e-5)
 
 
+def test_the_loss_without_penalties_is_without_those_of_a_model_within():
+    inner = regkit_keras.Model(network(), regkit.build(hidden_l1=0.5))
+    outer = keras.Sequential([keras.Input((4,)), inner, keras.layers.Dense(1, kernel_initializer="zeros", name="last")])
+    shares = step(regularized(outer, weight_l2=dict(weight=1.0, pattern="*/hid/kernel")))
+    (kernel, _), penalty = inner.get_layer("hid").get_weights(), 0.5 * abs(hidden(inner.model)).sum()
+    np.testing.assert_allclose(shares["loss_without_penalties"], (Y**2).mean(), rtol=1e-5)
+    np.testing.assert_allclose(shares["loss"], (Y**2).mean() + penalty + (kernel**2).sum(), rtol=1e-5)
+
+
 def test_layers_inputs_and_outputs_are_those_of_the_model():
     plain = network()
     model = regularized(plain, hidden_l1=0.1)
@@ -294,7 +303,9 @@ def test_a_live_weight_in_a_step_that_the_user_traces_is_an_error():
 
     model = regkit_keras.Model(network(), regkit.build(weight_l2=regkit.Live(0.1)))
     state = [[variable.value for variable in v] for v in (model.trainable_variables, model.non_trainable_variables)]
-    with pytest.raises(regkit.GraphError, match="is read while JAX traces"):
+    with pytest.raises(
+        regkit.GraphError, match="which JAX would keep as it is now: this is not a training step of the model"
+    ):
         jax.jit(lambda *state: model.stateless_call(*state, X, training=True, return_losses=True)[2])(*state)
 
 
@@ -308,6 +319,21 @@ def test_contractive_is_the_squared_norm_of_the_jacobian(jit_compile):
     jacobians = (1 - hidden(plain) ** 2)[:, :, None] * kernel.T
     shares = step(regularized(plain, jit_compile, contractive=dict(weight=1.0, reduction="batch")))
     np.testing.assert_allclose(shares["contractive"], (jacobians**2).sum() / len(X), rtol=1e-5)
+
+
+def test_contractive_takes_data_of_any_precision():
+    model = regularized(network(), contractive=dict(weight=1.0, reduction="batch"))
+    kernel, _ = model.get_layer("hid").get_weights()
+    jacobians = (1 - hidden(model.model) ** 2)[:, :, None] * kernel.T
+    share = model.train_on_batch(X.astype("float64"), Y.astype("float64"), return_dict=True)["contractive"]
+    np.testing.assert_allclose(share, (jacobians**2).sum() / len(X), rtol=1e-5)
+
+
+def test_contractive_with_a_pattern_asks_for_wrt_alone():
+    model = regularized(network(), contractive=dict(weight=1.0, pattern="hid"))
+    with pytest.raises(regkit.NoMatchError) as caught:
+        step(model)
+    assert str(caught.value).endswith("is not among the outputs: hid. Pass wrt")
 
 
 def test_computing_the_network_again_leaves_no_trace_in_its_state_or_losses():

@@ -71,6 +71,77 @@ def test_padding_is_as_if_it_were_not_there(reduction, sample_weight):
     np.testing.assert_allclose(shares["hidden_l1"], 0.5 * abs(states[kept]).sum() / divisor, rtol=1e-5)
 
 
+STEPS = np.random.default_rng(1).normal(size=(3, 4, 2)).astype("float32")
+AT_STEPS = np.array([[1, 1, 0, 0], [0, 0, 0, 0], [0, 2, 1, 1]], "float32")
+
+
+def positions():
+    """A model with an output at each position, and its hidden values there."""
+    keras.utils.set_random_seed(0)
+    data = keras.Input((4, 2))
+    hid = keras.layers.Dense(5, "tanh", name="hid")(data)
+    shorter = keras.layers.AveragePooling1D(2, name="shorter")(hid)
+    last = keras.layers.Dense(2, name="last")(keras.layers.Flatten()(shorter))
+    out = keras.layers.Dense(1, name="out")(hid) + keras.ops.sum(last, axis=1, keepdims=True)[:, None]
+    return keras.Model(data, out), keras.Model(data, [hid, last]).predict(STEPS, verbose=0)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "batch", "mean"])
+def test_positions_of_weight_0_are_as_if_they_were_not_there(reduction):
+    plain, (hid, last) = positions()
+    options = dict(weight=0.5, reduction=reduction)
+    model = masked(plain, hidden_l1=dict(options, pattern="hid"), hidden_l2=dict(options, pattern="last"))
+    shares = step(model, STEPS, np.ones((3, 4, 1)), AT_STEPS)
+    kept, examples = hid[AT_STEPS != 0], last[[0, 2]]  # the second example has no position with a weight
+    of_hid, of_last = {"sum": (1, 1), "batch": (2, 2), "mean": (kept.size, examples.size)}[reduction]
+    np.testing.assert_allclose(shares["hidden_l1"], 0.5 * abs(kept).sum() / of_hid, rtol=1e-5)
+    np.testing.assert_allclose(shares["hidden_l2"], 0.5 * (examples**2).sum() / of_last, rtol=1e-5)
+
+
+def test_positions_are_masked_by_keras_and_by_their_weights():
+    keras.utils.set_random_seed(0)
+    tokens = keras.Input((4,), dtype="int32")
+    states = keras.layers.Embedding(10, 3, mask_zero=True, name="embedding")(tokens)
+    weights = np.ones((5, 4), "float32")
+    weights[0, 1] = weights[1] = 0
+    model = masked(keras.Model(tokens, keras.layers.Dense(1)(states)), hidden_l1=dict(weight=1, pattern="embedding"))
+    kept = keras.Model(tokens, states).predict(TOKENS, verbose=0)[(TOKENS != 0) & (weights != 0)]
+    found = step(model, TOKENS, np.ones((5, 4, 1)), weights)["hidden_l1"]
+    np.testing.assert_allclose(found, abs(kept).sum(), rtol=1e-5)
+
+
+def test_a_weight_of_shape_n_by_1_is_of_examples():
+    plain, (hid, _) = positions()
+    model = masked(plain, hidden_l1=dict(weight=1, pattern="hid"))
+    found = step(model, STEPS, np.ones((3, 4, 1)), np.array([[1.0], [0.0], [1.0]]))["hidden_l1"]
+    np.testing.assert_allclose(found, abs(hid[[0, 2]]).sum(), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("alias", "told"),
+    [
+        (
+            dict(hidden_l1=dict(weight=1, pattern="shorter")),
+            "output 'shorter' has 2 positions, and sample_weight has 4",
+        ),
+        (dict(hidden_kl=dict(weight=1, pattern="hid")), "positions of weight 0 cannot be left out of the penalty of"),
+    ],
+)
+def test_positions_of_weight_0_that_cannot_be_left_out_are_an_error(alias, told):
+    model = masked(positions()[0], **alias)
+    with pytest.raises(regkit.GraphError, match=told):
+        step(model, STEPS, np.ones((3, 4, 1)), AT_STEPS)
+
+
+def test_weights_of_pixels_are_an_error():
+    image = keras.Input((4, 4, 1))
+    model = masked(
+        keras.Model(image, keras.layers.Conv2D(1, 1, name="out")(image)), hidden_l1=dict(weight=1, pattern="out")
+    )
+    with pytest.raises(regkit.GraphError, match="sample_weight has 3 axes; with mask=True"):
+        step(model, np.ones((2, 4, 4, 1)), np.ones((2, 4, 4, 1)), np.ones((2, 4, 4)))
+
+
 def test_padding_counts_without_mask():
     plain, states = sequences()
     model = regkit_keras.Model(plain, regkit.build(hidden_l1=dict(weight=0.5, pattern="hid")))

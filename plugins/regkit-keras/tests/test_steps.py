@@ -108,13 +108,60 @@ def test_a_live_weight_is_followed_in_the_step():
     np.testing.assert_allclose(trained(model, 1)[0], expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("scaled", [False, True], ids=["plain", "loss scale"])
 @pytest.mark.parametrize("accumulated", [None, 2])
-def test_a_weight_that_is_a_schedule_moves_with_each_update(accumulated):
+def test_a_weight_that_is_a_schedule_moves_with_each_update(accumulated, scaled):
     weight = regkit.schedules.Warmup(to=1.0, steps=4)
-    model = regularized(SGD(0.0, gradient_accumulation_steps=accumulated), weight_l2=weight)
+    optimizer = SGD(0.0, gradient_accumulation_steps=accumulated)
+    model = regularized(keras.optimizers.LossScaleOptimizer(optimizer) if scaled else optimizer, weight_l2=weight)
     found = [trained(model, 1)[1]["weight_l2"] for _ in range(6)]
     expected = [0, 0, 0.25, 0.25, 0.5, 0.5] if accumulated else [0, 0.25, 0.5, 0.75, 1, 1]
     np.testing.assert_allclose(found, np.multiply(expected, 6), rtol=1e-6)
+
+
+@pytest.mark.parametrize("accumulated", [None, 2])
+@pytest.mark.parametrize("how", ["model", "weights"])
+def test_a_schedule_of_a_model_that_is_loaded_goes_on(how, accumulated, tmp_path):
+    def made():
+        weight = regkit.schedules.Warmup(to=1.0, steps=10)
+        model = regularized(SGD(0.0, gradient_accumulation_steps=accumulated), weight_l2=weight)
+        model.compile(SGD(0.0, gradient_accumulation_steps=accumulated), "mse")
+        return model
+
+    model = made()
+    model.fit(np.eye(6), V, batch_size=2, verbose=0)  # three batches
+    if how == "model":
+        model.save(tmp_path / "model.keras")
+        loaded = keras.saving.load_model(tmp_path / "model.keras")
+    else:
+        model.save_weights(tmp_path / "model.weights.h5")
+        loaded = made()
+        trained(loaded, 1)  # so that the optimizer has its variables
+        loaded.load_weights(tmp_path / "model.weights.h5")
+    shares = [trained(loaded, 1)[1]["weight_l2"] for _ in range(3)]
+    steps = [1, 2, 2] if accumulated else [3, 4, 5]
+    np.testing.assert_allclose(shares, np.multiply(steps, 0.1 * 6), rtol=1e-6)
+
+
+def test_a_schedule_begins_anew_with_another_optimizer():
+    model = regularized(SGD(0.0), weight_l2=regkit.schedules.Warmup(to=1.0, steps=10))
+    trained(model, 4)
+    np.testing.assert_allclose(trained(model, 1)[1]["weight_l2"], 0.4 * 6, rtol=1e-6)
+    model.compile(SGD(0.0), "mse")
+    np.testing.assert_allclose(trained(model, 2)[1]["weight_l2"], 0.1 * 6, rtol=1e-6)
+
+
+def test_a_schedule_of_two_models_has_the_step_of_each():
+    weight = regkit.schedules.Warmup(to=1.0, steps=10)
+    regs = regkit.build(weight_l2=weight)
+    models = []
+    for _ in range(2):
+        models.append(regkit_keras.Model(regularized(SGD(0.0)).model, regs))
+        models[-1].compile(SGD(0.0), "mse")
+    trained(models[0], 3)
+    for steps in (0, 1):
+        np.testing.assert_allclose(trained(models[1], 1)[1]["weight_l2"], 0.1 * steps * 6, rtol=1e-6)
+    np.testing.assert_allclose(trained(models[0], 1)[1]["weight_l2"], 0.3 * 6, rtol=1e-6)
 
 
 def test_projections_and_decays_act_under_any_optimizer():
@@ -204,6 +251,42 @@ def test_a_model_with_steps_within_another_one_is_refused():
     assert refusal(regkit.GraphError, lambda: outer.fit(np.eye(6), V, verbose=0)) == (
         "weight_l1 acts on parameters after an optimizer's step, and this model is trained within another one. Put "
         "that into a regkit_keras.Model, with these regularizers"
+    )
+
+
+def test_a_model_with_a_schedule_within_another_one_is_refused():
+    model = regularized(SGD(0.1), weight_l2=regkit.schedules.Warmup(to=1.0, steps=4))
+    outer = keras.Sequential([keras.Input((6,)), model])
+    outer.compile("sgd", "mse")
+    assert refusal(regkit.GraphError, lambda: outer.fit(np.eye(6), V, verbose=0)) == (
+        "weight_l2 has a weight that moves with each update of an optimizer, Warmup(to=1.0, steps=4), and this model "
+        "is trained within another one. Put that into a regkit_keras.Model, with these regularizers"
+    )
+
+
+def test_a_live_weight_within_another_model_is_followed_or_refused():
+    weight = regkit.Live(0.0)
+    model = regularized(SGD(0.1), weight_l2=weight)
+    outer = keras.Sequential([keras.Input((6,)), model])
+    outer.compile(SGD(0.0), "mse")
+    if keras.config.backend() == "jax":
+        assert refusal(regkit.GraphError, lambda: outer.train_on_batch(np.eye(6), V)) == (
+            "weight_l2 has a live weight, which JAX would keep as it is now: this model is trained within another one. "
+            "Put that into a regkit_keras.Model, with these regularizers"
+        )
+        return
+    error = ((V - 1) ** 2).mean()  # of weights that are 1
+    np.testing.assert_allclose(outer.train_on_batch(np.eye(6), V), error, rtol=1e-6)
+    weight.set(0.5)
+    outer.reset_metrics()
+    np.testing.assert_allclose(outer.train_on_batch(np.eye(6), V), error + 0.5 * 6, rtol=1e-6)
+
+
+def test_a_weight_that_follows_a_metric_is_refused():
+    weight = regkit.schedules.Target("zeros", 0.9, start=1.0)
+    assert refusal(regkit.GraphError, lambda: regularized(SGD(0.1), hidden_l1=weight)) == (
+        f"hidden_l1 has a weight that follows a metric, {weight!r}, and training steps of Keras compute none for it. "
+        "Give it a regkit.Live, and set that in a callback"
     )
 
 

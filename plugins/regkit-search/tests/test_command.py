@@ -126,6 +126,7 @@ def test_a_search_prints_the_best_and_what_to_build_and_the_same_command_adds_no
         "--trials."
     )
     assert here("a_network:search") == (0, out, "6 of 6 trials" + err.partition("6 of 6 trials")[2])
+    assert here("a_network:search", "--trials", "5")[2].startswith("6 of 6 trials")
 
 
 def test_more_trials_go_beyond_and_json_has_all_of_them(folder):

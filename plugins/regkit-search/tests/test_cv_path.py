@@ -134,17 +134,6 @@ def test_a_measure_without_a_largest_weight_asks_for_weights(function, told):
         search.cv_path(measured(function), "weight_l2", minimize="error")
 
 
-def test_a_path_that_fails_at_all_weights_names_the_failure():
-    def prepare(regs):
-        def evaluate(trial):
-            raise ValueError("no data")
-
-        return evaluate
-
-    with pytest.raises(search.SearchError, match="evaluate fails at all weights. The last failure: ValueError: no dat"):
-        search.cv_path(prepare, "weight_l2", minimize="error")
-
-
 def test_a_fold_that_is_complete_is_not_walked_again(tmp_path):
     seen = []
 
@@ -187,6 +176,90 @@ def test_a_weight_at_which_a_fold_failed_is_not_the_best():
     assert failure.startswith("ValueError: diverged")
 
 
+def test_a_weight_at_which_a_fold_is_nan_is_not_the_best():
+    def prepare(regs):
+        def evaluate(trial):
+            weight = regs[0].weight.value
+            return {"error": float("nan") if weight == 1 and trial.fold < 2 else weight + (9 if trial.fold < 2 else 0)}
+
+        return evaluate
+
+    found = search.cv_path(prepare, "weight_l2", weights=[3, 2, 1], folds=5, minimize="error")
+    assert found.best_weight == 2  # without folds 0 and 1, 1 would have the smallest mean
+    assert list(found.means()["mean"]) == pytest.approx([3 + 18 / 5, 2 + 18 / 5])
+    assert set(found.frame()["failure"].dropna()) == {"evaluate returned NaN for 'error', which is to be minimized"}
+
+
+def test_a_trial_after_one_that_is_nan_does_not_start_from_it():
+    starts = []
+
+    def prepare(regs):
+        def evaluate(trial):
+            starts.append(trial.start)
+            trial.keep = weight = regs[0].weight.value
+            return {"error": float("nan") if weight == 2 else weight}
+
+        return evaluate
+
+    search.cv_path(prepare, "weight_l2", weights=[3, 2, 1], folds=2, minimize="error")
+    assert starts == [None, 3, 3] * 2
+
+
+def raising(weight):
+    raise ValueError("no data")
+
+
+@pytest.mark.parametrize("weights", [None, [5, 4, 3, 2, 1]])
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [
+        (raising, "ValueError: no data"),
+        (lambda weight: float("nan"), "evaluate returned NaN for 'error', which is to be minimized"),
+        (lambda weight: float("inf"), "evaluate returned inf for 'error', which is to be minimized"),
+    ],
+)
+def test_a_path_that_fails_everywhere_ends_early_with_the_failure(function, told, weights):
+    seen = []
+
+    def counted(weight):
+        seen.append(weight)
+        return function(weight)
+
+    with pytest.raises(search.SearchError) as caught:
+        search.cv_path(measured(counted), "weight_l2", weights=weights, minimize="error")
+    where = "at all weights" if weights is None else "at the first 3 weights in fold 0"
+    assert str(caught.value).startswith(f"evaluate fails {where}. The last failure: {told}")
+    assert weights is None or seen == [5, 4, 3]
+
+
+def test_an_aim_that_is_misspelt_ends_the_path_at_the_first_trial():
+    seen = []
+    with pytest.raises(search.SearchError) as caught:
+        search.cv_path(
+            measured(lambda weight: seen.append(weight) or 1.0), "weight_l2", weights=[2, 1], minimize="eror"
+        )
+    assert str(caught.value) == "evaluate returned no 'eror', which is to be minimized. It returned: error"
+    assert seen == [2]
+
+
+@pytest.mark.parametrize("max_failures", [5, None])
+def test_the_first_weights_may_fail_if_max_failures_allows_it(max_failures):
+    function = measured(lambda weight: weight if weight < 3 else float("nan"))
+    arguments = dict(weights=[6, 5, 4, 3, 2, 1], folds=2, minimize="error")
+    with pytest.raises(search.SearchError, match="evaluate fails at the first 3 weights in fold 0"):
+        search.cv_path(function, "weight_l2", **arguments)
+    assert search.cv_path(function, "weight_l2", **arguments, max_failures=max_failures).best_weight == 1
+
+
+def test_a_path_of_which_each_weight_failed_in_some_fold_has_no_best():
+    def prepare(regs):
+        return lambda trial: {"error": float("nan") if regs[0].weight.value == 1 + trial.fold else 1.0}
+
+    found = search.cv_path(prepare, "weight_l2", weights=[2, 1], folds=2, minimize="error")
+    with pytest.raises(search.SearchError, match="no weight is complete in all folds. evaluate returned NaN"):
+        found.best_weight  # noqa: B018 - a property that raises
+
+
 def test_workers_walk_the_folds(client):
     arguments = dict(weights=[0.5, 0.1], folds=4, minimize="error")
     here = search.cv_path(lasso, "weight_l1", **arguments).frame()
@@ -205,6 +278,7 @@ def test_the_picture_has_error_bars_and_both_weights():
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
+        (dict(max_failures=0), "max_failures is 0; accepted: an integer of at least 1, or None"),
         (dict(folds=1), "folds is 1; accepted: an integer of at least 2"),
         (dict(weights=[]), "cv_path got no weights"),
         (dict(weights=[-1]), "got weight=-1"),

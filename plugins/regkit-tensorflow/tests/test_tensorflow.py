@@ -189,8 +189,72 @@ def test_mistakes_have_the_errors_that_they_have_on_every_host():
         return run.tap("hid", z * 2)
 
     leaks(x)
-    with pytest.raises(regkit.GraphError, match="a tf.function that has ended"):
+    with pytest.raises(
+        regkit.GraphError, match="a tf.function that has ended, from which .*: make the run, or open the"
+    ):
         leaked[0].loss()
+
+
+class Traced(Net):
+    @tf.function
+    def __call__(self, x):
+        return super().__call__(x)
+
+
+DROPPING = regkit.build(dropout=dict(weight=0.5, pattern="layers.0"))
+
+
+def test_a_module_whose_call_is_a_traced_function_is_not_watched():
+    class Outer(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = Traced()
+
+    for module, regs in ((Traced(), DROPPING), (Outer(), regkit.build(weight_l2=1))):
+        with pytest.raises(regkit.GraphError, match="the __call__ of Traced is a tf.function, which keeps the changes"):
+            regkit_tensorflow.watch(module, regs).__enter__()
+
+
+def test_a_function_that_is_traced_within_a_watch_keeps_no_changes():
+    net, x = Net(), tf.constant(Z)
+    function = tf.function(lambda x: net(x))
+    with (
+        pytest.raises(
+            regkit.GraphError, match="'layers.0' is tapped within a tf.function, and the run was made outside"
+        ),
+        regkit_tensorflow.watch(net, DROPPING),
+    ):
+        function(x)
+    np.testing.assert_allclose(function(x), net(x))
+
+
+def test_a_watch_that_changes_nothing_raises_at_its_end():
+    net, x = Net(), tf.constant(Z)
+    function = tf.function(lambda x: net(x))
+    function(x)  # so that it is not traced in the watch
+    nothing = pytest.raises(regkit.NoMatchError, match="dropout: pattern 'layers.0' matches none of the outputs")
+    with nothing, regkit_tensorflow.watch(net, DROPPING):
+        function(x)
+    with pytest.raises(ValueError, match="of the user"), regkit_tensorflow.watch(net, DROPPING):
+        raise ValueError("of the user")
+
+
+def test_errors_within_a_traced_function_are_those_of_regkit():
+    def named(z):
+        run = regkit_tensorflow.Run(regkit.build(hidden_l1=dict(weight=1, pattern="nowhere")))
+        run.tap("hid", z)
+        return run.loss()
+
+    def plain(z):
+        return regkit.build(hidden_l1=dict(weight=1, pattern="nowhere")).loss([], {"hid": z})
+
+    for function, x in ((named, tf.constant(Z)), (plain, tf.constant(Z)), (named, tf.constant([1]))):
+        with pytest.raises(regkit.RegkitError) as eager:
+            function(x)
+        with pytest.raises(type(eager.value)) as traced:
+            tf.function(function)(x)
+        assert type(traced.value) is type(eager.value)
+        assert str(traced.value) == str(eager.value)
 
 
 def test_steps_are_assigned_to_trained_variables_and_others_count():

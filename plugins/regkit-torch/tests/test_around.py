@@ -190,6 +190,16 @@ def test_a_watch_without_with_says_with(model, name):
     )
 
 
+def test_a_watch_may_open_again(model):
+    watch = regkit_torch.watch(model, regkit.build(hidden_l2=dict(weight=1, pattern="*")))
+    losses = []
+    for _ in range(2):
+        with watch as run:
+            model(X)
+            losses.append(run.loss().item())
+    assert losses[0] == losses[1] > 0
+
+
 def test_a_watch_has_no_other_attributes(model):
     watch = regkit_torch.watch(model, regularizers())
     assert not hasattr(watch, "nonsense")

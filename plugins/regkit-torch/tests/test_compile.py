@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 import pytest
 import regkit_torch
@@ -499,3 +501,70 @@ def test_two_views_through_a_compiled_model_are_one_loss_where_the_watch_is_of_a
                 b = torch.tanh(a @ model.b1.lin.weight.T + model.b1.lin.bias)
                 expected = expected + (a.abs().sum() + b.abs().sum()) / 4
             np.testing.assert_allclose(loss.item(), expected.item(), rtol=1e-12)
+
+
+# Forwards that are used up
+
+
+def test_an_attack_before_each_step_of_a_compiled_model_is_used_up_also_in_the_first(model):
+    compiled = whole(model)
+    with regkit_torch.watch(model, regularizers()) as run:
+        for _ in range(3):
+            noisy = X.clone().requires_grad_()
+            (gradient,) = torch.autograd.grad(compiled(noisy).square().sum(), noisy)
+            moved = X + gradient.sign()
+            compiled(moved)
+            loss = run.loss()
+            np.testing.assert_allclose(loss.item(), by_hand(params_of(model), moved).item(), rtol=1e-12)
+            loss.backward()
+
+
+@pytest.mark.parametrize("backend", ["aot_eager", "eager"])
+def test_a_loss_after_the_backward_of_a_compiled_model_is_an_error_in_each_step(model, backend):
+    compiled = torch.compile(model, backend=backend)
+    with regkit_torch.watch(model, regularizers()) as run:
+        for _ in range(3):
+            compiled(X).sum().backward()
+            with pytest.raises(regkit.GraphError, match="a backward has passed through the outputs"):
+                run.loss()
+
+
+def test_a_compiled_model_remains_for_the_loss_after_a_backward_that_keeps_the_graph(model):
+    compiled = whole(model)
+    with regkit_torch.watch(model, regularizers()) as run:
+        for _ in range(3):
+            compiled(X).sum().backward(retain_graph=True)
+            np.testing.assert_allclose(run.loss().item(), by_hand(params_of(model), X).item(), rtol=1e-12)
+
+
+def test_a_discriminators_step_within_a_generators_is_used_up_where_both_are_compiled():
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    nets = nn.ModuleDict({"g": Block(4, 4), "d": Net()}).double()
+    g, d = whole(nets["g"]), whole(nets["d"])
+    with regkit_torch.watch(nets, regkit.build(hidden_l1=dict(weight=0.5, pattern="d.b0.act"))) as run:
+        for _ in range(3):
+            fake = g(X)
+            (d(X).mean() - d(fake.detach()).mean()).backward()
+            d(fake)
+            loss = run.loss()
+            by_hand = 0.5 * nets["d"].b0.forward(fake).abs().sum().item()
+            run.discard()
+            np.testing.assert_allclose(loss.item(), by_hand, rtol=1e-12)
+            loss.backward()
+
+
+@pytest.mark.parametrize("forwards", ["one", "all", "last"])
+@pytest.mark.parametrize("compile_", [whole, block], ids=["whole", "block"])
+def test_outputs_of_a_compiled_model_without_losses_are_not_kept_for_good(model, compile_, forwards):
+    compiled = compile_(model)
+    with regkit_torch.watch(model, regularizers(), forwards=forwards) as run:
+        for _ in range(20):
+            compiled(X).sum().backward()
+        gc.collect()
+        before = sum(isinstance(one, torch.Tensor) for one in gc.get_objects())
+        for _ in range(20):
+            compiled(X).sum().backward()
+        gc.collect()
+        assert sum(isinstance(one, torch.Tensor) for one in gc.get_objects()) <= before + 4
+        run.discard()

@@ -210,7 +210,7 @@ def test_a_forward_that_was_interrupted_does_not_count(model):
     with regkit_torch.watch(model, l1("enc.1")) as run:
         with pytest.raises(KeyboardInterrupt):
             model(X)
-        with pytest.raises(regkit.NoMatchError):
+        with pytest.raises(regkit.GraphError, match="there was no forward with gradients"):
             run.loss()
         with pytest.raises(KeyboardInterrupt):
             model(X)
@@ -366,7 +366,7 @@ def test_a_forward_without_gradients_is_no_part_of_a_loss_with_them(model):
     with regkit_torch.watch(model, l1()) as run:
         with torch.no_grad():
             model(X)
-        with pytest.raises(regkit.NoMatchError, match=r"Nothing is kept for it of a forward under torch.no_grad\(\)"):
+        with pytest.raises(regkit.GraphError, match="no forward with gradients of watched modules in this thread"):
             run.loss()
 
 
@@ -424,9 +424,7 @@ def test_a_loss_in_another_thread_than_its_forward_is_an_error_that_counts_those
         thread = threading.Thread(target=forward)
         thread.start()
         ready.wait(60)
-        with pytest.raises(
-            regkit.NoMatchError, match="There are 1 forwards of other threads, and a loss is of those of"
-        ):
+        with pytest.raises(regkit.GraphError, match="There are 1 forwards of other threads, and a loss is of those of"):
             run.loss()
         release.set()
         thread.join()
@@ -452,3 +450,27 @@ def test_activations_go_with_a_backward_without_a_loss(model):
         out.sum().backward()
         del out
         assert kept() is None
+
+
+@pytest.mark.parametrize("ask", ["loss", "terms"])
+def test_a_loss_without_a_forward_is_an_error_that_names_since_when(model, ask):
+    with regkit_torch.watch(model, l1()) as run:
+        for since in ("the watch opened", "the last loss"):
+            with pytest.raises(regkit.GraphError) as caught:
+                (run.loss if since == "the last loss" else getattr(run, ask))()
+            assert str(caught.value) == (
+                f"there was no forward with gradients of watched modules in this thread since {since}, so there are no "
+                "outputs for a penalty. Call the model before each run.loss(). A model that torch.compile compiled "
+                "before the watch opened needs torch.compiler.reset() once."
+            )
+            model(X)
+            run.loss()
+
+
+def test_a_loss_of_a_thread_that_has_ended_is_an_error(model):
+    with regkit_torch.watch(model, l1()) as run:
+        thread = threading.Thread(target=model, args=(X,))
+        thread.start()
+        thread.join()
+        with pytest.raises(regkit.GraphError, match="there was no forward .* in this thread since the watch opened"):
+            run.loss()

@@ -97,7 +97,7 @@ def test_a_penalty_within_a_reentrant_checkpoint_ends_in_words():
     model = net(True)
     with regkit_torch.watch(model, regkit.build(hidden_l2=dict(weight=0.3, pattern="act"))) as run:
         model(X.clone().requires_grad_())
-        with pytest.raises(regkit.GraphError, match=r"module 'act' ran under torch.no_grad\(\) within a forward with"):
+        with pytest.raises(regkit.GraphError, match=r"module 'act' ran within checkpoint"):
             run.loss()
 
 
@@ -304,6 +304,36 @@ def test_data_parallel_on_one_device_has_the_loss_of_its_model():
     with regkit_torch.watch(parallel, regs) as run:
         parallel(X)
         np.testing.assert_allclose(run.loss().item(), 0.1 * torch.tanh(model.hid(X)).abs().sum().item(), rtol=1e-12)
+
+
+class Packed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(4, 3, batch_first=True)
+
+    def forward(self, x):
+        z, (last, _) = self.lstm(nn.utils.rnn.pack_padded_sequence(x, [3, 1], batch_first=True))
+        return nn.utils.rnn.pad_packed_sequence(z, batch_first=True)[0], last
+
+
+@pytest.mark.parametrize("options", [{}, dict(pattern="lstm:0")], ids=["default", "pattern"])
+def test_of_a_packed_sequence_the_data_are_shown_and_changed(options):
+    torch.manual_seed(1)
+    model, x = Packed().double(), torch.ones(2, 3, 4).double()
+    steps, _ = model.lstm(x)
+    shown = torch.cat([steps[0], steps[1, :1]])  # without the padding
+    with regkit_torch.watch(model, regkit.build(hidden_l1=dict(weight=0.5, **options))) as run:
+        model(x)
+        np.testing.assert_allclose(run.loss().item(), 0.5 * shown.abs().sum().item(), rtol=1e-12)
+    assert [row.name for row in regkit_torch.names(model, x) if row.kind == "output"] == [
+        "lstm:0",
+        "lstm:1:0",
+        "lstm:1:1",
+    ]
+    with regkit_torch.watch(model, regkit.build(hidden_dropout=dict(weight=0.5, **options))):
+        padded, _ = model(x)
+    kept = torch.cat([padded[0], padded[1, :1]])
+    assert (torch.isclose(kept, 2 * shown) | (kept == 0)).all()
 
 
 def test_the_outputs_of_an_lstm_go_by_numbers():

@@ -42,21 +42,65 @@ def without_gradients(module, x):
 
 
 @pytest.mark.parametrize(
-    "way",
-    [lambda module, x: checkpoint(module, x, use_reentrant=True), without_gradients],
+    ("way", "words"),
+    [
+        (
+            lambda module, x: checkpoint(module, x, use_reentrant=True),
+            "ran within checkpoint(..., use_reentrant=True) beside modules with gradients, so a penalty of it would "
+            "have none. Write use_reentrant=False there, or give a pattern that does not match it, such as "
+            "pattern=['*.1', '!b1.*']",
+        ),
+        (
+            without_gradients,
+            "ran under torch.no_grad() beside modules with gradients, so a penalty of it would have none. Give a "
+            "pattern that does not match it, such as pattern=['*.1', '!b1.*']",
+        ),
+    ],
     ids=["reentrant", "no_grad"],
 )
-def test_one_block_of_two_that_ran_without_gradients_is_an_error_that_names_it(way):
+def test_one_block_of_two_that_ran_without_gradients_is_an_error_that_names_it(way, words):
     model = blocks(way)
     with regkit_torch.watch(model, regkit.build(hidden_l1=dict(weight=1, pattern="b?.1"))) as run:
         model(X)
         with pytest.raises(regkit.GraphError) as caught:
             run.loss()
-    assert str(caught.value) == (
-        "module 'b1.1' ran under torch.no_grad() within a forward with gradients, as in checkpoint(..., "
-        "use_reentrant=True), so a penalty of it would have no gradient. Write use_reentrant=False there, or give a "
-        "pattern that does not match it"
-    )
+    assert str(caught.value) == f"module 'b1.1' {words}"
+    with regkit_torch.watch(model, regkit.build(hidden_l1=dict(weight=1, pattern=["*.1", "!b1.*"]))) as run:
+        model(X)
+        np.testing.assert_allclose(run.loss().item(), torch.tanh(model.b0[0](X)).abs().sum().item(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("way", [lambda part, x: checkpoint(part, x, use_reentrant=True), without_gradients])
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("forwards", ["one", "all", "last"])
+def test_a_part_that_is_called_apart_without_gradients_is_an_error_too(way, order, forwards):
+    model = blocks()
+    calls = [lambda: way(model.b0, X.clone().requires_grad_()), lambda: model.b1(X)][::order]
+    regs = regkit.build(hidden_l1=dict(weight=1, pattern="b?.1"))
+    with regkit_torch.watch(model, regs, forwards=forwards) as run:
+        for _ in range(2):
+            for call in calls:
+                call()
+            with pytest.raises(regkit.GraphError, match="module 'b0.1' ran .* or call run.discard.. after it$"):
+                run.loss()
+            calls[0]()
+            run.discard()
+            model.b1(X)
+            expected = torch.tanh(model.b1[0](X)).abs().sum().item()
+            np.testing.assert_allclose(run.loss().item(), expected, rtol=1e-12)
+
+
+def test_a_validation_of_parts_whose_loss_nobody_asked_for_is_no_part_of_the_training_loss():
+    model = blocks()
+    with regkit_torch.watch(model, regkit.build(hidden_l1=dict(weight=1, pattern="b?.1"))) as run:
+        for _ in range(2):
+            with torch.no_grad():
+                model.b1(model.b0(X))
+            second = model.b1(model.b0(X))
+            first = torch.tanh(model.b0[0](X))
+            np.testing.assert_allclose(
+                run.loss().item(), (first.abs().sum() + second.abs().sum()).item() / 2, rtol=1e-12
+            )
 
 
 #: torch.compile looks at the gradient of what a block is given.
@@ -211,6 +255,31 @@ def test_a_pattern_for_the_second_name_of_a_module_or_a_parameter_names_the_firs
         pass
 
 
+@pytest.mark.parametrize("by", [{}, dict(by="proximal")], ids=["penalty", "proximal"])
+def test_a_pattern_for_the_second_name_of_a_tied_parameter_names_the_first(by):
+    model = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4))
+    model[2].weight = model[0].weight
+    regs = regkit.build(weight_l1=dict(weight=1, pattern="2.weight", **by))
+    with pytest.raises(regkit.NoMatchError) as caught, regkit_torch.watch(model, regs):
+        pass
+    assert str(caught.value) == (
+        "weight_l1: pattern '2.weight' matches none of the parameters: 0.weight, 0.bias, 2.bias. '2.weight' is the "
+        "same parameter as '0.weight', which is its name here"
+    )
+
+
+def test_each_pattern_that_names_print_selects_its_row():
+    model = nn.Sequential(*(nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4), nn.Tanh()) for _ in range(2)))
+    for row in regkit_torch.names(model, X.float()):
+        regularizer = "hidden_l1" if row.kind == "output" else "weight_l1"
+        regs = regkit.build({regularizer: dict(weight=1, pattern=row.pattern)})
+        with regkit_torch.watch(model, regs) as run:
+            model(X.float())
+            names = [term.name for term in run.terms(each=True)]
+            run.loss()
+        assert f"{regularizer}/{row.name}" in names
+
+
 def test_names_are_a_table_of_outputs_and_parameters():
     model = blocks()
     for param in model.parameters():
@@ -306,3 +375,106 @@ def test_dropout_without_a_pattern_changes_hidden_outputs_and_refuses_the_models
     assert str(caught.value) == (
         "hidden_dropout changed '1', which is the model's output and no hidden one. Take it out: pattern='!1'"
     )
+
+
+# Of the default, what a model or a part returns
+
+
+@pytest.mark.parametrize(
+    "view", [lambda p: p.squeeze(-1), lambda p: p[:, 0], lambda p: p.T, lambda p: (p.view(-1), 1)], ids=range(4)
+)
+@pytest.mark.parametrize("gradients", [True, False])
+@compiles
+@pytest.mark.parametrize("compiled", [False, True])
+def test_an_activation_of_which_the_model_returns_a_view_is_no_hidden_one(view, gradients, compiled):
+    class Classifier(nn.Sequential):
+        def forward(self, x):
+            return view(super().forward(x))
+
+    torch._dynamo.reset()
+    torch.manual_seed(3)
+    model = Classifier(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 1), nn.Sigmoid()).double()
+    called = torch.compile(model, backend="aot_eager") if compiled else model
+    expected = 0.5 * torch.tanh(model[0](X)).abs().sum().item()
+    with regkit_torch.watch(model, regkit.build(hidden_l1=0.5)) as run:
+        for _ in range(2):
+            with torch.inference_mode(not gradients):
+                called(X)
+                np.testing.assert_allclose(run.loss().item(), expected, rtol=1e-12)
+
+
+def autoencoder(**more):
+    torch.manual_seed(3)
+    parts = {
+        "encoder": nn.Sequential(nn.Linear(4, 3), nn.Tanh()),
+        "decoder": nn.Sequential(nn.Linear(3, 3), nn.Softplus(), nn.Linear(3, 4), nn.Sigmoid()),
+    }
+    return nn.ModuleDict({**parts, **more}).double()
+
+
+@compiles
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize(
+    "between",
+    [lambda h: h, lambda h: h.view(-1, 3), lambda h: 2 * torch.relu(h) + 1, lambda h: h.detach()],
+    ids=["same", "view", "computed", "detached"],
+)
+def test_what_another_part_reads_is_hidden_and_what_the_last_part_returns_is_not(between, compiled):
+    torch._dynamo.reset()
+    model = autoencoder()
+    encoder, decoder = model["encoder"], model["decoder"]
+    if compiled:
+        encoder, decoder = (torch.compile(part, backend="aot_eager") for part in (encoder, decoder))
+    h = torch.tanh(model["encoder"][0](X))
+    inner = model["decoder"][:2](between(h))
+    with regkit_torch.watch(model, regkit.build(hidden_l1=0.5)) as run:
+        for _ in range(2):
+            decoder(between(encoder(X)))
+            expected = 0.25 * (h.abs().sum() + inner.sum()).item()  # the mean of two outputs
+            np.testing.assert_allclose(run.loss().item(), expected, rtol=1e-12)
+            decoder(between(h))
+            np.testing.assert_allclose(run.loss().item(), 0.5 * inner.sum().item(), rtol=1e-12)
+
+
+def test_without_gradients_what_another_part_reads_is_hidden_too():
+    model = autoencoder()
+    with regkit_torch.watch(model, regkit.build(hidden_l1=0.5)) as run, torch.inference_mode():
+        h = model["encoder"](X)
+        inner = model["decoder"][:2].forward(h)
+        run.discard()
+        model["decoder"](model["encoder"](X)[:])
+        np.testing.assert_allclose(run.loss().item(), 0.25 * (h.abs().sum() + inner.sum()).item(), rtol=1e-12)
+
+
+def test_the_output_of_a_part_is_hidden_where_a_module_whose_calls_are_not_seen_may_read_it():
+    model = autoencoder(head=nn.Linear(3, 2))
+    h = torch.tanh(model["encoder"][0](X))
+    with regkit_torch.watch(model, regkit.build(hidden_l1=0.5)) as run:
+        model["head"](model["encoder"](X))
+        np.testing.assert_allclose(run.loss().item(), 0.5 * h.abs().sum().item(), rtol=1e-12)
+
+
+@compiles
+@pytest.mark.parametrize("compiled", [False, True])
+def test_dropout_without_a_pattern_on_what_a_part_returns_is_an_error_with_two_answers(compiled):
+    torch._dynamo.reset()
+    model = autoencoder()
+    decoder = torch.compile(model["decoder"], backend="aot_eager") if compiled else model["decoder"]
+
+    def step():
+        decoder(torch.ones(2, 3).double())
+        run.loss()
+
+    with regkit_torch.watch(model, regkit.build(hidden_dropout=0.5)) as run:
+        with pytest.raises(regkit.GraphError) as caught:
+            step()
+        run.discard()
+    assert str(caught.value) == (
+        "hidden_dropout changed 'decoder.3', which 'decoder' returned. That part was called apart, so this may be the "
+        "model's output and no hidden one. Take it out, pattern='!decoder.3', or name what is to be changed, "
+        "pattern='decoder.3'"
+    )
+    for pattern, changed in ((["!decoder.3", "!encoder.1"], False), ("decoder.3", True)):
+        with regkit_torch.watch(model, regkit.build(hidden_dropout=dict(weight=0.5, pattern=pattern))) as run:
+            assert (model["decoder"](torch.ones(99, 3).double()) == 0).any() == changed
+            run.loss()

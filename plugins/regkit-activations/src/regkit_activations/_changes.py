@@ -80,7 +80,7 @@ class HiddenTopk(SparseChange):
     weight : real number, `regkit.Live`, or scalar of a graph library, default 0
         Without `k`, the share of units that stay, below 1: k is the nearest number of units, and at least 1. At 0
         nothing is changed.
-    k : int, optional
+    k : int of at least 1, optional
         How many units stay, at any weight; of fewer units, all.
 
     Raises

@@ -168,10 +168,10 @@ def _check() -> None:
         raise changed("a tracer does not have its trace in _trace")
     recorded: list[str] = []
 
-    def step(carry: Any, _: Any) -> tuple[Any, None]:
+    def body(x: Any, _: Any) -> tuple[Any, None]:
         recorded.append(_transformation(_running()[0]))
-        return carry, None
+        return x, None
 
-    jax.make_jaxpr(lambda: jax.lax.scan(step, 0, None, 1))()
+    jax.eval_shape(lambda x: jax.lax.scan(body, x, None, 1), jax.ShapeDtypeStruct((), "float32"))
     if recorded[0] not in LOOPS:
         raise changed(f"the body of a scan is recorded for {recorded[0]!r}; known are {', '.join(LOOPS)}")

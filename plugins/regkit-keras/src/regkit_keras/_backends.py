@@ -40,6 +40,10 @@ class Jax:
         """Draw: a run of JAX has the key."""
         return nullcontext()
 
+    def values(self, variables: Sequence[Any], state: Sequence[Any]) -> Sequence[Any]:
+        """Return the values of an optimizer's variables; within `fit` the state of a step alone has them."""
+        return state[2]  # type: ignore[no-any-return]  # after those of the model that are trained and those that are not
+
     def uncompiled(self, function: Any) -> Any:
         """Return a function as it is: what regularizers do is traced with the step."""
         return function
@@ -48,7 +52,7 @@ class Jax:
         """Return each regularizer's part of the loss."""
         return run.terms()  # type: ignore[no-any-return]
 
-    def data(self, regs: regkit.RegularizerSet, array: Any) -> Any:
+    def data(self, regs: regkit.RegularizerSet, array: Any, dtype: str) -> Any:
         """Return an input of a network."""
         return keras.ops.convert_to_tensor(array)
 
@@ -77,6 +81,10 @@ class Torch:
             torch.manual_seed(numbers[0] << 32 | numbers[1])
             yield
 
+    def values(self, variables: Sequence[Any], state: Any) -> list[Any]:
+        """Return the values of an optimizer's variables."""
+        return [variable.value for variable in variables]
+
     def uncompiled(self, function: Any) -> Any:
         """Return a function that ``torch.compile`` leaves as it is: it would take Python's state for constant."""
         import torch
@@ -85,12 +93,15 @@ class Torch:
 
     def terms(self, run: Any, regs: regkit.RegularizerSet) -> list[Any]:
         """Return each regularizer's part of the loss; those of the last loss would have no gradients."""
-        terms = run.terms()
-        if regs.changes_graph:
-            run.loss()  # which raises for a regularizer that was to change outputs and matched none
+        try:
+            terms = run.terms()
+            if regs.changes_graph:
+                run.loss()  # which raises for a regularizer that was to change outputs and matched none
+        except regkit.NoMatchError as error:  # its remedy is that of a run, which nobody has here
+            raise regkit.NoMatchError(str(error).partition(". Show outputs to it by run.tap")[0]) from None
         return terms  # type: ignore[no-any-return]
 
-    def data(self, regs: regkit.RegularizerSet, array: Any) -> Any:
+    def data(self, regs: regkit.RegularizerSet, array: Any, dtype: str) -> Any:
         """Return an input of a network; one that gradients reach, if a regularizer differentiates by it."""
         tensor = keras.ops.convert_to_tensor(array)
         if _by_inputs(regs) and tensor.is_floating_point() and not tensor.requires_grad:
@@ -123,6 +134,10 @@ class TensorFlow:
         """Draw: a run of TensorFlow has the seed."""
         return nullcontext()
 
+    def values(self, variables: Sequence[Any], state: Any) -> list[Any]:
+        """Return the values of an optimizer's variables."""
+        return [variable.value for variable in variables]
+
     def uncompiled(self, function: Any) -> Any:
         """Return a function that AutoGraph leaves as it is."""
         import tensorflow as tf
@@ -137,10 +152,12 @@ class TensorFlow:
             if self._tape is not None:
                 self._tape.__exit__(None, None, None)
 
-    def data(self, regs: regkit.RegularizerSet, array: Any) -> Any:
+    def data(self, regs: regkit.RegularizerSet, array: Any, dtype: str) -> Any:
         """Return an input of a network; one that the tape watches, if there is one."""
         tensor = keras.ops.convert_to_tensor(array)
         if self._tape is not None and tensor.dtype.is_floating:
+            if tensor.dtype.name == "float64":  # TensorFlow has no derivative by what the network narrows
+                tensor = keras.ops.cast(tensor, dtype)
             self._tape.watch(tensor)
         return tensor
 

@@ -28,13 +28,29 @@ class _Masked(keras.layers.Layer):
 
 
 def rows_of(sample_weight: Any) -> Any:
-    """Return which examples have a weight, for one of several outputs at least; None without weights."""
+    """Return which examples, or which of their positions, have a weight, for one of several outputs at least.
+
+    It has an axis for examples and, where a weight has one, an axis for positions. None without weights.
+
+    Raises
+    ------
+    regkit.GraphError
+        If weights have further axes.
+    """
     rows = None
     for weights in keras.tree.flatten(sample_weight):
-        if weights is not None:
-            kept = keras.ops.not_equal(keras.ops.convert_to_tensor(weights), 0)
-            kept = keras.ops.any(kept, axis=tuple(range(1, len(kept.shape)))) if len(kept.shape) > 1 else kept
-            rows = kept if rows is None else keras.ops.logical_or(rows, kept)
+        if weights is None:
+            continue
+        kept = keras.ops.not_equal(keras.ops.convert_to_tensor(weights), 0)
+        if len(kept.shape) > 2:
+            raise regkit.GraphError(
+                f"sample_weight has {len(kept.shape)} axes; with mask=True, it may have one for examples and one for "
+                "their positions. Use mask=False"
+            )
+        kept = kept[:, 0] if len(kept.shape) == 2 and kept.shape[1] == 1 else kept
+        if rows is not None and len(rows.shape) != len(kept.shape):
+            rows, kept = (one if len(one.shape) == 2 else keras.ops.expand_dims(one, 1) for one in (rows, kept))
+        rows = kept if rows is None else keras.ops.logical_or(rows, kept)
     return rows
 
 
@@ -59,7 +75,7 @@ def masked_term(
     outputs : mapping of str to tensor
         As the layers returned them: Keras has put their masks on them.
     rows : tensor of bool, or None
-        Which examples count.
+        Which examples count, or which of their positions.
 
     Raises
     ------
@@ -83,21 +99,32 @@ def _mask_of(z: Any) -> Any:
 def _of_one(alone: regkit.RegularizerSet, member: hosts.Member, name: str, z: Any, mask: Any, rows: Any) -> Any:
     if rows is None and mask is None:
         return _penalty(alone, name, z).weighted
-    divisor = _divisor(alone, member, name, len(z.shape), mask is not None)
+    if rows is not None and len(rows.shape) == 2 and len(z.shape) < 3:  # an example is one position
+        rows = keras.ops.any(rows, axis=1)
+    by_position = mask is not None or len(rows.shape) == 2
+    divisor = _divisor(alone, member, name, len(z.shape), mask is not None, by_position)
     length = keras.ops.shape(z)[0]
     if rows is not None and isinstance(length, int) and isinstance(rows.shape[0], int) and length != rows.shape[0]:
         raise regkit.GraphError(
             f"{member.name}: output {name!r} has {length} rows for {rows.shape[0]} examples, so examples of weight 0 "
             "cannot be left out. Use mask=False, or a pattern without it"
         )
+    if rows is not None and len(rows.shape) == 2:
+        positions, weights = z.shape[1], rows.shape[1]
+        if isinstance(positions, int) and isinstance(weights, int) and positions != weights:
+            raise regkit.GraphError(
+                f"{member.name}: output {name!r} has {positions} positions, and sample_weight has {weights}, so "
+                "positions of weight 0 cannot be left out. Use mask=False, or a pattern without it"
+            )
     kept = rows if mask is None else keras.ops.cast(mask, "bool")
     if mask is not None and rows is not None:
-        kept = keras.ops.logical_and(kept, keras.ops.expand_dims(rows, 1))
+        rows = rows if len(rows.shape) == 2 else keras.ops.expand_dims(rows, 1)
+        kept = keras.ops.logical_and(kept, rows)
     wide = keras.ops.reshape(kept, (*keras.ops.shape(kept), *[1] * (len(z.shape) - len(kept.shape))))
     weighted = _penalty(alone, name, keras.ops.where(wide, z, keras.ops.zeros_like(z))).weighted
     if divisor == NOTHING:
         return weighted
-    counted = keras.ops.any(kept, axis=1) if divisor == EXAMPLES and mask is not None else kept
+    counted = keras.ops.any(kept, axis=1) if divisor == EXAMPLES and by_position else kept
     share = keras.ops.mean(keras.ops.cast(counted, weighted.dtype))
     return keras.ops.divide_no_nan(weighted, share)
 
@@ -107,7 +134,9 @@ def _penalty(alone: regkit.RegularizerSet, name: str, z: Any) -> regkit.Term:
     return term
 
 
-def _divisor(alone: regkit.RegularizerSet, member: hosts.Member, name: str, axes: int, padded: bool) -> str:
+def _divisor(
+    alone: regkit.RegularizerSet, member: hosts.Member, name: str, axes: int, padded: bool, by_position: bool
+) -> str:
     """Return what a penalty is divided by, which is found by trying it on three examples, of which one is left out.
 
     Zeros in the place of what is left out have to add nothing to it.
@@ -116,8 +145,8 @@ def _divisor(alone: regkit.RegularizerSet, member: hosts.Member, name: str, axes
         raise regkit.GraphError(f"{member.name}: output {name!r} has {axes} axes; a mask is for two or more")
     shape = (3, 4, *[3] * (axes - 2))
     z = np.random.default_rng(0).uniform(0.2, 0.8, size=shape)
-    along = axes > 2 or padded  # positions are along the second axis; without one, an example is one
-    lengths = np.array([4, 2 if padded else 4, 0] if along else [1, 1, 0])
+    along = axes > 2 or by_position  # positions are along the second axis; without one, an example is one
+    lengths = np.array([4, 2 if by_position else 4, 0] if along else [1, 1, 0])
     filled = [one[None, :length] if along else one[None] for one, length in zip(z[:2], lengths)]
     zeros = z.copy()
     for one, length in zip(zeros, lengths):
@@ -137,7 +166,8 @@ def _divisor(alone: regkit.RegularizerSet, member: hosts.Member, name: str, axes
     for divisor, (scaled, wanted) in expected.items():
         if np.isclose(scaled, wanted, rtol=1e-9):
             return divisor
-    what, which = ("padding", "positions") if padded else ("examples of weight 0", "examples")
+    what = "padding" if padded else "positions of weight 0" if by_position else "examples of weight 0"
+    which = "positions" if by_position else "examples"
     raise regkit.GraphError(
         f"{member.name}: {what} cannot be left out of the penalty of {type(member.regularizer).__name__}, which is not "
         f"a sum over {which}. Use mask=False, or leave it out"

@@ -54,7 +54,8 @@ class Model(keras.Model):
     regkit.OptionError
         If an argument is none of those.
     regkit.GraphError
-        If Keras runs on a backend for which there is no engine, or the model has a training step of its own.
+        If Keras runs on a backend for which there is no engine, the model has a training step of its own, or a weight
+        is a `regkit.schedules.Target`.
     regkit.PluginLoadError
         If this version of Keras lacks something that is used of it.
 
@@ -118,11 +119,14 @@ class Model(keras.Model):
             return self._training.predict(self.model, inputs, training)
         context = self._get_call_context()  # so that no layer within takes itself for the first and forgets its losses
         context.set_value("training", True)
+        for within in self._models_within():
+            within._training.added = []
         try:
-            self._training.check_outermost(bool(context.entry_layer is not self or self._inbound_nodes))
+            self._training.check_place(bool(context.entry_layer is not self or self._inbound_nodes))
             outputs, terms = self._training.forward(self.model, inputs, self.seed_generator)
         finally:
             self._maybe_reset_call_context()
+        self._training.note_added(terms)
         for term in terms:
             self.add_loss(term.weighted)
         return outputs
@@ -140,9 +144,14 @@ class Model(keras.Model):
             loss = super().compute_loss(x, y, y_pred, sample_weight, training) if is_more else keras.ops.zeros(())
         finally:
             self._left_out = frozenset()
+        within = {id(term.weighted) for model in self._models_within() for term in model._training.take_added()}
+        without = loss - sum(one for one in self.losses if id(one) in within)
         count = keras.ops.shape(next(one for one in keras.tree.flatten(x) if one is not None))[0]
-        self._shares.update_state({WITHOUT: loss, **{term.name: term.weighted for term in terms}}, count)
+        self._shares.update_state({WITHOUT: without, **{term.name: term.weighted for term in terms}}, count)
         return keras.ops.add(loss, hosts.total(terms))
+
+    def _models_within(self) -> list[Model]:
+        return [layer for layer in self._flatten_layers(include_self=False) if isinstance(layer, Model)]
 
     @property
     def losses(self) -> list[Any]:
@@ -237,6 +246,7 @@ class Model(keras.Model):
         if self.train_function is None or force:  # type: ignore[has-type]  # of Keras
             super().make_train_function(force)
             self.train_function = self._training.stepping(self.train_function, self)  # type: ignore[has-type]  # of Keras
+        self._training.count_anew()  # weights may have been loaded
         return self.train_function
 
     # Saving
@@ -289,6 +299,12 @@ def check(model: Any, regularizers: Any) -> None:
         raise regkit.GraphError(
             "the model has regularizers already. Put all into one set: Model(model.model, model.regularizers + more)"
         )
+    for member in hosts.members(regularizers, "Model"):
+        if isinstance(getattr(member.regularizer, "weight", None), regkit.schedules.Target):
+            raise regkit.GraphError(
+                f"{member.name} has a weight that follows a metric, {member.regularizer.weight!r}, and training steps "
+                "of Keras compute none for it. Give it a regkit.Live, and set that in a callback"
+            )
     own = [name for name in OWN if getattr(type(model), name) is not getattr(keras.Model, name)]
     if own:
         raise regkit.GraphError(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 import regkit
-from regkit import hosts
+from regkit import hosts, schedules
 
 from ._layers import describe, find_paths, has_order, input_names, own_attribute, trained_weights
 from ._masks import masked_term, rows_of
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 
     from ._backends import Jax, TensorFlow, Torch
+
+SCHEDULES = tuple(getattr(schedules, name) for name in schedules.__all__)
 
 
 class Training:
@@ -31,14 +33,18 @@ class Training:
         Where a step is traced, the variables by which it takes the live weights.
     now : bool
         Whether the step that ran last was one of training.
+    added : list of regkit.Term, or None
+        What the model has added to the losses, while another `regkit_keras.Model` around it looks for that.
     """
 
     def __init__(self, backend: Jax | TensorFlow | Torch, regularizers: regkit.RegularizerSet, mask: bool) -> None:
         self.regularizers = regularizers
         self.mask = mask
         self.now = False
+        self.added: list[Any] | None = None
         self._members = hosts.members(regularizers, "Model")
         self._stepping = [member for member in self._members if member.changes_params]
+        self._scheduled = [member for member in self._members if isinstance(_weight(member), SCHEDULES)]
         self._predicting = [member for member in self._members if member.in_predictions]
         self._backend = backend
         self._uncompiled_forward = backend.uncompiled(self._forward)
@@ -47,7 +53,8 @@ class Training:
         self._terms: Callable[[Any], list[Any]] | None = None  # of the last step, by its sample weights
         self._in_step = False
         self._now: dict[str, Any] | None = None  # live weights as the step has them
-        self._calls = 0  # steps since the last update
+        self._calls = 0  # of the optimizer, as its iterations count them, accumulated gradients too
+        self._counts_anew = True
         lives = regularizers.live() if backend.traced else {}
         self.live = {
             name: keras.Variable(value, trainable=False, dtype=keras.config.floatx(), name="live")
@@ -111,7 +118,7 @@ class Training:
                 left[f"{name}@{count}" if count else name] = tapped
                 return tapped
 
-            data = [backend.data(regs, one) for one in keras.tree.flatten(inputs)]
+            data = [backend.data(regs, one, model.variable_dtype) for one in keras.tree.flatten(inputs)]
             data = [show(name, one) for name, one in zip(names, data)]
             with _watched(model, paths, show):
                 return model(keras.tree.pack_sequence_as(inputs, data), training=True)
@@ -143,10 +150,10 @@ class Training:
         self, terms: list[Any], regs: regkit.RegularizerSet, layers: Any, outputs: dict[str, Any], sample_weight: Any
     ) -> list[Any]:
         """Return terms of which those of outputs are without padding and examples of weight 0."""
-        rows = rows_of(sample_weight)
         named = {member.name: member for member in self._members}
         found = []
         with plain_errors():
+            rows = rows_of(sample_weight)
             for term in terms:
                 if named[term.name].selects != "params":
                     weighted = self._masked_term(regs, named[term.name], term, layers, outputs, rows)
@@ -167,6 +174,16 @@ class Training:
         terms, self._terms = self._terms, None
         return terms(sample_weight) if training and terms else []
 
+    def note_added(self, terms: list[Any]) -> None:
+        """Note terms for the model around this one."""
+        if self.added is not None:
+            self.added += terms
+
+    def take_added(self) -> list[Any]:
+        """Return the terms that were noted, and keep none."""
+        added, self.added = self.added, None
+        return added or []
+
     # Around a step
 
     def check_optimizer(self, optimizer: Any) -> None:
@@ -174,13 +191,30 @@ class Training:
         if self._stepping:
             check_optimizer(optimizer, self._stepping)
 
-    def check_outermost(self, is_within: bool) -> None:
-        """Raise for steps of regularizers where a model that this one is within is trained."""
-        if self._stepping and is_within and not self._in_step:
-            with plain_errors():
+    def check_place(self, is_within: bool) -> None:
+        """Raise for what needs a step of this model where a model that it is within is trained, or a loop of a user."""
+        if self._in_step:
+            return
+        remedy = "Put that into a regkit_keras.Model, with these regularizers"
+        with plain_errors():
+            if is_within and self._stepping:
                 raise regkit.GraphError(
                     f"{self._stepping[0].name} acts on parameters after an optimizer's step, and this model is trained "
-                    "within another one. Put that into a regkit_keras.Model, with these regularizers"
+                    f"within another one. {remedy}"
+                )
+            if is_within and self._scheduled:
+                raise regkit.GraphError(
+                    f"{self._scheduled[0].name} has a weight that moves with each update of an optimizer, "
+                    f"{_weight(self._scheduled[0])!r}, and this model is trained within another one. {remedy}"
+                )
+            if self.live and _is_kept(self.regularizers[next(iter(self.live))]):
+                where = (
+                    f"this model is trained within another one. {remedy}"
+                    if is_within
+                    else "this is not a training step of the model. Train it with fit or train_on_batch"
+                )
+                raise regkit.GraphError(
+                    f"{next(iter(self.live))} has a live weight, which JAX would keep as it is now: {where}"
                 )
 
     def stepping(self, step: Callable[..., Any], model: Any) -> Callable[..., Any]:
@@ -191,6 +225,8 @@ class Training:
         change = self._backend.uncompiled(self._change)
 
         def around(*args: Any) -> Any:
+            if self._scheduled:
+                self._move_schedules(model, 0, args[0])  # another model may have moved them
             if self.live:
                 args = (self._with_live(args[0]), *args[1:])
             self._in_step = True
@@ -199,8 +235,8 @@ class Training:
                     result = step(*args)
             finally:
                 self._in_step, self._now = False, None
-            if has_live:
-                self._move_schedules(model)
+            if self._scheduled:
+                self._move_schedules(model, model.steps_per_execution, None)
             return result
 
         return around
@@ -211,11 +247,23 @@ class Training:
         with plain_errors():
             change_weights(regs, trained_weights(model), optimizer, updated, learning_rate)
 
-    def _move_schedules(self, model: Any) -> None:
-        self._calls += model.steps_per_execution
-        updates, self._calls = divmod(self._calls, updating(model.optimizer).gradient_accumulation_steps or 1)
-        for _ in range(updates):
-            self.regularizers.step()
+    def count_anew(self) -> None:
+        """Take the step of schedules from the optimizer when the next step begins."""
+        self._counts_anew = True
+
+    def _move_schedules(self, model: Any, calls: int, state: Any) -> None:
+        """Move schedules to the optimizer's iterations, after so many more calls of it.
+
+        They are counted here, because on JAX the variables of the optimizer are behind until an epoch ends.
+        """
+        optimizer = updating(model.optimizer)
+        if self._counts_anew:
+            counter = next(variable for variable in optimizer.variables if variable.name == "iteration")
+            values = zip(model.optimizer.variables, self._backend.values(model.optimizer.variables, state))
+            counted = next(value for variable, value in values if variable is counter)
+            self._calls, self._counts_anew = int(keras.ops.convert_to_numpy(counted)), False
+        self._calls += calls
+        self.regularizers.step(self._calls // (optimizer.gradient_accumulation_steps or 1))
 
     def _with_live(self, state: Any) -> Any:
         """Return the state of a step with the live weights as they are."""
@@ -227,6 +275,19 @@ class Training:
     def _live_values(self) -> dict[str, Any] | None:
         """The values that a traced step has for live weights; outside of steps, they are read as they are."""
         return {name: variable.value for name, variable in self.live.items()} if self._in_step and self.live else None
+
+
+def _is_kept(regularizer: Any) -> bool:
+    """Return whether a step is traced that would keep a live weight as it is now."""
+    try:
+        regkit.graph.weight(regularizer, keras.ops.zeros(()))
+    except regkit.GraphError:
+        return True
+    return False
+
+
+def _weight(member: hosts.Member) -> Any:
+    return getattr(member.regularizer, "weight", None)
 
 
 def _is_wanted(members: Iterable[hosts.Member], name: str, value: Any, main: Container[str]) -> bool:

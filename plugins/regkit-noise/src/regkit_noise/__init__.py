@@ -97,7 +97,7 @@ class GaussianNoise(RandomChange):
         Case-sensitive glob, or several, for names of outputs. By default the main output of every layer.
     weight : real number, `regkit.Live`, or scalar of a graph library, default 0
         Standard deviation of the noise, in units of the output. At 0 nothing is changed.
-    seed : int, default 13
+    seed : int of at least 0, default 13
         Of the draws. Two outputs, two members of a set, and two graphs, or steps of a loop over arrays, that one set
         changes have different draws of one seed. A new set with the same seed repeats them: see Notes of
         `regkit.graph.random_stream`.
@@ -149,7 +149,7 @@ class Dropout(RandomChange):
         Case-sensitive glob, or several, for names of outputs. By default the main output of every layer.
     weight : real number, `regkit.Live`, or scalar of a graph library, default 0
         Probability of dropping an element, from 0 to below 1, dimensionless. At 0 nothing is changed.
-    seed : int, default 13
+    seed : int of at least 0, default 13
         Of the draws. Two outputs, two members of a set, and two graphs, or steps of a loop over arrays, that one set
         changes have different draws of one seed. A new set with the same seed repeats them: see Notes of
         `regkit.graph.random_stream`.
@@ -205,7 +205,7 @@ class DropPath(RandomChange):
         every hidden layer.
     weight : real number, `regkit.Live`, or scalar of a graph library, default 0
         Probability of dropping an example, from 0 to below 1, dimensionless. At 0 nothing is changed.
-    seed : int, default 13
+    seed : int of at least 0, default 13
         Of the draws, as that of `Dropout`.
 
     Raises
@@ -253,7 +253,7 @@ class InputNoise(GaussianNoise):
         Case-sensitive glob, or several, for names of outputs. By default the main output of the first layer.
     weight : real number, `regkit.Live`, or scalar of a graph library, default 0
         Standard deviation of the noise. At 0 nothing is changed.
-    seed : int, default 13
+    seed : int of at least 0, default 13
         Of the draws, as that of `GaussianNoise`.
 
     Raises
@@ -291,7 +291,7 @@ class HiddenNoise(GaussianNoise):
         Case-sensitive glob, or several, for names of outputs. By default the main output of every hidden layer.
     weight : real number, `regkit.Live`, or scalar of a graph library, default 0
         Standard deviation of the noise. At 0 nothing is changed.
-    seed : int, default 13
+    seed : int of at least 0, default 13
         Of the draws, as that of `GaussianNoise`.
 
     Raises
@@ -329,7 +329,7 @@ class OutputNoise(GaussianNoise):
         Case-sensitive glob, or several, for names of outputs. By default the main output of the last layer.
     weight : real number, `regkit.Live`, or scalar of a graph library, default 0
         Standard deviation of the noise. At 0 nothing is changed.
-    seed : int, default 13
+    seed : int of at least 0, default 13
         Of the draws, as that of `GaussianNoise`.
 
     Raises
@@ -367,7 +367,7 @@ class InputDropout(Dropout):
         Case-sensitive glob, or several, for names of outputs. By default the main output of the first layer.
     weight : real number, `regkit.Live`, or scalar of a graph library, default 0
         Probability of dropping an element, below 1. At 0 nothing is changed.
-    seed : int, default 13
+    seed : int of at least 0, default 13
         Of the draws, as that of `Dropout`.
 
     Raises
@@ -405,7 +405,7 @@ class HiddenDropout(Dropout):
         Case-sensitive glob, or several, for names of outputs. By default the main output of every hidden layer.
     weight : real number, `regkit.Live`, or scalar of a graph library, default 0
         Probability of dropping an element, below 1. At 0 nothing is changed.
-    seed : int, default 13
+    seed : int of at least 0, default 13
         Of the draws, as that of `Dropout`.
 
     Raises
@@ -443,7 +443,7 @@ class OutputDropout(Dropout):
         Case-sensitive glob, or several, for names of outputs. By default the main output of the last layer.
     weight : real number, `regkit.Live`, or scalar of a graph library, default 0
         Probability of dropping an element, below 1. At 0 nothing is changed.
-    seed : int, default 13
+    seed : int of at least 0, default 13
         Of the draws, as that of `Dropout`.
 
     Raises

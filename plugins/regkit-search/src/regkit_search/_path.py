@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import pickle
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from regkit import hosts
 
 from ._result import figure_of
 from ._study import Storage, shown
-from ._trial import RESERVED, Prepare, SearchError, Task, Trial, as_float, evaluated, in_words, prepared
+from ._trial import RESERVED, Prepare, SearchError, Task, Trial, evaluated, in_words, prepared
 
 #: Of a path that finds its weights: how many in a factor of 10, and the smallest, or a smaller one if that matters, as
 #: a share of the largest.
@@ -29,6 +29,10 @@ MATTERS, PRECISION = 1e-3, 1.02
 
 #: The largest and the smallest weight that are tried.
 LARGEST, SMALLEST = 1e6, 1e-9
+
+
+#: Of a path without a result.
+FAILS = "evaluate fails at all weights"
 
 
 class Path:
@@ -92,9 +96,10 @@ class CVPath(Path):
         frame = self.frame()
         by_weight = frame.assign(weight=frame[f"{self.alias}.weight"]).groupby("weight")
         complete = by_weight["state"].agg(lambda states: (states == "complete").all())
+        if not complete.any():
+            failure = next(iter(frame["failure"].dropna()), "")  # there is none if all were pruned
+            raise SearchError(f"no weight is complete in all folds. {failure}".rstrip())
         aims = by_weight[self.aim].agg(["mean", "std", "count"])[complete].sort_index(ascending=False)
-        if aims.empty:
-            raise SearchError(f"no weight is complete in all folds. {frame['failure'].dropna().iloc[0]}")
         error = aims["std"] / np.sqrt(aims["count"])
         return pd.DataFrame({"weight": aims.index, "mean": aims["mean"].array, "standard_error": error.array})
 
@@ -149,18 +154,27 @@ class Walker:
         for weight in weights:
             self._live.set(weight)
 
-    def walk(self, weights: Iterable[float], fold: int = 0) -> list[dict[str, Any]]:
-        """Return a row for each weight. A trial starts from the value that the last complete one kept."""
-        rows, start = [], None
+    def walk(
+        self, weights: Iterable[float], fold: int = 0, aim: str | None = None, max_failures: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Return a row for each weight. A trial starts from the value that the last complete one kept.
+
+        The walk ends where its first `max_failures` trials have all failed.
+        """
+        rows: list[dict[str, Any]] = []
+        start = None
         for number, weight in enumerate(weights):
             self._live.set(weight)
             self._evaluate = self._evaluate or prepared(self._prepare, self.regs)
             trial = Trial(Task(number, self._seed, {self.name: float(weight)}), _never, start, fold)
             (outcome,) = evaluated(self._evaluate, trial, [self.name])
-            state = "pruned" if outcome.pruned else "failed" if outcome.error else "complete"
+            error = outcome.error or ("" if outcome.pruned or aim is None else _fault_of(outcome.measures, aim))
+            state = "pruned" if outcome.pruned else "failed" if error else "complete"
             start = trial.keep if state == "complete" else start
             row = {"number": number, "state": state, self.name: float(weight), **outcome.measures}
-            rows.append({**row, "failure": outcome.error or None})
+            rows.append({**row, "failure": error or None})
+            if len(rows) == max_failures and all(row["state"] == "failed" for row in rows):
+                break
         return rows
 
     def ends(self, aim: str, fold: int) -> tuple[float, float]:
@@ -172,15 +186,12 @@ class Walker:
 
         def measured(weight: float) -> float | None:
             try:
-                (row,) = self.walk([weight], fold)
+                (row,) = self.walk([weight], fold, aim)
             except regkit.OptionError as error:  # such as dropout of 1
                 failures.append(in_words(error))
                 return None
             failures.extend([row["failure"]] if row["failure"] else [])
-            if row["state"] == "complete" and aim not in row:
-                raise SearchError(f"evaluate returned no {aim!r}, which is to be minimized")
-            value = as_float(row.get(aim))
-            return value if row["state"] == "complete" and value is not None and math.isfinite(value) else None
+            return float(row[aim]) if row["state"] == "complete" else None
 
         def same(one: float | None, other: float | None) -> bool:
             if one is None or other is None:
@@ -195,7 +206,7 @@ class Walker:
             high, low = low, low / 10
             at_low = measured(low)
         if at_low is None:
-            raise SearchError(f"evaluate fails at all weights. The last failure: {failures[-1]}")
+            raise SearchError(f"{FAILS}. The last failure: {failures[-1]}")
         if same(at_low, limit):
             raise SearchError(f"{aim} is the same at all weights from {SMALLEST:g} on. Give weights")
         while high / low > PRECISION:
@@ -272,6 +283,7 @@ def cv_path(
     seed: int = 0,
     storage: str | BaseStorage | None = None,
     client: Any = None,
+    max_failures: int | None = 3,
 ) -> CVPath:
     """Walk the weights of one alias from large to small in each of several folds.
 
@@ -291,13 +303,15 @@ def cv_path(
     folds : int, default 5
         At least 2.
     minimize : str
-        The measure whose mean over the folds decides.
+        The measure whose mean over the folds decides. A trial in which it is NaN or infinite has failed.
     seed : int, default 0
         For the ``seed`` of each trial, with its number.
     storage : str or optuna.storages.BaseStorage, optional
         As of `run`. A fold that is complete is not walked again.
     client : distributed.Client, str or callable, optional
         As of `run`. Folds are walked by the workers. None: in this process, one after the other.
+    max_failures : int or None, default 3
+        With `weights`, the walk ends if its first so many trials fail in a fold. None: if all of them do.
 
     Returns
     -------
@@ -308,6 +322,8 @@ def cv_path(
     regkit.RegkitError
         If a weight or an option is not accepted, no largest weight is found, or the storage has another path; and every
         error of `prepare`.
+    SearchError
+        If `evaluate` returns no measure of that name, or fails at all weights. After a repair the same call goes on.
 
     References
     ----------
@@ -332,6 +348,8 @@ def cv_path(
     """
     if not isinstance(folds, int) or isinstance(folds, bool) or folds < 2:
         raise regkit.OptionError(f"folds is {folds!r}; accepted: an integer of at least 2")
+    if max_failures is not None and (type(max_failures) is not int or max_failures < 1):
+        raise regkit.OptionError(f"max_failures is {max_failures!r}; accepted: an integer of at least 1, or None")
     given = None if weights is None else sorted(weights, reverse=True)
     if given is not None and not given:
         raise regkit.OptionError("cv_path got no weights; accepted: one or more, or None")
@@ -349,7 +367,9 @@ def cv_path(
                 found = list(map(float, np.geomspace(top, bottom, round(COUNT * math.log10(top / bottom)))))
                 stored.put("weights", found)
             left = [fold for fold in range(folds) if not stored.get(f"fold {fold}")]
-            for fold, rows in zip(left, each("walk", [(found, fold) for fold in left])):
+            most = max_failures if given else None  # beyond a weight that is found, training may fail
+            for fold, rows in zip(left, each("walk", [(found, fold, minimize, most) for fold in left])):
+                _check_some(rows, len(found), fold)
                 stored.put(f"fold {fold}", rows)
         rows = [{**row, "fold": fold} for fold in range(folds) for row in stored.get(f"fold {fold}")]
     finally:
@@ -439,6 +459,30 @@ def _further(alias: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
             f"the options have {further!r} for {alias!r}; accepted: further arguments, without the weight"
         )
     return further
+
+
+def _fault_of(measures: Mapping[str, Any], aim: str) -> str:
+    """Return why measures are not those of a complete trial; an empty string if they are.
+
+    Raises
+    ------
+    SearchError
+        If the aim is not among them: no other weight would change that.
+    """
+    if aim not in measures:
+        returned = ", ".join(measures) or "nothing"
+        raise SearchError(f"evaluate returned no {aim!r}, which is to be minimized. It returned: {returned}")
+    if math.isfinite(measures[aim]):
+        return ""
+    shown = "NaN" if math.isnan(measures[aim]) else f"{measures[aim]:g}"
+    return f"evaluate returned {shown} for {aim!r}, which is to be minimized"
+
+
+def _check_some(rows: Sequence[Mapping[str, Any]], count: int, fold: int) -> None:
+    """Raise if all trials of a walk have failed."""
+    if all(row["state"] == "failed" for row in rows):
+        which = FAILS if len(rows) == count else f"evaluate fails at the first {len(rows)} weights"
+        raise SearchError(f"{which} in fold {fold}. The last failure: {rows[-1]['failure']}")
 
 
 def _never(value: float, step: int) -> bool:

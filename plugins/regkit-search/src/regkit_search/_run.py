@@ -284,7 +284,8 @@ class Progress:
         self._in_lines = not (console.is_terminal or console.is_jupyter)
         columns = BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn()
         self._bar = Bar(*columns, console=console, disable=self._in_lines, transient=True)
-        self._task = self._bar.add_task("", total=stored.wanted)
+        self._total = max(stored.wanted, stored.finished)  # an earlier call may have asked for more
+        self._task = self._bar.add_task("", total=self._total)
 
     def __enter__(self) -> Progress:
         self._bar.start()
@@ -303,7 +304,7 @@ class Progress:
             return
         self._shown, best = now, self._best()
         if self._in_lines:
-            LOGGER.info("%d of %d trials%s", stored.finished, stored.wanted, best and f", {best}")
+            LOGGER.info("%d of %d trials%s", stored.finished, self._total, best and f", {best}")
         else:
             self._bar.update(self._task, completed=stored.finished, description=best)
 

@@ -210,7 +210,7 @@ def _interrupted(found: Search | None, trials: int | None, command: str) -> str:
     finished, running = sum(one.is_finished() for one in states), states.count(TrialState.RUNNING)
     again = f"; {running} that ran will run again" if running else ""
     where = shown(found.storage).strip("'")
-    of = trials or found.trials
+    of = max(trials or found.trials, finished)
     return f"Interrupted. {finished} of {of} trials are stored in {where}{again}. Go on with: {command}"
 
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 import regkit
 from regkit import hosts
 
-from ._scope import Scope, within
+from ._scope import Scope, is_open, within
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,6 +78,7 @@ class Run:
         hosts.check_layers(self._layers)
         if not self._layers:
             hosts.check_patterns(members, (), "Give one for names that are tapped, or give layers")
+        self._graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
         self._regs = regs
         self._members = members
         self._train = train
@@ -115,13 +116,18 @@ class Run:
         Raises
         ------
         regkit.GraphError
-            If it is not a tensor of floats.
+            If it is not a tensor of floats, or the run was made outside of the `tf.function` that this is in.
         """
         if not isinstance(name, str) or not name or "@" in name:
             raise regkit.GraphError(f"tap got the name {name!r}; accepted: a string without @")
         if not tf.is_tensor(value) or not value.dtype.is_floating:
             shown = f"of {value.dtype.name}" if tf.is_tensor(value) else f"of type {type(value).__name__}"
             raise regkit.GraphError(f"output {name!r} is {shown}; accepted: a tf.Tensor of floats")
+        if not tf.executing_eagerly() and not is_open(self._graph):
+            raise regkit.GraphError(
+                f"output {name!r} is tapped within a tf.function, and the run was made outside of it: the function "
+                "would keep the changes of this run. Make the run, or open the watch, within the function"
+            )
         value = tf.convert_to_tensor(value)
         times = self._times.get(name, 0)
         self._times[name] = times + 1
@@ -138,6 +144,16 @@ class Run:
         for each, output in outputs.items():
             self._outputs[f"{each}@{times}" if times else each] = output
         return outputs[name]
+
+    def check_changes(self) -> None:
+        """Raise a `regkit.NoMatchError` if a regularizer that changes outputs was shown none; `loss` does so too."""
+        for member in self._unchanged:
+            if member.globs is not None:
+                raise hosts.no_match(member, member.globs, outputs=self._times)
+            raise regkit.NoMatchError(
+                f"{member.name}: {type(member.regularizer).__name__} changes none of the outputs that were tapped: "
+                f"{hosts.listed(self._times)}"
+            )
 
     def skip(self, name: str) -> None:
         """Name an output that is not tapped, such as tokens, so that patterns can take it out: ``["*", "!tokens"]``."""
@@ -166,13 +182,7 @@ class Run:
         """
         hosts.check_given_layers(self._members, self._layers)
         chosen = self._that_count()
-        for member in self._unchanged:
-            if member.globs is not None:
-                raise hosts.no_match(member, member.globs, outputs=self._times)
-            raise regkit.NoMatchError(
-                f"{member.name}: {type(member.regularizer).__name__} changes none of the outputs that were tapped: "
-                f"{hosts.listed(self._times)}"
-            )
+        self.check_changes()
         names = [*dict.fromkeys([*self._times, *self._outputs])]
         params = [name for layer in self._layers for name, _ in hosts.named_params(layer)] if self._layers else None
         for member, glob in hosts.unmatched(self._members, outputs=names, params=params):

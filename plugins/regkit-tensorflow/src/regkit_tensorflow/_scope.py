@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import tensorflow as tf
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -34,3 +36,13 @@ def within(scope: Scope) -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
+
+
+def is_open(graph: Any) -> bool:
+    """Return whether a graph is that of the function which is being traced, or of one around it."""
+    here = tf.compat.v1.get_default_graph() if not tf.executing_eagerly() else None
+    while here is not None:
+        if here is graph:
+            return True
+        here = getattr(here, "outer_graph", None)
+    return False

@@ -48,7 +48,9 @@ def watch(module: tf.Module, regs: regkit.RegularizerSet, *, train: bool = True,
     regkit.OptionError
         If the module is not one, `regs` is not a set, or a regularizer of outputs has no pattern.
     regkit.GraphError
-        If the module, or a part of it, is watched already.
+        If the module, or a part of it, is watched already, or has a ``__call__`` that is a `tf.function`.
+    regkit.NoMatchError
+        At the end, if a regularizer that changes outputs was shown none.
 
     Examples
     --------
@@ -78,6 +80,7 @@ def watch(module: tf.Module, regs: regkit.RegularizerSet, *, train: bool = True,
     try:
         with _patched({type(one) for one in watched.paths}):
             yield run
+        run.check_changes()
     finally:
         _open.reset(token)
 
@@ -101,6 +104,14 @@ class _Watched:
             raise regkit.GraphError(
                 "the module, or a part of it, is watched already. Put all regularizers into one set"
             )
+        for one in (module, *self.paths):
+            call = getattr(type(one), "__call__", None)  # noqa: B004 - of its instances
+            if isinstance(call, tf.types.experimental.GenericFunction):
+                raise regkit.GraphError(
+                    f"the __call__ of {type(one).__name__} is a tf.function, which keeps the changes of the watch that "
+                    "it is traced in, or none. Leave __call__ as it is, and open the watch and call the module within "
+                    "a tf.function"
+                )
         hosts.check_patterns(members, self.paths.values(), "A module does not say which of its parts are hidden")
         self._members = members
         self._running: set[int] = set()

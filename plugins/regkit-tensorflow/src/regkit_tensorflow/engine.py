@@ -12,7 +12,7 @@ from regkit.graph import Engine
 
 from ._expression import Expression
 from ._functions import FUNCTIONS
-from ._scope import current
+from ._scope import current, is_open
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,8 +51,11 @@ class TensorFlow(Engine):
         if tensor.shape.rank is None:
             return "an unknown number of axes"
         graph = getattr(tensor, "graph", None) if not tf.is_symbolic_tensor(tensor) else tensor.graph
-        if tf.is_symbolic_tensor(tensor) and not _is_open(graph):
-            return "a tf.function that has ended, from which a tensor has leaked"
+        if tf.is_symbolic_tensor(tensor) and not is_open(graph):
+            return (
+                "a tf.function that has ended, from which a tensor has leaked: make the run, or open the watch, within "
+                "the function"
+            )
         if not (tensor.dtype.is_floating or tensor.dtype.is_integer or tensor.dtype.is_bool):
             return "complex numbers" if tensor.dtype.is_complex else tensor.dtype.name
         return ""
@@ -146,15 +149,8 @@ class Shared:
         self.variable.assign(np.float64(value))
 
 
-def _is_open(graph: Any) -> bool:
-    """Return whether a graph is that of the function which is being traced, or of one around it."""
-    here = tf.compat.v1.get_default_graph() if not tf.executing_eagerly() else None
-    while here is not None:
-        if here is graph:
-            return True
-        here = getattr(here, "outer_graph", None)
-    return False
-
+#: AutoGraph leaves errors as they are that have this: it would raise a StagingError in their place.
+regkit.RegkitError.ag_pass_through = True  # type: ignore[attr-defined]
 
 ENGINE = TensorFlow()
 Expression.regkit_engine = ENGINE

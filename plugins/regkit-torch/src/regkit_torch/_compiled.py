@@ -30,6 +30,24 @@ class Link:
         self.left = left
 
 
+class Bell:
+    """What compiled code replaces by a new one where it leaves something: its end is Python that runs beside that code.
+
+    So what was left is taken soon, also where nobody asks for a loss. The end comes late for the one that there was
+    while code was compiled, which the compiler refers to.
+    """
+
+    __slots__ = ("_rung",)
+
+    def __init__(self, rung: Callable[[], None]) -> None:
+        self._rung = rung
+
+    def __del__(self) -> None:
+        rung = getattr(self, "_rung", None)  # the compiler makes some without
+        if rung is not None:
+            rung()
+
+
 class InGraph(NamedTuple):
     """A plan that compiled code calls.
 
@@ -63,7 +81,7 @@ class End(NamedTuple):
     changes : list of int
         For each, how often the output was changed in place behind that.
     output : object
-        What the model returned; None for a part of it.
+        What the module returned.
     plan : Plan or None
         The plan that was called.
     results : list of tensor
@@ -92,10 +110,13 @@ class Leavings:
         The places of modules and names in them of weights that are penalized if they are trained.
     plans : dict of Case to InGraph
         Those that compiled code calls.
+    rung : callable
+        It is called without arguments soon after something was left.
 
     Attributes
     ----------
     last : Link
+    bell : Bell
     forward : list of (object, object, bool, int), or None
         What was left since a forward began that is compiled as a whole, with the count of changes in place.
     changes : dict of str to int
@@ -108,11 +129,14 @@ class Leavings:
         hidden: Mapping[str, None],
         by_default: list[tuple[int, str]],
         plans: Mapping[Case, InGraph | None],
+        rung: Callable[[], None],
     ) -> None:
         self._every = every
         self._hidden = hidden
         self._by_default = by_default
         self._plans = plans
+        self._rung = rung
+        self.bell: Bell | None = None
         self.clear()
 
     def __bool__(self) -> bool:
@@ -128,8 +152,9 @@ class Leavings:
         """Return all in order, and forget it."""
         found = []
         link = self.last
-        while link.before is not None and link.left is not None:
-            found.append(link.left)
+        while link.before is not None:
+            if link.left is not None:
+                found.append(link.left)
             link = link.before
         self.last = link
         found.reverse()
@@ -138,6 +163,10 @@ class Leavings:
             self.forward = []
         return found
 
+    def keep_loss_outside(self) -> None:
+        """Have the next loss computed beside compiled code, since it is not of what that code leaves alone."""
+        self.last = Link(self.last, None)
+
     # What is compiled
 
     def leave(self, hook: Any, output: Any) -> None:
@@ -145,16 +174,17 @@ class Leavings:
         grad = torch.is_grad_enabled()
         if self.forward is None:
             self.last = Link(self.last, (hook, output, grad))
+            self.bell = Bell(self._rung)
         else:
             version = output._version if grad and isinstance(output, torch.Tensor) else 0
             self.forward.append((hook, output, grad, version))
 
-    def begin(self, hook: Any, as_whole: bool) -> bool:
+    def begin(self, hook: Any, as_whole: bool, given: list[torch.Tensor] | None) -> bool:
         """Leave the beginning of a forward; return whether it is compiled as a whole, and in no other such one."""
         if not as_whole or self.forward is not None:
-            self.leave(hook, None)
+            self.leave(hook, given if self.forward is None else None)
             return False
-        self.forward = [(hook, None, torch.is_grad_enabled(), 0)]
+        self.forward = [(hook, given, torch.is_grad_enabled(), 0)]
         return True
 
     def end(self, begun: Any, ended: Any, output: Any, whole: bool) -> None:
@@ -165,7 +195,7 @@ class Leavings:
         begun, ended : object
             The hooks of the beginning and of the end.
         output : object
-            What the model returned; None for a part of it.
+            What the module returned.
         whole : bool
             Whether the module is the model, of whose outputs a plan can be called. It looks at names, with each of
             which compiled code would be another one, where several modules share it.

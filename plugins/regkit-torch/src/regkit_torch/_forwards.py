@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch._compile
+import torch.utils.checkpoint
 from torch.compiler import is_compiling
 
 import regkit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from ._hooks import Computed
 
@@ -60,6 +61,32 @@ _frames = getattr(getattr(torch._C, "_dynamo", None), "eval_frame", None)
 _compiles: Callable[[], Any] = getattr(_frames, "get_eval_frame_callback", lambda: "torch._dynamo" in sys.modules)
 
 
+def in_checkpoint() -> bool:
+    """Return whether a checkpoint with use_reentrant=True computes here for the first time, without gradients."""
+    frame: Any = sys._getframe()
+    while frame is not None:
+        if frame.f_code is _REENTRANT:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def without_gradients(name: str, checkpointed: bool, apart: bool = False) -> str:
+    """Return why an output is in no loss with gradients, and the ways out."""
+    top, _, rest = name.partition(".")
+    example = f", such as pattern={[f'*.{rest}', f'!{top}.*']}" if rest else ""
+    where = "within checkpoint(..., use_reentrant=True)" if checkpointed else "under torch.no_grad()"
+    return (
+        f"ran {where} beside modules with gradients, so a penalty of it would have none. "
+        f"{'Write use_reentrant=False there, or give' if checkpointed else 'Give'} a pattern that does not match it"
+        f"{example}{', or call run.discard() after it' if apart else ''}"
+    )
+
+
+#: The code within which a checkpoint with use_reentrant=True computes for the first time.
+_REENTRANT = torch.utils.checkpoint.CheckpointFunction.forward.__code__
+
+
 def version_of(tensor: torch.Tensor) -> int:
     """Return how often a tensor was changed in place; inference tensors do not count that."""
     return 0 if tensor.is_inference() else tensor._version
@@ -84,10 +111,14 @@ class Forward:
         The weights that modules computed with, where they are not parameters of the model.
     params : list of tensor, or None
         The parameters that modules computed with.
+    checkpointed : bool
+        Whether it is within a checkpoint that computes without gradients.
     changed : dict of str to tensor
         While it runs, the outputs that a member changed.
     final : tuple of str
-        The names of outputs that are the model's.
+        The names of outputs that are those of its module.
+    given : list of tensor
+        What its module was called with, if that is a part of the model and some outputs are the default.
     missed : dict of str to str
         The paths of modules whose outputs were not seen, and why.
     computed : Computed or None
@@ -99,8 +130,8 @@ class Forward:
     """
 
     __slots__ = (
-        "__weakref__", "_marked", "changed", "computed", "final", "grad", "lost", "missed", "module",
-        "outputs", "params", "seen", "times", "used", "weights",
+        "__weakref__", "_marked", "changed", "checkpointed", "computed", "final", "given", "grad", "lost", "missed",
+        "module", "outputs", "params", "seen", "times", "used", "weights",
     )  # fmt: skip
 
     def __init__(self, module: torch.nn.Module | None, grad: bool, marked: bool = False) -> None:
@@ -113,10 +144,17 @@ class Forward:
         self.params: list[Any] | None = None
         self.changed: dict[str, torch.Tensor] = {}
         self.final: tuple[str, ...] = ()
+        self.given: list[torch.Tensor] = []
         self.missed: dict[str, str] = {}
         self.computed: Computed | None = None
         self.used = self.lost = False
+        self.checkpointed = not grad and in_checkpoint()
         self._marked = marked
+
+    def check(self) -> None:
+        """Use it up if a backward has passed through its outputs before these were seen."""
+        if self.grad and any(map(_is_freed, {tensor.grad_fn for tensor, _ in self.outputs.values()})):
+            self.use_up()
 
     def keep(self, name: str, tensor: torch.Tensor) -> None:
         """Keep an output under a name, which has not been given before."""
@@ -126,6 +164,10 @@ class Forward:
         self.used = False
         if not self._marked:
             self.mark(tensor)
+
+    def missing(self) -> dict[str, str]:
+        """Return why each output is missed by a loss with gradients."""
+        return {name: without_gradients(name, self.checkpointed, apart=True) for name in self.outputs}
 
     def settle(self) -> None:
         """Put what was seen among the outputs."""
@@ -176,7 +218,24 @@ class Forward:
         self.outputs.clear()
         self.times.clear()
         self.weights.clear()
+        self.given = []
         self.computed = None
+
+
+def _is_freed(node: Any) -> bool:
+    """Return whether a backward that keeps no graph has passed through a node.
+
+    Nodes that keep nothing cannot be asked, so the first one before them is that does.
+    """
+    while node is not None:
+        try:
+            if hasattr(node, "saved_tensors"):  # as of compiled code
+                return False
+            kept = [getattr(node, name) for name in dir(node) if name.startswith("_saved_")]
+        except RuntimeError:  # what was kept is gone
+            return True
+        node = None if kept else next((one for one, _ in node.next_functions if one is not None), None)
+    return False
 
 
 class _Mark:
@@ -208,11 +267,13 @@ class State:
         The names of outputs that were seen, for errors.
     dropped : int
         How many forwards were dropped, because there were too many that conflict.
+    beside : dict of torch.nn.Module to dict of str to str
+        By modules that ran without gradients before one with gradients, the outputs that a loss misses, and why.
     lost : bool
         Whether a forward whose outputs were used up is gone.
     """
 
-    __slots__ = ("__weakref__", "changed_by", "done", "dropped", "lost", "open", "shown")
+    __slots__ = ("__weakref__", "beside", "changed_by", "done", "dropped", "lost", "open", "shown")
 
     def __init__(self) -> None:
         self.open: Forward | None = None
@@ -224,6 +285,7 @@ class State:
         self.changed_by: set[str] = set()
         self.shown: dict[str, None] = {}
         self.dropped = 0
+        self.beside: dict[torch.nn.Module, dict[str, str]] = {}
         self.lost = False
 
 
@@ -322,6 +384,8 @@ class Forwards:
         forward = Forward(module, torch.is_grad_enabled(), self._marked)
         if state.done:
             state.lost = state.lost or any(one.lost for one in state.done)
+            if forward.grad:
+                state.beside.update(_without_gradients(state.done))
             # Of forwards without gradients the last of each module counts, until the next one with gradients. Of
             # weights alone, the last one.
             state.done = [
@@ -341,6 +405,11 @@ class Forwards:
 
     # The loss
 
+    def began(self) -> bool:
+        """Return whether there was a forward here since the last loss, in this mode of gradients."""
+        state, grad = self._here.state, torch.is_grad_enabled()
+        return bool(state.shown) or any(one.grad == grad for one in (*state.done, state.open) if one is not None)
+
     def of_loss(self, take: bool) -> list[Forward]:
         """Return the forwards that a loss is of here, in order.
 
@@ -356,7 +425,7 @@ class Forwards:
         """
         state = self._here.state
         grad = torch.is_grad_enabled()
-        if take and len(state.done) == 1 and state.open is None and not state.lost and not state.dropped:
+        if take and len(state.done) == 1 and state.open is None and not (state.lost or state.dropped or state.beside):
             one = state.done[0]
             if one.grad == grad and one.outputs:  # as in most loops
                 state.done = []
@@ -370,6 +439,7 @@ class Forwards:
             if not one.outputs:
                 state.shown.update(dict.fromkeys(one.times))
         lost, dropped = grad and (state.lost or any(one.lost for one in mine)), state.dropped if grad else 0
+        beside = {**state.beside, **_without_gradients(state.done)} if grad else {}
         if take:
             state.done = [one for one in state.done if one.grad != grad]
             if state.open is not None and state.open.grad == grad:  # it goes on, for the next loss
@@ -383,9 +453,11 @@ class Forwards:
             )
         if not grad or self.mode == "last":
             last = {id(one.module): one for one in live}
-            return [one for one in live if last[id(one.module)] is one]
-        if self.mode == "one":
+            live = [one for one in live if last[id(one.module)] is one]
+        if grad and self.mode == "one":
             check_one([one for one in live if one.outputs], dropped)
+        if beside:
+            _add_missed(live, beside)
         return live
 
     def kept(self) -> list[Forward]:
@@ -428,16 +500,76 @@ def check_one(forwards: list[Forward], dropped: int = 0) -> None:
             )
 
 
+def _without_gradients(forwards: list[Forward]) -> dict[torch.nn.Module, dict[str, str]]:
+    """Return by modules which outputs of forwards without gradients a loss with gradients misses, and why."""
+    return {one.module: one.missing() for one in forwards if not one.grad and one.module is not None and one.outputs}
+
+
+def _add_missed(forwards: list[Forward], beside: Mapping[torch.nn.Module, dict[str, str]]) -> None:
+    """Have forwards with gradients miss what parts showed that ran beside them without gradients.
+
+    A part that ran with gradients too was validated, or is its teacher.
+    """
+    seen = {name for one in forwards for name in one.times}
+    for module, missing in beside.items():
+        if forwards and not any(_overlap(module, one.module) for one in forwards):
+            forwards[0].missed.update({name: why for name, why in missing.items() if name not in seen})
+
+
 def _conflict(one: Forward, other: Forward) -> bool:
     """Return whether the module of one forward is that of the other, or contains it."""
-    if one.module is None or other.module is None:
-        return False
-    return contains(one.module, other.module) or contains(other.module, one.module)
+    return _overlap(one.module, other.module)
+
+
+def _overlap(one: torch.nn.Module | None, other: torch.nn.Module | None) -> bool:
+    """Return whether one module is the other, or contains it."""
+    return one is not None and other is not None and (contains(one, other) or contains(other, one))
 
 
 def contains(outer: torch.nn.Module, inner: torch.nn.Module) -> bool:
     """Return whether a module is another one, or has it as a part."""
     return outer is inner or any(module is inner for module in outer.modules())
+
+
+def reads(forward: Forward, tensor: torch.Tensor) -> bool:
+    """Return whether a forward began with a tensor, a view of it, or what was computed of it."""
+    if any(_storage(one) == _storage(tensor) for one in forward.given):
+        return True
+    nodes, met = [one.grad_fn for one in forward.given], set()
+    while nodes and tensor.grad_fn is not None:
+        node = nodes.pop()
+        if node is tensor.grad_fn:
+            return True
+        if node is not None and node not in met:
+            met.add(node)
+            nodes += [one for one, _ in node.next_functions]
+    return False
+
+
+def returned_names(outputs: Mapping[str, tuple[torch.Tensor, int]], parts: Iterable[Any]) -> list[str]:
+    """Return the names of outputs that are among what a module returned, or of which that is a view."""
+    found: set[int] = set()
+    for part in parts:
+        if isinstance(part, torch.Tensor):
+            found.add(id(part))
+            if part._base is not None:
+                found.add(id(part._base))
+            elif part.is_inference():  # whose views have no base
+                storage = _storage(part)
+                found.update(id(one) for one, _ in outputs.values() if _storage(one) == storage)
+    return [
+        name
+        for name, (one, _) in outputs.items()
+        if id(one) in found or (one._base is not None and id(one._base) in found)
+    ]
+
+
+def _storage(tensor: torch.Tensor) -> int:
+    """Return what a tensor has in common with its views alone."""
+    try:
+        return tensor.untyped_storage()._cdata
+    except (NotImplementedError, RuntimeError):  # as in a transform of torch.func
+        return id(tensor)
 
 
 def merged(forwards: Iterable[Forward]) -> dict[str, tuple[torch.Tensor, int]]:

@@ -115,6 +115,9 @@ class Network:
     def settle(self) -> None:
         """Take what compiled code has left."""
 
+    def check_began(self, since: str) -> None:
+        """Raise if a loss is of outputs, since there was no forward that may have any."""
+
     def check_seen(self, forwards: Sequence[Forward]) -> None:
         """Raise if a module that a member looks at ran unseen."""
 

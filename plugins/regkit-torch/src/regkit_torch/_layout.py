@@ -135,7 +135,7 @@ class Layout:
             if path and any(may_be_shown(path, member, self.hidden) for member in members):
                 seen.setdefault(path, places[id(module)])
         self.watched = list(seen.items())
-        self._add_weights(found, places)
+        second = self._add_weights(found, places)
         params = [member for member in routing.penalizers.values() if member.selects != "outputs"]
         self.looks_at_params = bool(params)
         by_default = any(member.globs is None or member.globs[0].startswith("!") for member in params)
@@ -151,19 +151,23 @@ class Layout:
             for path, module in found
             if module._modules and (not path or self.unmatched or any(id(one) in inside for one in module.modules()))
         ]
-        for member, glob in hosts.unmatched(members, params=self.params):  # no tap can be a parameter
-            raise regkit.NoMatchError(
-                f"{hosts.no_match(member, [glob], parameters=self.params)}{_tied_weight(model, glob)}"
-            )
+        names = [name for name in self.params if name not in second]
+        for member, glob in hosts.unmatched(members, params=names):  # no tap can be a parameter
+            raise regkit.NoMatchError(f"{hosts.no_match(member, [glob], parameters=names)}{_tied_weight(model, glob)}")
 
-    def _add_weights(self, found: Sequence[tuple[str, torch.nn.Module]], places: Mapping[int, int]) -> None:
+    def _add_weights(self, found: Sequence[tuple[str, torch.nn.Module]], places: Mapping[int, int]) -> set[str]:
+        """Add the weights; return the names of parameters that have another name before."""
         self.layers: list[tuple[str, str | None, list[str]]] = []
         self.params: dict[str, tuple[int, str]] = {}
         self.made_of: dict[str, list[str]] = {}
         self.computed: list[tuple[str, int]] = []
+        first: dict[int, str] = {}
+        second: set[str] = set()
         for path, module in found:
             prefix = f"{path}." if path else ""
-            names = list(params_of(path, module))
+            params = params_of(path, module)
+            names = list(params)
+            second.update(name for name, param in params.items() if first.setdefault(id(param), name) != name)
             originals = [f"{prefix}{name}" for name in _weights.original_names(module)]
             for short in _weights.computed_names(module):
                 self.made_of[f"{prefix}{short}"] = originals
@@ -173,6 +177,7 @@ class Layout:
             self.params.update({name: (places[id(module)], name.removeprefix(prefix)) for name in names})
             self.layers.append((path or "model", "output", names))
         self.originals = {name for names in self.made_of.values() for name in names}
+        return second
 
     def _check_defaults(self, members: Iterable[hosts.Member], found: Sequence[tuple[str, torch.nn.Module]]) -> None:
         """Raise for a member without a pattern, unless it is of hidden layers and there are some."""

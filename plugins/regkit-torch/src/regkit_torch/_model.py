@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.compiler import is_compiling
 
 import regkit
 from regkit import hosts
 
 from . import _weights
 from ._compiled import End, Leavings, in_graph
-from ._forwards import contains
+from ._forwards import contains, outside, reads, returned_names
 from ._hooks import Computed, Network, changed_in_place, may_match
 from ._layout import Layout, Modules, may_be_shown
 from ._names import COMPILED, module_paths, named_outputs, params_of
@@ -76,21 +77,34 @@ class Model(Network):
         self._unchanged: dict[str, str] = {}
         self._plain = {name: place for name, place in layout.params.items() if name not in layout.made_of}
         by_default = [self._plain[name] for name in layout.by_default if name in self._plain]
-        self.left = Leavings(every, self.hidden, by_default, self.plans.in_graph)
+        self.left = Leavings(every, self.hidden, by_default, self.plans.in_graph, self._settle_soon)
+        self._error: Exception | None = None
+        self._read: dict[int, bool] = {}
 
     @property
     def hint(self) -> str:  # type: ignore[override]  # it depends on what other threads did
         """What to do where a pattern matches nothing."""
-        others = self._forwards.elsewhere()
-        threads = (
-            f" There are {others} forwards of other threads, and a loss is of those of its thread." if others else ""
-        )
         return (
             "Nothing is kept for it of a forward under torch.no_grad() or within a reentrant checkpoint, of a model "
             "that torch.compile compiled before the watch opened, or of model.forward(x) instead of model(x); the "
             "result of a function such as F.relu is not an output of a module: run.tap(name, value) shows it. "
-            f"regkit_torch.names(model, *inputs) shows what there is.{threads}"
+            f"regkit_torch.names(model, *inputs) shows what there is.{self._others}"
         )
+
+    @property
+    def _others(self) -> str:
+        others = self._forwards.elsewhere()
+        return f" There are {others} forwards of other threads, and a loss is of those of its thread." if others else ""
+
+    def check_began(self, since: str) -> None:
+        """Raise if a loss is of outputs, since there was no forward that may have any."""
+        if any(member.selects == "outputs" for member in self.routing.looking.values()):
+            mode = "with" if torch.is_grad_enabled() else "without"
+            raise regkit.GraphError(
+                f"there was no forward {mode} gradients of watched modules in this thread since {since}, so there are "
+                "no outputs for a penalty. Call the model before each run.loss(). A model that torch.compile compiled "
+                f"before the watch opened needs torch.compiler.reset() once.{self._others}"
+            )
 
     @property
     def train(self) -> bool:  # type: ignore[override]  # which is the model's to change
@@ -103,12 +117,33 @@ class Model(Network):
 
     def settle(self) -> None:
         """Take what compiled code has left since: hooks do on it what they could not do then."""
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
         changes, self.left.changes = self.left.changes, {}
         for name, count in changes.items():
             if count:
                 raise changed_in_place(name)
+        here = self._forwards.here
+        last = here.done[-1:]
         for one in self.left.take():
             self._settle(*one)
+            if here.done[-1:] != last:  # a forward that may have ended some time ago
+                last = here.done[-1:]
+                for forward in last:
+                    forward.check()
+
+    @outside
+    def _settle_soon(self) -> None:
+        """Take what compiled code has just left; an error is for the next time, since none can be raised here."""
+        if not self.left or is_compiling():
+            return
+        try:
+            self.settle()
+        except Exception as error:  # of hooks too
+            self._error = error
+        if any(one.grad and one.outputs for one in self._forwards.here.done):
+            self.left.keep_loss_outside()
 
     def _settle(self, hook: Any, output: Any, grad: bool, changed: bool = False) -> None:
         if grad != torch.is_grad_enabled():
@@ -125,8 +160,8 @@ class Model(Network):
 
     # Outputs
 
-    def leave_out_final(self, forward: Forward | None, output: Any) -> None:
-        """Take the outputs of a forward that are the model's out of the default.
+    def leave_out_final(self, path: str, forward: Forward | None, output: Any) -> None:
+        """Note which outputs of a forward are what its module returned: the model, or a part that is called apart.
 
         Raises
         ------
@@ -136,18 +171,58 @@ class Model(Network):
         if not self.hidden or forward is None:
             return
         forward.settle()
-        returned = {id(part) for _, part in named_outputs("", output)}
-        forward.final = tuple(
-            name for name, (tensor, _) in forward.outputs.items() if name in self.hidden and id(tensor) in returned
-        )
-        for name, tensor in forward.changed.items():
-            if id(tensor) in returned and name in self.hidden:
-                for changer in self.route(name).changers:
-                    if self.routing.every[changer].needs_pattern:
-                        raise regkit.GraphError(
-                            f"{changer} changed {name!r}, which is the model's output and no hidden one. Take it out: "
-                            f"pattern='!{name}'"
-                        )
+        parts = [part for _, part in named_outputs("", output)]
+        forward.final = tuple(name for name in returned_names(forward.outputs, parts) if name in self.hidden)
+        changed = {name: (tensor, 0) for name, tensor in forward.changed.items()}
+        for name in returned_names(changed, parts) if changed else ():
+            for changer in self.route(name).changers if name in self.hidden else ():
+                if not self.routing.every[changer].needs_pattern:
+                    continue
+                if path:
+                    raise regkit.GraphError(
+                        f"{changer} changed {name!r}, which {path!r} returned. That part was called apart, so this may "
+                        f"be the model's output and no hidden one. Take it out, pattern='!{name}', or name what is to "
+                        f"be changed, pattern={name!r}"
+                    )
+                raise regkit.GraphError(
+                    f"{changer} changed {name!r}, which is the model's output and no hidden one. Take it out: "
+                    f"pattern='!{name}'"
+                )
+
+    def _final(self, forwards: Sequence[Forward]) -> tuple[str, ...]:
+        """Return the names of outputs of the default that are the model's output in a loss of forwards.
+
+        What a part that is called apart returns is that, unless another part reads it, or one may that is not seen.
+        """
+        model = self.modules.every[0]
+        final: dict[str, None] = {}
+        hidden: set[str] = set()
+        for i, one in enumerate(forwards):
+            for name in one.final:
+                output = one.outputs.get(name)
+                if output is None or (
+                    one.module is not model
+                    and (self._may_be_read(one.module) or any(reads(later, output[0]) for later in forwards[i + 1 :]))
+                ):
+                    hidden.add(name)
+                final[name] = None
+        return tuple(name for name in final if name not in hidden)
+
+    def _may_be_read(self, part: Any) -> bool:
+        """Return whether there are modules with parameters beside a part whose calls are not seen, as of a head."""
+        if id(part) not in self._read:
+            seen = {id(one) for one in part.modules()}
+            seen.update(id(one) for _, one in self.watched)
+            around = set()
+            for _, container in self.containers:
+                inside = {id(one) for one in container.modules()}
+                if id(part) in inside:
+                    around.add(id(container))
+                else:
+                    seen |= inside
+            others = (one for one in self.modules.every if id(one) not in seen and id(one) not in around)
+            self._read[id(part)] = any(param is not None for one in others for param in one._parameters.values())
+        return self._read[id(part)]
 
     def check_seen(self, forwards: Sequence[Forward]) -> None:
         """Raise if a module that a member looks at ran unseen in a forward, and was not seen in the same.
@@ -243,7 +318,7 @@ class Model(Network):
     def of_forwards(self, forwards: Sequence[Forward]) -> Hashable:
         """Have the weights of forwards from here on; return what a plan depends on besides outputs and parameters."""
         self.weights.use(forwards)
-        self.final = tuple(name for one in forwards for name in one.final)
+        self.final = self._final(forwards) if self.hidden else ()
         return self.final, tuple(map(self.weights.is_trained, self._layout.by_default))
 
     def note(self, forward: Forward) -> None:

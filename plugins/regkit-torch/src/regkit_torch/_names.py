@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from torch.nn.utils.rnn import PackedSequence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -54,7 +55,12 @@ def params_of(path: str, module: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 def named_outputs(path: str, output: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the parts of a module's output by names: ``lstm:0``, ``lstm:1:0``; a tensor by the module's path."""
+    """Yield the parts of a module's output by names: ``lstm:0``, ``lstm:1:0``; a tensor by the module's path.
+
+    Of a packed sequence, as of an LSTM, that is its data.
+    """
+    if isinstance(output, PackedSequence):
+        output = output.data
     parts = parts_of(output)
     if parts is None:
         yield path, output
@@ -66,6 +72,9 @@ def named_outputs(path: str, output: Any) -> Iterator[tuple[str, Any]]:
 
 def with_outputs(path: str, output: Any, changed: Mapping[str, Any]) -> Any:
     """Return the output of a module with the parts that have a new value by their names."""
+    if isinstance(output, PackedSequence):
+        data = changed.get(path, output.data)
+        return output if data is output.data else output._replace(data=data)
     parts = parts_of(output)
     if parts is None:
         return changed.get(path, output)
@@ -163,7 +172,8 @@ def names(model: torch.nn.Module, *inputs: Any, **keywords: Any) -> Table:
     list of Named
         Rows with ``name``, ``kind``, ``cls``, ``shape``, ``zeros`` and ``pattern``, printed as a table. The pattern
         selects the same part of all blocks: it is the name with ``*`` for numbers where that matches outputs of one
-        class alone, or parameters of one. Outputs of modules that did not run have no rows.
+        class alone, or parameters of one. Vectors, which a glob of weights leaves out, have their names. Outputs of
+        modules that did not run have no rows.
 
     Examples
     --------
@@ -210,7 +220,14 @@ def names(model: torch.nn.Module, *inputs: Any, **keywords: Any) -> Table:
         weights = params_of(path, module).items()
         found += [(name, "parameter", type(module).__name__, param) for name, param in weights]
     return Table(
-        Named(name, kind, cls, tuple(tensor.shape), _zeros(tensor), _pattern(name, kind, cls, found))
+        Named(
+            name,
+            kind,
+            cls,
+            tuple(tensor.shape),
+            _zeros(tensor),
+            name if kind == "parameter" and tensor.dim() < 2 else _pattern(name, kind, cls, found),
+        )
         for name, kind, cls, tensor in {(row[0], row[1]): row for row in found}.values()
     )
 

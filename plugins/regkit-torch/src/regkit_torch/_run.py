@@ -11,7 +11,7 @@ import torch
 import regkit
 from regkit import hosts
 
-from ._forwards import Forwards, merged, outside
+from ._forwards import Forwards, in_checkpoint, merged, outside, without_gradients
 from ._hooks import Computed, Hooks, Network, routing_of
 from ._plans import plans_of
 from ._steps import change_parameters, has_moved, mean_of_processes, plain
@@ -139,6 +139,7 @@ class Run:
         self._metrics: dict[str, Any] | None = None
         self._losses = 0  # how many to train with there were
         self._follows = False  # whether an optimizer's steps are followed
+        self._since = "the watch opened"
         self._ended = ""
 
     def __repr__(self) -> str:
@@ -210,7 +211,7 @@ class Run:
             return
         if forward.grad and not grad:
             if route.kept:
-                forward.missed[name] = NO_GRAD
+                forward.missed[name] = without_gradients(name, in_checkpoint())
             return
         times = forward.times.get(name, 0)
         forward.times[name] = times + 1
@@ -234,7 +235,7 @@ class Run:
         for name, tensor in outputs.items():
             if forward.grad and not grad:
                 if route(name).kept:
-                    forward.missed[name] = NO_GRAD
+                    forward.missed[name] = without_gradients(name, in_checkpoint())
                 continue
             forward.times[name] = times + 1
             if route(name).kept:
@@ -280,8 +281,12 @@ class Run:
         self._network.settle()
         here = self._forwards.here
         changed_by, shown = here.changed_by, here.shown
+        began, since = self._forwards.began(), self._since
+        self._since = "the last loss"
         forwards = self._forwards.of_loss(take=True)  # after an error too, the next loss is of later outputs
         self._network.check(self._tapped)
+        if not began:
+            self._network.check_began(since)
         self._network.check_seen(forwards)
         if self._routing.changers:
             self._check_changes(changed_by, forwards, shown)
@@ -329,6 +334,8 @@ class Run:
             )
         if computed is None or forwards or each:
             self._network.check(self._tapped)
+            if not self._forwards.began():
+                self._network.check_began(self._since)
             self._network.check_seen(forwards)
             if each:
                 self._network.of_forwards(forwards)
@@ -475,13 +482,6 @@ class Run:
         """Forget all outputs, and refuse more."""
         self._forwards.clear()
         self._ended = reason
-
-
-#: Why an output was not seen.
-NO_GRAD = (
-    "ran under torch.no_grad() within a forward with gradients, as in checkpoint(..., use_reentrant=True), so a "
-    "penalty of it would have no gradient. Write use_reentrant=False there, or give a pattern that does not match it"
-)
 
 
 def _detached(forwards: list[Forward]) -> dict[str, torch.Tensor]:

@@ -17,6 +17,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 import regkit
 from regkit import hosts
 
+from ._compiled import End
 from ._forwards import Forward, Forwards, current_backward, outside
 from ._hooks import Computed, routing_of
 from ._model import Model
@@ -39,8 +40,9 @@ def watch(
     ``_orig_mod.``, are left out. `names` shows what there is.
 
     Without a pattern, penalties and changes of hidden outputs take those of activations, the modules of
-    ``torch.nn.modules.activation`` but softmax and attention, and of recurrent modules; one whose output is the model's
-    is left out. Penalties of weights take all matrices that are trained.
+    ``torch.nn.modules.activation`` but softmax and attention, and of recurrent modules; one whose output, or a view of
+    it, is the model's is left out, also that of a part which is called apart, unless another part reads it. Penalties
+    of weights take all matrices that are trained.
 
     Parameters
     ----------
@@ -113,7 +115,7 @@ class Watch:
         raise regkit.GraphError(f"watch is used by `with`: with regkit_torch.watch(model, regs) as run: ... run.{name}")
 
     def __enter__(self) -> Run:
-        model = self._model
+        model, self._ended = self._model, False
         if not isinstance(model, torch.nn.Module):
             raise regkit.OptionError(f"watch got a model of type {type(model).__name__}; accepted: a torch.nn.Module")
         routing = routing_of(self._regs, "watch")
@@ -209,8 +211,13 @@ class Watch:
         """Close a forward, if one began here."""
         if self._left:
             self._network.settle()
-        if not path:
-            self._network.leave_out_final(self._forwards.here.open, output)
+        if not path or forward is not None:
+            try:
+                self._network.leave_out_final(path, forward if path else self._forwards.here.open, output)
+            except regkit.GraphError:
+                if forward is not None:
+                    self._forwards.drop(forward)
+                raise
         if forward is not None:
             self._forwards.end(forward, output)
             self._network.note(forward)
@@ -369,7 +376,9 @@ class _Begun(_Hook):
 
     def run(self, output: Any) -> None:
         """Open a forward where none is open."""
-        self._watch._forwards.begin(self._module)
+        forward = self._watch._forwards.begin(self._module)
+        if forward is not None and output is not None:
+            forward.given = output
 
 
 class _Ended(_Hook):
@@ -380,11 +389,11 @@ class _Ended(_Hook):
     def run(self, output: Any) -> None:
         """Close the forward that began with the module."""
         forward = self._watch._forwards.here.open
-        returned = None
-        if not self.path and output is not None:
+        returned = output
+        if type(output) is End:
             returned = output.output
-            if forward is not None:
-                forward.computed = None if output.plan is None else Computed(output.plan, output.results, None)
+            if forward is not None and output.plan is not None:
+                forward.computed = Computed(output.plan, output.results, None)
         began = forward is not None and forward.module is self._module
         self._watch._end(self.path, forward if began else None, returned)
 
@@ -416,6 +425,7 @@ def _forward_of(watch: Watch, module: torch.nn.Module, shows: str | None, contai
     begun, ended = _Begun(watch, contains or "", module), _Ended(watch, contains or "", module)
     plain = shows is not None and seen.plain
     left, whole = watch._left, contains == ""
+    read = bool(contains and watch._network.hidden)
     in_whole = whole or watch._network.is_compiled(module)
 
     def show(output: Any) -> Any:
@@ -447,13 +457,13 @@ def _forward_of(watch: Watch, module: torch.nn.Module, shows: str | None, contai
 
     def of_container(*args: Any, **kwargs: Any) -> Any:
         if is_compiling() and not is_exporting():
-            outermost = left.begin(begun, in_whole)
+            outermost = left.begin(begun, in_whole, _given(args, kwargs) if read else None)
             output = forward(*args, **kwargs)
             output = output if shows is None else show(output)
             if outermost:
-                left.end(begun, ended, output if whole else None, whole)
+                left.end(begun, ended, output, whole)
             else:
-                left.leave(ended, None)
+                left.leave(ended, output if left.forward is None else None)
             return output
         if here.state.open is not None and contains:  # within another one
             output = forward(*args, **kwargs)
@@ -464,6 +474,8 @@ def _forward_of(watch: Watch, module: torch.nn.Module, shows: str | None, contai
             output = forward(*args, **kwargs)
             return output if shows is None else show(output)
         opened = watch._begin(module)
+        if read and opened is not None:
+            opened.given = _given(args, kwargs)
         try:
             output = forward(*args, **kwargs)
             output = output if shows is None else show(output)
@@ -478,6 +490,16 @@ def _forward_of(watch: Watch, module: torch.nn.Module, shows: str | None, contai
     replacement.__code__ = _code_of(type(module), replacement.__code__)
     replacement.regkit_forward = replacement.__wrapped__ = forward  # type: ignore[attr-defined]
     return replacement
+
+
+def _given(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[torch.Tensor]:
+    """Return the tensors that a module is called with, also in tuples and lists."""
+    found = []
+    for one in (*args, *kwargs.values()):
+        found += [
+            part for part in (one if isinstance(one, (tuple, list)) else (one,)) if isinstance(part, torch.Tensor)
+        ]
+    return found
 
 
 #: By classes of modules, the code of their forwards while they are watched: torch.compile limits how often it compiles
