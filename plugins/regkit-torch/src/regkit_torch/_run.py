@@ -138,6 +138,7 @@ class Run:
         self._last: Computed | None = None
         self._metrics: dict[str, Any] | None = None
         self._losses = 0  # how many to train with there were
+        self._compiled_losses = 0
         self._follows = False  # whether an optimizer's steps are followed
         self._since = "the watch opened"
         self._ended = ""
@@ -250,7 +251,8 @@ class Run:
         if computed is None:
             return None
         self._last = Computed(computed.plan, [one.detach() for one in computed.results], None)
-        self._losses += torch.is_grad_enabled() and self._network.train
+        if torch.is_grad_enabled() and self._network.train:
+            self._compiled_losses = 2  # a count would make each loss a graph of its own
         return computed.results[0]
 
     @partial(outside, inside=_loss_in_graph)

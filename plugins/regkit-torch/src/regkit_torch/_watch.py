@@ -178,8 +178,9 @@ class Watch:
                 self._network.settle()
                 self._network.check_taps(self._run._tapped)
                 self._network.check_changed()
-                hosts.warn_of_schedules(self._regs, self._run._losses)
-                if self._run._losses:
+                losses = self._run._losses + self._run._compiled_losses
+                hosts.warn_of_schedules(self._regs, losses)
+                if losses:
                     hosts.warn_without_step(hosts.waiting(self._regs))
         finally:
             self._ended = True
