@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cloudpickle
 import numpy as np
 import optuna
 import pandas as pd
@@ -19,6 +20,7 @@ from regkit_search._study import Storage
 
 import regkit
 
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import it
 SCRIPT = Path(__file__).with_name("batched.py")
 SPACE = {"weight_l2": FloatDistribution(0.1, 1)}
 
