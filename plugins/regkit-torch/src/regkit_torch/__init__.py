@@ -1,4 +1,4 @@
-"""regkit's regularizers for models of PyTorch: `watch` shows a model's outputs to them, `Run` what one taps.
+"""regkit's regularizers for models of PyTorch: `watch` shows them a model's outputs, `Run` outputs that you tap.
 
 >>> import regkit, regkit_torch, torch
 >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Tanh(), torch.nn.Linear(3, 1))
@@ -7,7 +7,7 @@
 >>> loss.ndim
 0
 
-Importing it is not needed for `regkit.build` and the sets it makes: they find the engine of a tensor by themselves.
+The sets that `regkit.build` makes take tensors without importing this: they find the engine of a tensor themselves.
 """
 
 from . import engine  # noqa: F401  # expressions name it as their engine once it is imported

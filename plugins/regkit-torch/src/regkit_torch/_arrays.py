@@ -1,4 +1,4 @@
-"""Tensors as hooks see them: expressions that behave as NumPy's arrays do, and the recording of what hooks compute."""
+"""Tensors as hooks see them: expressions that behave like NumPy's arrays, and the recording of their operations."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ class Expression:
     """A tensor with the operators and the methods of NumPy's arrays, recorded if it belongs to a recording.
 
     While hooks are recorded, the value of a live weight is a Python number, and so is the length of an axis of an
-    output, and what is computed from them and numbers alone: a plan takes the one as an argument, and asks its outputs
-    for the other. Where a hook makes an int of a length, or a choice by it, the plan is for outputs of these lengths.
+    output, and a result of only these and numbers. A plan takes live weights as arguments, and reads lengths from its
+    outputs. If a hook makes an int of a length, or branches on it, the plan is only for outputs of these lengths.
     """
 
     #: NumPy's scalars leave arithmetic to this class, also where they come first.
@@ -115,7 +115,7 @@ class Expression:
 
     @property
     def present_shape(self) -> tuple[int, ...]:
-        """The lengths of the axes that there are now, for errors."""
+        """The present lengths of the axes, for errors."""
         return () if _is_number(self.value) else tuple(self.value.shape)
 
     def __repr__(self) -> str:
@@ -158,7 +158,7 @@ class Expression:
 
     @property
     def _is_length(self) -> bool:
-        """Whether it is the length of an axis, or computed from such alone."""
+        """Whether it is the length of an axis, or computed only from lengths."""
         return self.varies and _is_number(self.value)
 
     def _known(self, use: str) -> Any:
@@ -346,9 +346,9 @@ class Expression:
 
 
 class Parameter(Expression):
-    """A parameter as hooks see it, which calls a function when a hook looks at it.
+    """A parameter as hooks see it; it calls a function when a hook looks at it.
 
-    All that hooks can learn about it, its shape and its dtype too, comes from `value`.
+    Everything that hooks can read, also its shape and its dtype, comes from `value`.
     """
 
     def __init__(self, value: torch.Tensor, node: Any, recording: Recording, seen: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""Compiled code and a watch: such code leaves what it has seen for later, and computes penalties by plans."""
+"""Compiled code in a watch: it leaves outputs for hooks that run afterwards, and calls plans for their penalties."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     Case = tuple[tuple[tuple[str, torch.dtype, int], ...], tuple[str, ...], tuple[bool, ...]]
 
 
-#: What compiled code leaves for a hook: its method `run` is called with the output, with gradients enabled or not.
+#: A hook, the output that its method `run` will be called with, and whether gradients were enabled.
 Left = tuple[Any, Any, bool]
 
 
 class Link:
-    """One thing that compiled code has left, and those before it; none for the first of all."""
+    """One output that compiled code has left, linked to the one before; the first link of all is empty."""
 
     __slots__ = ("before", "left")
 
@@ -31,10 +31,10 @@ class Link:
 
 
 class Bell:
-    """What compiled code replaces by a new one where it leaves something: its end is Python that runs beside that code.
+    """Calls a function when compiled code replaces it: `__del__` is Python that runs outside of that code.
 
-    So what was left is taken soon, also where nobody asks for a loss. The end comes late for the one that there was
-    while code was compiled, which the compiler refers to.
+    Compiled code makes a new bell whenever it leaves an output, so the output is taken soon, even if `loss` is never
+    called. The bell that existed during compilation rings late, since the compiler refers to it.
     """
 
     __slots__ = ("_rung",)
@@ -43,7 +43,7 @@ class Bell:
         self._rung = rung
 
     def __del__(self) -> None:
-        rung = getattr(self, "_rung", None)  # the compiler makes some without
+        rung = getattr(self, "_rung", None)  # the compiler makes bells without it
         if rung is not None:
             rung()
 
@@ -57,9 +57,9 @@ class InGraph(NamedTuple):
     function : callable
     device : str
     names : list of str
-        Those of the outputs that it takes.
+        The outputs that it takes.
     params : list of (int, str)
-        The places of modules and names in them of the parameters that it takes.
+        The parameters that it takes: the place of the module, and the name there.
     constants : list of tensor
     """
 
@@ -72,20 +72,20 @@ class InGraph(NamedTuple):
 
 
 class End(NamedTuple):
-    """What compiled code leaves where the forward of a module ends that was compiled as a whole.
+    """Left by compiled code at the end of a forward that was compiled as a whole.
 
     Attributes
     ----------
     inside : list of Left
-        What was left within it.
+        The outputs that were left within the forward.
     changes : list of int
-        For each, how often the output was changed in place behind that.
+        For each, how often the output was changed in place afterwards.
     output : object
-        What the module returned.
+        The value that the module returned.
     plan : Plan or None
         The plan that was called.
     results : list of tensor
-        What the plan returned, without gradients but of the weighted sum.
+        The results of the plan; only the weighted sum has gradients.
     """
 
     inside: list[Left]
@@ -96,31 +96,33 @@ class End(NamedTuple):
 
 
 class Leavings:
-    """What compiled code has left, and what it can compute of that.
+    """The outputs that compiled code has left, and the plans that it calls for them.
 
-    What is left outside of a forward goes into links: a list would make each of its lengths a graph of its own.
+    Outputs that are left outside of a forward go into links: with a list, torch.compile would compile again for each
+    length of it.
 
     Parameters
     ----------
     every : list of torch.nn.Module
         The modules of the model.
     hidden : dict of str to None
-        The names of outputs that are the default.
+        The names of the outputs that are selected by default.
     by_default : list of (int, str)
-        The places of modules and names in them of weights that are penalized if they are trained.
+        The weights that are penalized if they are trained: the place of the module, and the name there.
     plans : dict of Case to InGraph
-        Those that compiled code calls.
+        The plans that compiled code calls.
     rung : callable
-        It is called without arguments soon after something was left.
+        Called without arguments soon after an output was left.
 
     Attributes
     ----------
     last : Link
     bell : Bell
     forward : list of (object, object, bool, int), or None
-        What was left since a forward began that is compiled as a whole, with the count of changes in place.
+        While a forward runs that is compiled as a whole, the outputs that it has left, each with its count of changes
+        in place.
     changes : dict of str to int
-        Of a loss that was computed in compiled code: how often each output was changed in place.
+        How often each output of a loss that compiled code computed was changed in place.
     """
 
     def __init__(
@@ -143,13 +145,13 @@ class Leavings:
         return self.last.before is not None or bool(self.forward)
 
     def clear(self) -> None:
-        """Forget all."""
+        """Forget everything."""
         self.last = Link(None, None)
         self.forward: list[tuple[Any, Any, bool, int]] | None = None
         self.changes: dict[str, int] = {}
 
     def take(self) -> list[Left]:
-        """Return all in order, and forget it."""
+        """Return everything that was left, in order, and forget it."""
         found = []
         link = self.last
         while link.before is not None:
@@ -164,10 +166,10 @@ class Leavings:
         return found
 
     def keep_loss_outside(self) -> None:
-        """Have the next loss computed beside compiled code, since it is not of what that code leaves alone."""
+        """Have the next loss computed outside of compiled code, since it is also of outputs that are taken already."""
         self.last = Link(self.last, None)
 
-    # What is compiled
+    # Called in compiled code
 
     def leave(self, hook: Any, output: Any) -> None:
         """Leave an output for a hook."""
@@ -180,7 +182,7 @@ class Leavings:
             self.forward.append((hook, output, grad, version))
 
     def begin(self, hook: Any, as_whole: bool, given: list[torch.Tensor] | None) -> bool:
-        """Leave the beginning of a forward; return whether it is compiled as a whole, and in no other such one."""
+        """Leave the beginning of a forward; return whether it is compiled as a whole and is the outermost such one."""
         if not as_whole or self.forward is not None:
             self.leave(hook, given if self.forward is None else None)
             return False
@@ -188,17 +190,17 @@ class Leavings:
         return True
 
     def end(self, begun: Any, ended: Any, output: Any, whole: bool) -> None:
-        """Leave the end of a forward that is in no other one.
+        """Leave the end of an outermost forward.
 
         Parameters
         ----------
         begun, ended : object
             The hooks of the beginning and of the end.
         output : object
-            What the module returned.
+            The value that the module returned.
         whole : bool
-            Whether the module is the model, of whose outputs a plan can be called. It looks at names, with each of
-            which compiled code would be another one, where several modules share it.
+            Whether the module is the model. Only then a plan is called: that compares names, and where several modules
+            share compiled code, that code would be compiled again for each name.
         """
         forward, self.forward = self.forward or [], None
         grad = torch.is_grad_enabled()
@@ -219,7 +221,7 @@ class Leavings:
         self.leave(ended, End(inside, changes, output, plan, results))
 
     def take_loss(self) -> End | None:
-        """Return what compiled code left if it is one forward of the whole model with its loss, and forget it."""
+        """Return the forward that compiled code left, if it is one of the whole model with its loss, and forget it."""
         before = self.last.before
         if self.forward is not None or before is None or before.before is not None or self.last.left is None:
             return None
@@ -231,7 +233,7 @@ class Leavings:
         return end
 
     def _case(self, outputs: dict[str, Any], returned: Any) -> Case | None:
-        """Return what a plan is for; None where that is not known of what the model returned."""
+        """Return the case that a plan is kept for; None if the model returned an object that may hide tensors."""
         parts = _tensors_in(returned) if self._hidden else []
         if parts is None:
             return None
@@ -243,7 +245,7 @@ class Leavings:
         return kinds, final, trained
 
     def _call(self, known: InGraph, outputs: dict[str, torch.Tensor]) -> list[torch.Tensor]:
-        """Return what a plan returns for outputs."""
+        """Return the results of a plan for outputs."""
         params = [self._every[place]._parameters[short] for place, short in known.params]
         given = (*(outputs[name] for name in known.names), *params, *known.constants)
         if torch.is_autocast_enabled(known.device):
@@ -255,7 +257,7 @@ class Leavings:
 
 
 def _tensors_in(value: Any) -> list[torch.Tensor] | None:
-    """Return the tensors in tuples, lists and dicts; None for anything else, which may have some."""
+    """Return the tensors in tuples, lists and dicts; None for an object of another class, which may contain tensors."""
     if isinstance(value, torch.Tensor):
         return [value]
     if value is None or isinstance(value, (bool, int, float, str)):
@@ -272,13 +274,13 @@ def _tensors_in(value: Any) -> list[torch.Tensor] | None:
 
 
 def in_graph(plan: Plan, places: Mapping[str, tuple[int, str]]) -> InGraph | None:
-    """Return a plan for compiled code; None if that cannot call it.
+    """Return a plan as compiled code calls it; None if compiled code cannot call it.
 
     Parameters
     ----------
     plan : Plan
     places : dict of str to (int, str)
-        By the names of parameters that are not computed, the places of their modules and the names there.
+        By the full names of parameters that are not computed: the place of the module, and the name there.
     """
     if not plan.any_lengths or not plan.of_torch or any(name not in places for name in plan.params):
         return None

@@ -22,24 +22,24 @@ if TYPE_CHECKING:
 
 FORWARDS = ("one", "all", "last")
 
-#: So many forwards that conflict are kept: one of them may still be used up, and the other count.
+#: How many conflicting forwards are kept: a backward may still use one up, so that only the other counts.
 CONFLICTING = 4
 
-#: The number of the backward that runs here, -1 for none: a backward computes checkpoints again.
+#: Returns the number of the backward that runs here, -1 for none: a backward runs checkpointed forwards again.
 current_backward: Callable[[], int] = getattr(torch._C, "_current_graph_task_id", lambda: -1)
 
-#: Whether the backward that runs here keeps the graph that it goes through.
+#: Returns whether the backward that runs here keeps its graph.
 _keeps_graph: Callable[[], bool] = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: False)
 
 
 def outside(function: Any, inside: Callable[..., Any] | None = None) -> Any:
-    """Return a function for which compiled code is interrupted, and which is not compiled itself.
+    """Return a function that is not compiled: compiled code breaks its graph to call it.
 
     Parameters
     ----------
     function : callable
     inside : callable, optional
-        What is compiled in its place; where that returns None, code is interrupted after all.
+        Compiled in its place; where it returns None, compiled code breaks its graph after all.
     """
     disabled = getattr(torch._compile, "_disable_dynamo", torch.compiler.disable)(function)  # the first imports little
 
@@ -56,13 +56,13 @@ def outside(function: Any, inside: Callable[..., Any] | None = None) -> Any:
     return either
 
 
-#: Returns what compiles the functions that are called here, None for nothing; without it a wrapper takes 10 µs a call.
+#: Returns the compiler of the functions that are called here, or None; without this, a wrapper takes 10 µs a call.
 _frames = getattr(getattr(torch._C, "_dynamo", None), "eval_frame", None)
 _compiles: Callable[[], Any] = getattr(_frames, "get_eval_frame_callback", lambda: "torch._dynamo" in sys.modules)
 
 
 def in_checkpoint() -> bool:
-    """Return whether a checkpoint with use_reentrant=True computes here for the first time, without gradients."""
+    """Return whether this is the first run, without gradients, of a checkpoint with use_reentrant=True."""
     frame: Any = sys._getframe()
     while frame is not None:
         if frame.f_code is _REENTRANT:
@@ -72,7 +72,7 @@ def in_checkpoint() -> bool:
 
 
 def without_gradients(name: str, checkpointed: bool, apart: bool = False) -> str:
-    """Return why an output is in no loss with gradients, and the ways out."""
+    """Return the reason why no loss with gradients has an output, and the ways out."""
     top, _, rest = name.partition(".")
     example = f", such as pattern={[f'*.{rest}', f'!{top}.*']}" if rest else ""
     where = "within checkpoint(..., use_reentrant=True)" if checkpointed else "under torch.no_grad()"
@@ -83,28 +83,28 @@ def without_gradients(name: str, checkpointed: bool, apart: bool = False) -> str
     )
 
 
-#: The code within which a checkpoint with use_reentrant=True computes for the first time.
+#: The code in which a checkpoint with use_reentrant=True runs for the first time.
 _REENTRANT = torch.utils.checkpoint.CheckpointFunction.forward.__code__
 
 
 def version_of(tensor: torch.Tensor) -> int:
-    """Return how often a tensor was changed in place; inference tensors do not count that."""
+    """Return how often a tensor was changed in place; 0 for inference tensors, which have no count."""
     return 0 if tensor.is_inference() else tensor._version
 
 
 class Forward:
-    """The outermost call of a module, or what is tapped outside of one.
+    """The outermost call of a module, or taps outside of one.
 
     Attributes
     ----------
     module : torch.nn.Module or None
-        None where something was tapped before any module was called.
+        None if an output was tapped before any module was called.
     grad : bool
         Whether it began with gradients enabled.
     outputs : dict of str to (tensor, int)
-        Those that a penalty is of, with the count of changes in place that each had.
+        The outputs for penalties, each with the count of changes in place when it was seen.
     seen : list of (str, tensor, int)
-        Those that are not among `outputs` yet: while modules run, little is to be done.
+        Outputs that are not among `outputs` yet: as little as possible is done while modules run.
     times : dict of str to int
         How often each name was shown.
     weights : dict of str to tensor
@@ -112,21 +112,21 @@ class Forward:
     params : list of tensor, or None
         The parameters that modules computed with.
     checkpointed : bool
-        Whether it is within a checkpoint that computes without gradients.
+        Whether it is within a checkpoint that runs without gradients.
     changed : dict of str to tensor
         While it runs, the outputs that a member changed.
     final : tuple of str
-        The names of outputs that are those of its module.
+        The names of the outputs that its module returned.
     given : list of tensor
-        What its module was called with, if that is a part of the model and some outputs are the default.
+        The arguments of its module, if that is a part of the model and outputs are selected by default.
     missed : dict of str to str
-        The paths of modules whose outputs were not seen, and why.
+        The paths of modules whose outputs were not seen, and the reasons.
     computed : Computed or None
-        What compiled code has computed of its outputs.
+        The penalties of its outputs that compiled code has computed.
     used : bool
-        Whether a backward that keeps no graph has passed through its outputs, and nothing came since.
+        Whether a backward that keeps no graph has passed through its outputs, and no output was seen since.
     lost : bool
-        Whether outputs went by that.
+        Whether such a backward has used outputs up.
     """
 
     __slots__ = (
@@ -152,12 +152,12 @@ class Forward:
         self._marked = marked
 
     def check(self) -> None:
-        """Use it up if a backward has passed through its outputs before these were seen."""
+        """Use it up if a backward has passed through its outputs before they were seen."""
         if self.grad and any(map(_is_freed, {tensor.grad_fn for tensor, _ in self.outputs.values()})):
             self.use_up()
 
     def keep(self, name: str, tensor: torch.Tensor) -> None:
-        """Keep an output under a name, which has not been given before."""
+        """Keep an output under a new name."""
         if self.seen:
             self.settle()
         self.outputs[name] = tensor, version_of(tensor)
@@ -166,11 +166,11 @@ class Forward:
             self.mark(tensor)
 
     def missing(self) -> dict[str, str]:
-        """Return why each output is missed by a loss with gradients."""
+        """Return by names of outputs the reasons why a loss with gradients misses them."""
         return {name: without_gradients(name, self.checkpointed, apart=True) for name in self.outputs}
 
     def settle(self) -> None:
-        """Put what was seen among the outputs."""
+        """Move `seen` to `outputs`."""
         seen, self.seen = self.seen, []
         outputs = {name: (tensor, version) for name, tensor, version in seen}
         if len(outputs) < len(seen) or not outputs.keys().isdisjoint(self.times):
@@ -197,8 +197,8 @@ class Forward:
     def mark(self, tensor: torch.Tensor) -> None:
         """Let a backward through a tensor use up this forward.
 
-        That is the first output that has a gradient. A mark takes longer than an operation of torch on scalars. Where
-        a backward passes through others alone, torch itself refuses to go through them again.
+        Only the first output that has a gradient is marked, since a mark takes longer than an operation of torch on
+        scalars. Where a backward passes only through other outputs, torch itself raises for a second backward.
         """
         node = tensor.grad_fn if self.grad else None
         if node is not None:
@@ -206,14 +206,14 @@ class Forward:
             self._marked = True
 
     def end(self, output: Any) -> None:
-        """Finish it, with what its module returned."""
+        """Finish it, with the output of its module."""
         self.changed = {}
         self.settle()
         if not self._marked and isinstance(output, torch.Tensor):
             self.mark(output)
 
     def use_up(self) -> None:
-        """Forget what was kept, which a backward has passed through."""
+        """Forget the outputs, since a backward has freed their graph."""
         self.used, self.lost = True, self.lost or bool(self.outputs)
         self.outputs.clear()
         self.times.clear()
@@ -225,21 +225,21 @@ class Forward:
 def _is_freed(node: Any) -> bool:
     """Return whether a backward that keeps no graph has passed through a node.
 
-    Nodes that keep nothing cannot be asked, so the first one before them is that does.
+    That shows in the tensors that a node saved. For a node that saved none, the first one before it counts that did.
     """
     while node is not None:
         try:
             if hasattr(node, "saved_tensors"):  # as of compiled code
                 return False
             kept = [getattr(node, name) for name in dir(node) if name.startswith("_saved_")]
-        except RuntimeError:  # what was kept is gone
+        except RuntimeError:  # the saved tensors are freed
             return True
         node = None if kept else next((one for one, _ in node.next_functions if one is not None), None)
     return False
 
 
 class _Mark:
-    """What runs in a backward through an output: it refers to the forward weakly, since the graph refers to it."""
+    """A hook in the graph of the backward; it refers to the forward weakly, since the graph refers to it."""
 
     __slots__ = ("_forward",)
 
@@ -281,7 +281,7 @@ class State:
         self.clear()
 
     def clear(self) -> None:
-        """Begin anew after a loss."""
+        """Forget everything but the forwards, after a loss."""
         self.changed_by: set[str] = set()
         self.shown: dict[str, None] = {}
         self.dropped = 0
@@ -290,7 +290,7 @@ class State:
 
 
 class _Here(threading.local):
-    """The state of the thread that asks."""
+    """The state of the current thread."""
 
     def __init__(self, every: weakref.WeakSet[State]) -> None:
         self.state = State()
@@ -340,7 +340,7 @@ class Forwards:
         state.done.append(forward)
 
     def see(self, name: str, output: Any) -> bool:
-        """Take an output of the forward that is open, in no time; return whether that could be done."""
+        """Add an output to the open forward by the fast way; return False where that does not apply."""
         forward = self._here.state.open
         if (
             forward is None
@@ -354,7 +354,7 @@ class Forwards:
         return True
 
     def mark_changed(self) -> None:
-        """Take down that the last output was changed in place since it was seen."""
+        """Record that the last output was changed in place since it was seen."""
         state = self._here.state
         forward = state.open if state.open is not None else state.done[-1]
         forward.settle()
@@ -380,14 +380,14 @@ class Forwards:
         return forward
 
     def _new(self, state: State, module: torch.nn.Module | None) -> Forward:
-        """Return a new forward; what cannot be in a loss any more goes."""
+        """Return a new forward, and drop those that no loss can have any more."""
         forward = Forward(module, torch.is_grad_enabled(), self._marked)
         if state.done:
             state.lost = state.lost or any(one.lost for one in state.done)
             if forward.grad:
                 state.beside.update(_without_gradients(state.done))
-            # Of forwards without gradients the last of each module counts, until the next one with gradients. Of
-            # weights alone, the last one.
+            # Of forwards without gradients the last of each module counts, until the next one with gradients. A
+            # forward without outputs, for penalties of weights, counts only if it is the last.
             state.done = [
                 one
                 for one in state.done
@@ -406,7 +406,7 @@ class Forwards:
     # The loss
 
     def began(self) -> bool:
-        """Return whether there was a forward here since the last loss, in this mode of gradients."""
+        """Return whether this thread had a forward since the last loss, with gradients enabled as they are now."""
         state, grad = self._here.state, torch.is_grad_enabled()
         return bool(state.shown) or any(one.grad == grad for one in (*state.done, state.open) if one is not None)
 
@@ -416,7 +416,7 @@ class Forwards:
         Parameters
         ----------
         take : bool
-            Whether they, and those that will be in no other loss, are gone afterwards.
+            Whether to forget them, and those that no later loss can have.
 
         Raises
         ------
@@ -501,14 +501,14 @@ def check_one(forwards: list[Forward], dropped: int = 0) -> None:
 
 
 def _without_gradients(forwards: list[Forward]) -> dict[torch.nn.Module, dict[str, str]]:
-    """Return by modules which outputs of forwards without gradients a loss with gradients misses, and why."""
+    """Return by modules the outputs of forwards without gradients that a loss with gradients misses, with reasons."""
     return {one.module: one.missing() for one in forwards if not one.grad and one.module is not None and one.outputs}
 
 
 def _add_missed(forwards: list[Forward], beside: Mapping[torch.nn.Module, dict[str, str]]) -> None:
-    """Have forwards with gradients miss what parts showed that ran beside them without gradients.
+    """Add to the missed outputs of forwards with gradients those of parts that ran beside them without gradients.
 
-    A part that ran with gradients too was validated, or is its teacher.
+    A part that ran with gradients too does not count: without gradients, it was validated, or was a teacher.
     """
     seen = {name for one in forwards for name in one.times}
     for module, missing in beside.items():
@@ -532,7 +532,7 @@ def contains(outer: torch.nn.Module, inner: torch.nn.Module) -> bool:
 
 
 def reads(forward: Forward, tensor: torch.Tensor) -> bool:
-    """Return whether a forward began with a tensor, a view of it, or what was computed of it."""
+    """Return whether an argument of a forward is a tensor, a view of it, or computed from it."""
     if any(_storage(one) == _storage(tensor) for one in forward.given):
         return True
     nodes, met = [one.grad_fn for one in forward.given], set()
@@ -547,7 +547,7 @@ def reads(forward: Forward, tensor: torch.Tensor) -> bool:
 
 
 def returned_names(outputs: Mapping[str, tuple[torch.Tensor, int]], parts: Iterable[Any]) -> list[str]:
-    """Return the names of outputs that are among what a module returned, or of which that is a view."""
+    """Return the names of outputs that a module returned, as they are or as views."""
     found: set[int] = set()
     for part in parts:
         if isinstance(part, torch.Tensor):
@@ -565,7 +565,7 @@ def returned_names(outputs: Mapping[str, tuple[torch.Tensor, int]], parts: Itera
 
 
 def _storage(tensor: torch.Tensor) -> int:
-    """Return what a tensor has in common with its views alone."""
+    """Return an id that a tensor shares only with its views."""
     try:
         return tensor.untyped_storage()._cdata
     except (NotImplementedError, RuntimeError):  # as in a transform of torch.func
@@ -573,7 +573,7 @@ def _storage(tensor: torch.Tensor) -> int:
 
 
 def merged(forwards: Iterable[Forward]) -> dict[str, tuple[torch.Tensor, int]]:
-    """Return the outputs of forwards; those of a name that comes again go by numbers, as within a forward."""
+    """Return the outputs of forwards; names that occur again are numbered, as within a forward."""
     forwards = list(forwards)
     if len(forwards) < 2:
         return forwards[0].outputs if forwards else {}

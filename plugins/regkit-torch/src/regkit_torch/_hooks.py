@@ -1,4 +1,4 @@
-"""The hooks of a set beside a network: the outputs that they are for, and the plans that are called for them."""
+"""The hooks of a set beside a network: which outputs they get, and the plans that are called in their place."""
 
 from __future__ import annotations
 
@@ -24,37 +24,37 @@ if TYPE_CHECKING:
     from ._forwards import Forward
     from ._plans import Plans
 
-    #: Outputs by their names, with the count of changes in place that they had.
+    #: Outputs by their names, with their counts of changes in place when they were seen.
     Outputs = Mapping[str, tuple[torch.Tensor, int]]
 
 
 class Network:
-    """The layers of a run, with their parameters. `Run` has one for given layers, `watch` one for a model.
+    """The layers of a run, with their parameters: a subclass for the layers of a `Run`, and one for a watched model.
 
     Attributes
     ----------
     caller : str
         The name of the public function, for errors.
     hint : str
-        What to do where a pattern matches nothing, for errors.
+        Advice for errors of patterns that match nothing.
     layers : list of (str, str or None, list of str)
         The name and the role of each layer, and the full names of its parameters.
     paths : list of str
         Names of outputs that need no tap.
     hidden : dict of str to None, or None
-        Names of outputs that are the default; None where the layers have roles or an order.
+        Names of outputs that are selected by default; None where the layers have roles or an order.
     final : container of str
-        Those that are the model's output in this loss, and so are no hidden ones.
+        Those that are the model's output in this loss, and so are not hidden.
     plans : Plans
-        Those of the set beside this network.
+        The plans of the set beside this network.
     routes : dict of str to Route
-        By names of outputs, those of `route` so far.
+        The routes that `route` has returned, by names of outputs.
     regs : regkit.RegularizerSet
     routing : Routing
     train : bool
         Whether it is in training mode.
     unmatched : list of (hosts.Member, str)
-        Globs that only a name that is tapped can match.
+        Globs that only a tapped name can match, with their members.
     """
 
     caller: str
@@ -79,7 +79,7 @@ class Network:
         raise NotImplementedError
 
     def params_to_change(self, members: Iterable[hosts.Member]) -> dict[str, torch.Tensor]:
-        """Return the parameters that members may change after a step, and those that count beside them."""
+        """Return all parameters by their names, for members that change some of them after a step."""
         return dict(self.params())
 
     def visible(self, member: hosts.Member) -> Container[str] | None:
@@ -87,7 +87,7 @@ class Network:
         return None
 
     def groups(self) -> list[tuple[list[str], Container[str] | None]]:
-        """Return names of members with a penalty, with the names of parameters that these see, None for all."""
+        """Return the names of members with a penalty, with the names of the parameters that each sees; None for all."""
         found: dict[Container[str] | None, list[str]] = {}
         for name, member in self.routing.penalizers.items():
             found.setdefault(self.visible(member), []).append(name)
@@ -100,12 +100,12 @@ class Network:
         return self.routes[name]
 
     def check(self, tapped: Iterable[str]) -> None:
-        """Raise if no loss can be computed now, after some names were tapped."""
+        """Raise if no loss can be computed, given the names that were tapped."""
         if self.unmatched:
             self.check_taps(tapped)
 
     def check_taps(self, tapped: Iterable[str]) -> None:
-        """Raise a `regkit.NoMatchError` for a glob that matches none of the names that were tapped either."""
+        """Raise a `regkit.NoMatchError` for a glob of `unmatched` that matches no tapped name either."""
         self.unmatched = [(member, glob) for member, glob in self.unmatched if not may_find(member, glob, tapped)]
         for member, glob in self.unmatched:
             there = {"modules": self.paths} if self.paths else {}
@@ -113,30 +113,30 @@ class Network:
             raise regkit.NoMatchError(f"{error}{self.tied(glob)}")
 
     def settle(self) -> None:
-        """Take what compiled code has left."""
+        """Handle the outputs that compiled code has left."""
 
     def check_began(self, since: str) -> None:
-        """Raise if a loss is of outputs, since there was no forward that may have any."""
+        """Raise, if a loss takes outputs, that there was no forward."""
 
     def check_seen(self, forwards: Sequence[Forward]) -> None:
         """Raise if a module that a member looks at ran unseen."""
 
     def of_forwards(self, forwards: Sequence[Forward]) -> Hashable:
-        """Have the weights of forwards from here on; return what a plan depends on besides outputs and parameters."""
+        """Use the weights of these forwards; return what a plan depends on besides outputs and parameters."""
         return ()
 
     def noted(self, plan: Plan, outputs: Outputs) -> None:
-        """Learn of a new plan for a loss of outputs."""
+        """Take a new plan for a loss of outputs."""
 
     def loss_in_graph(self) -> Computed | None:
-        """Return the loss in the code that is compiled; None where it cannot be computed there."""
+        """Return the loss within compiled code; None where it cannot be computed there."""
         return None
 
     def check_globs(self, names: Iterable[str]) -> None:
-        """Raise for a glob of a penalty, one of several, that matches no name that there is."""
+        """Raise if one of several globs of a penalty matches no name."""
 
     def tied(self, glob: str) -> str:
-        """Return words on what a glob matches under another name; none if there is no such thing."""
+        """Return a sentence on a module that a glob matches under another name; an empty string if there is none."""
         return ""
 
     def recorded_layers(
@@ -148,7 +148,7 @@ class Network:
         ----------
         recording : Recording
         outputs : container of str
-            The names of outputs that there are; of the default, others are not hidden layers of this loss.
+            The names of all outputs. Other names in `hidden` are not hidden layers of this loss.
         visible : container of str, optional
             The names of parameters; by default all.
         """
@@ -163,7 +163,7 @@ class Network:
         ]
 
     def rows(self, outputs: Container[str]) -> list[tuple[str, str | None, list[str]]]:
-        """Return the rows of `layers`, of which those of the default are hidden that are among some outputs."""
+        """Return the rows of `layers`; hidden are those in `hidden` that are among some outputs."""
         if self.hidden is None:
             return self.layers
         hidden = {name: "hidden" for name in self.hidden if name in outputs and name not in self.final}
@@ -171,7 +171,7 @@ class Network:
         return rows + [(name, role, []) for name, role in hidden.items()]
 
 
-@lru_cache(maxsize=1 << 15)  # a watch for each step asks the same of each module and glob
+@lru_cache(maxsize=1 << 15)  # a watch that is opened in each step repeats the calls
 def may_match(path: str, glob: str) -> bool:
     """Return whether a glob may match an output of a module, such as ``lstm:0``, or an original kept beside it."""
     glob = glob.removeprefix("!")
@@ -201,18 +201,18 @@ class Route(NamedTuple):
 
 
 class Routing:
-    """Which members of a set an output is for, made once for a set.
+    """The members of a set, sorted by what they do with outputs; made once for a set.
 
     Attributes
     ----------
     every : dict of str to hosts.Member
         By their names.
     changing, predicting, penalizing : RegularizerSet
-        Those that change outputs, those that do so in predictions too, and those that have a penalty.
+        The sets of those that change outputs, of those that do so in predictions too, and of those with a penalty.
     changers, penalizers : dict of str to hosts.Member
-        The members of these.
+        Those that change outputs, and those with a penalty.
     looking : dict of str to hosts.Member
-        Those that are shown outputs after the forward: for a penalty, or for metrics.
+        Those that get outputs after the forward: for a penalty, or for metrics.
     """
 
     def __init__(self, regs: regkit.RegularizerSet, caller: str) -> None:
@@ -227,7 +227,7 @@ class Routing:
         self.penalizing = hosts.subset(regs, list(self.penalizers))
 
     def route(self, name: str, hidden: Container[str] | None) -> Route:
-        """Return the route of an output, where some are the default."""
+        """Return the route of an output; `hidden` are the names that are selected by default."""
         changers = [
             changer
             for changer, member in self.changers.items()
@@ -241,7 +241,7 @@ class Routing:
 
 
 def looks_at(member: hosts.Member, name: str, hidden: Container[str] | None) -> bool:
-    """Return whether a member is given an output, where some are the default."""
+    """Return whether a member gets an output; `hidden` are the names that are selected by default."""
     if hidden is None or not member.needs_pattern:
         return member.looks_at(name)
     # the set checks that what a glob takes out of the default is there, so that is kept too
@@ -250,7 +250,7 @@ def looks_at(member: hosts.Member, name: str, hidden: Container[str] | None) -> 
 
 
 def by_default(member: hosts.Member, name: str, hidden: Container[str]) -> bool:
-    """Return whether a member without a pattern, or with one that takes out of the default, selects an output."""
+    """Return whether a member that selects from the default, without a pattern or with ``!``, selects an output."""
     globs = member.globs or ()
     if name.partition("@")[0] in hidden:
         return not globs or hosts.matches(name, globs)
@@ -258,12 +258,12 @@ def by_default(member: hosts.Member, name: str, hidden: Container[str]) -> bool:
     return adding < len(globs) and hosts.matches(name, globs[adding:])
 
 
-#: By sets, by identity: members of equal sets need not be equal. It does not keep a set alive.
+#: The routings of sets, by identity, since equal sets may have different members; it does not keep a set alive.
 _routing: WeakIdKeyDictionary = WeakIdKeyDictionary()
 
 
 def routing_of(regs: regkit.RegularizerSet, caller: str) -> Routing:
-    """Return the routing of a set, of which errors name a function as the caller."""
+    """Return the routing of a set; errors name the function `caller`."""
     routing = _routing.get(regs) if isinstance(regs, regkit.RegularizerSet) else None
     if routing is None:
         routing = Routing(regs, caller)
@@ -279,7 +279,7 @@ class Computed(NamedTuple):
     weighted: Sequence[torch.Tensor] | None  # None if `Plan.later` did not compute them yet
 
     def detached(self) -> Computed:
-        """Return it without the graph that it was computed by."""
+        """Return it without its graph."""
         if self.weighted is None and self.plan.of_tensors:
             return Computed(self.plan, [one.detach() if one.requires_grad else one for one in self.results], None)
         weighted = None if self.weighted is None else list(map(_detached, self.weighted))
@@ -327,7 +327,7 @@ class Hooks:
         return {name: expression.value for name, expression in expressions.items()}
 
     def in_predictions(self, outputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Return the outputs of one layer after the hook, as predictions have them, by calls that a tracer sees."""
+        """Return the outputs of one layer with the changes of predictions, by calls that a tracer sees."""
         changed, params = dict(outputs), self._network.params()
         layers = [
             regkit.Layer(name, {one: params[one] for one in names if one in params}, role=role)
@@ -349,13 +349,13 @@ class Hooks:
         Parameters
         ----------
         outputs : mapping of str to (tensor, int)
-            Those that a penalty is of.
+            The outputs for penalties.
         names : callable
             It returns the names of all outputs that were shown.
         conditions : hashable
             What else a plan depends on.
         computed : Computed, optional
-            What compiled code has computed of these outputs, which is returned if it did so by the plan for them.
+            The loss of these outputs in compiled code; returned if that called the plan for these outputs.
 
         Raises
         ------
@@ -409,7 +409,7 @@ class Hooks:
         return Computed(plan, [one.value for one in results], [one.value for one in weighted])
 
     def each(self, outputs: Mapping[str, torch.Tensor]) -> list[regkit.Term]:
-        """Return a term for each output or weight that a member selects, as if it selected that alone."""
+        """Return a term for each output or weight that a member selects, as if it selected only that one."""
         network, found = self._network, []
         params = {name: param.detach() for name, param in network.params().items()}
         for member in self._routing.penalizers.values():
@@ -433,7 +433,7 @@ class Hooks:
         return found
 
     def metrics(self, outputs: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-        """Return the scalars that members have to look at, of outputs and of the present weights."""
+        """Return the metrics of members, for outputs and for the present weights."""
         network, found = self._network, {}
         params = {name: param.detach() for name, param in network.params().items()}
         for member in self._routing.looking.values():
@@ -448,13 +448,13 @@ class Hooks:
         return found
 
     def _selects(self, member: hosts.Member, name: str) -> bool:
-        """Return whether a member selects an output, and is not given it for another option alone."""
+        """Return whether the pattern of a member selects an output, and not only another option."""
         if member.needs_pattern and self._network.hidden is not None:
             return name not in self._network.final and by_default(member, name, self._network.hidden)
         return member.globs is None or hosts.matches(name, member.globs)
 
     def _of_all(self, names: Iterable[str]) -> regkit.NoMatchError | None:
-        """Return the error for a pattern that matches none of all names; outputs that none matches are not kept."""
+        """Return the error for a pattern that matches nothing, with all names: not all outputs are kept."""
         for member in self._routing.penalizers.values():
             globs = None if member.needs_pattern or member.selects != "outputs" else member.globs
             if globs is not None and not any(hosts.matches(name, globs) for name in names):
@@ -488,7 +488,7 @@ def changed_in_place(name: str) -> regkit.GraphError:
 
 
 def _kinds_of(outputs: Outputs) -> list[tuple[Any, ...]]:
-    """Return the names and kinds of outputs, which a plan is kept by."""
+    """Return the names and kinds of outputs, the key of a plan."""
     return [(name, *kind_of(tensor)) for name, (tensor, _) in outputs.items()]
 
 

@@ -1,4 +1,4 @@
-"""The modules of a model, and what a set looks at among them."""
+"""The modules and weights of a model, and which of them a set looks at."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class Modules:
-    """The modules of a model, and the names of their parameters, at a time.
+    """The modules of a model, and the names of their parameters, as they are now.
 
-    A watch for each step looks at them anew each time, so this does not go through ``named_modules``, which takes
-    several times as long.
+    A watch that is opened in each step makes this each time, so it does without ``named_modules``, which takes several
+    times as long.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class Modules:
     places : dict of int to int
         The place in `every` of each module, by its id.
     form : list
-        All names, and what is shared: two models of one form have modules of the same paths in the same places.
+        All names, and which modules are shared: in two models of one form, the same places have the same paths.
     """
 
     def __init__(self, model: torch.nn.Module) -> None:
@@ -58,9 +58,9 @@ class Modules:
             self.form.append(row)
 
     def are_as_they_were(self) -> bool:
-        """Return whether the modules still have the children and the names of parameters that they had.
+        """Return whether the modules still have the same children and the same names of parameters.
 
-        Each loss asks that; it takes a third of the time of making this anew.
+        Each loss checks that; it takes a third of the time of making this again.
         """
         return [one._modules for one in self.every] == self._children and self._names == [
             name for one in self.every for name, param in one._parameters.items() if param is not None
@@ -70,12 +70,12 @@ class Modules:
 _NO_CHILDREN: dict[str, Any] = {}
 
 
-#: Activations whose outputs are no hidden layer's: they are weights of a mean, or log-probabilities.
+#: Activations that are not hidden layers: their outputs are weights of a mean, or log-probabilities.
 _NOT_HIDDEN = ("Softmax", "Softmax2d", "Softmin", "LogSoftmax", "MultiheadAttention")
 
 
 def hidden_output(path: str, module: torch.nn.Module) -> str | None:
-    """Return the name of the output that a module has by default among the hidden ones; None if it has none."""
+    """Return the name of the output of a module that is hidden by default; None if there is none."""
     for cls in type(module).__mro__:
         if cls.__module__ == "torch.nn.modules.activation":
             return None if cls.__name__ in _NOT_HIDDEN else path
@@ -87,36 +87,36 @@ def hidden_output(path: str, module: torch.nn.Module) -> str | None:
 
 
 class Layout:
-    """What a set looks at in a model of a form, kept with the plans, so without references to modules and members.
+    """The parts of a model of a form that a set looks at; kept with the plans, so without modules and members.
 
     Attributes
     ----------
     paths : list of str
-        Those of all modules but the model itself.
+        The paths of all modules except the model itself.
     watched : list of (str, int)
         The paths of modules that a member may look at, and their places in `Modules.every`.
     containers : list of (str, int)
-        Those that such modules are in.
+        The paths and places of modules that contain such modules.
     layers : list of (str, str, list of str)
         Of each module, the name and the role of its layer, and the names of its weights, without its children's.
     hidden : dict of str to None
         The names of outputs that members without a pattern select.
     params : dict of str to (int, str)
-        By the full names of weights, the place of the module that has them and their names in it.
+        By the full names of weights: the place of the module that has it, and its name there.
     made_of : dict of str to list of str
-        By the full names of computed weights, those of the parameters that they are made of.
+        By the full names of computed weights, the names of the parameters from which each is computed.
     originals : set of str
-        All of these.
+        All of these parameters.
     computed : list of (str, int)
-        By the full names of computed weights, the place of the parametrization that computes each in a forward.
+        The full names of computed weights, each with the place of the parametrization that computes it in a forward.
     looks_at_params : bool
         Whether a penalty may be of weights.
     by_default : list of str
-        The names of weights that a penalty may be of without a pattern.
+        The names of weights that a penalty may select without a pattern.
     routes : dict of str to Route
-        By names of outputs, those that were asked for.
+        The routes that have been made, by names of outputs.
     unmatched : list of (str, str)
-        Members with globs that match nothing of these, so that only a tap can.
+        Members with globs that match no output of a module, so that only a tap can match them.
     """
 
     def __init__(self, model: torch.nn.Module, places: Mapping[int, int], routing: Routing) -> None:
@@ -130,7 +130,7 @@ class Layout:
             self._check_defaults(members, found)
         else:
             self.hidden = {}
-        seen: dict[str, int] = {}  # what is compiled has the path of its wrapper, which shows the output
+        seen: dict[str, int] = {}  # a compiled module has the path of its wrapper, which shows the output
         for path, module in found:
             if path and any(may_be_shown(path, member, self.hidden) for member in members):
                 seen.setdefault(path, places[id(module)])
@@ -156,7 +156,7 @@ class Layout:
             raise regkit.NoMatchError(f"{hosts.no_match(member, [glob], parameters=names)}{_tied_weight(model, glob)}")
 
     def _add_weights(self, found: Sequence[tuple[str, torch.nn.Module]], places: Mapping[int, int]) -> set[str]:
-        """Add the weights; return the names of parameters that have another name before."""
+        """Add the weights; return the further names of tied parameters."""
         self.layers: list[tuple[str, str | None, list[str]]] = []
         self.params: dict[str, tuple[int, str]] = {}
         self.made_of: dict[str, list[str]] = {}
@@ -207,7 +207,7 @@ class Layout:
 
 
 def _tied_weight(model: torch.nn.Module, glob: str) -> str:
-    """Return words on a parameter that a glob matches under another name."""
+    """Return a sentence on a parameter that a glob matches under another name; an empty string if there is none."""
     names = {id(param): name for name, param in reversed(list(model.named_parameters()))}
     for full, param in model.named_parameters(remove_duplicate=False):
         if hosts.matches(full, [glob]):
@@ -216,7 +216,7 @@ def _tied_weight(model: torch.nn.Module, glob: str) -> str:
 
 
 def may_be_shown(path: str, member: hosts.Member, hidden: Mapping[str, None]) -> bool:
-    """Return whether a member may look at an output of a module: the output, one of several, or one kept beside it."""
+    """Return whether a member may look at the output of a module, a part of it, or an original kept beside it."""
     name = path if path in hidden else f"{path}:0"
     if member.needs_pattern:
         if name in hidden or by_default(member, path, hidden):

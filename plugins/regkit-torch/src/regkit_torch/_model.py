@@ -1,4 +1,4 @@
-"""A model as the network of a run: its modules and weights, by names, and what is wrong with its forwards."""
+"""A model as the network of a run: its modules and weights by names, and the errors of its forwards."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Model(Network):
-    """A model, with the modules that it had when the watch opened.
+    """A watched model, with the modules that it had when the watch opened.
 
     Attributes
     ----------
@@ -35,12 +35,12 @@ class Model(Network):
     watched : list of (str, torch.nn.Module)
         The modules that a member may look at, with their paths.
     containers : list of (str, torch.nn.Module)
-        The modules that such modules are in, or that parameters are looked at of.
+        The modules that contain such modules, and the model itself; all containers if a tap may come within any.
     computed : list of (str, torch.nn.Module)
         Parametrizations, with the names of the weights that they compute.
     weights : Weights
     left : Leavings
-        What compiled code leaves.
+        The outputs that compiled code has left.
     """
 
     caller = "watch"
@@ -83,7 +83,7 @@ class Model(Network):
 
     @property
     def hint(self) -> str:  # type: ignore[override]  # it depends on what other threads did
-        """What to do where a pattern matches nothing."""
+        """Advice for a pattern that matches nothing."""
         return (
             "Nothing is kept for it of a forward under torch.no_grad() or within a reentrant checkpoint, of a model "
             "that torch.compile compiled before the watch opened, or of model.forward(x) instead of model(x); the "
@@ -97,7 +97,7 @@ class Model(Network):
         return f" There are {others} forwards of other threads, and a loss is of those of its thread." if others else ""
 
     def check_began(self, since: str) -> None:
-        """Raise if a loss is of outputs, since there was no forward that may have any."""
+        """Raise, if a loss takes outputs, that there was no forward."""
         if any(member.selects == "outputs" for member in self.routing.looking.values()):
             mode = "with" if torch.is_grad_enabled() else "without"
             raise regkit.GraphError(
@@ -116,7 +116,7 @@ class Model(Network):
         raise regkit.GraphError("a watch has the mode of its model: call model.train() or model.eval()")
 
     def settle(self) -> None:
-        """Take what compiled code has left since: hooks do on it what they could not do then."""
+        """Let hooks handle the outputs that compiled code has left."""
         if self._error is not None:
             error, self._error = self._error, None
             raise error
@@ -135,7 +135,7 @@ class Model(Network):
 
     @outside
     def _settle_soon(self) -> None:
-        """Take what compiled code has just left; an error is for the next time, since none can be raised here."""
+        """Handle what compiled code has just left; the next call raises an error of it, since this one cannot."""
         if not self.left or is_compiling():
             return
         try:
@@ -161,12 +161,12 @@ class Model(Network):
     # Outputs
 
     def leave_out_final(self, path: str, forward: Forward | None, output: Any) -> None:
-        """Note which outputs of a forward are what its module returned: the model, or a part that is called apart.
+        """Record which outputs of a forward its module returned: the model, or a part that is called separately.
 
         Raises
         ------
         regkit.GraphError
-            If a member changed one, which it selected by default.
+            If a member without a pattern changed one of them.
         """
         if not self.hidden or forward is None:
             return
@@ -190,9 +190,9 @@ class Model(Network):
                 )
 
     def _final(self, forwards: Sequence[Forward]) -> tuple[str, ...]:
-        """Return the names of outputs of the default that are the model's output in a loss of forwards.
+        """Return the names of outputs that count as the model's output in a loss, and so are not hidden.
 
-        What a part that is called apart returns is that, unless another part reads it, or one may that is not seen.
+        The output of a part that is called separately does, unless another part reads it, or may read it unseen.
         """
         model = self.modules.every[0]
         final: dict[str, None] = {}
@@ -209,7 +209,7 @@ class Model(Network):
         return tuple(name for name in final if name not in hidden)
 
     def _may_be_read(self, part: Any) -> bool:
-        """Return whether there are modules with parameters beside a part whose calls are not seen, as of a head."""
+        """Return whether modules with parameters beside a part have calls that are not seen, such as a head."""
         if id(part) not in self._read:
             seen = {id(one) for one in part.modules()}
             seen.update(id(one) for _, one in self.watched)
@@ -225,12 +225,12 @@ class Model(Network):
         return self._read[id(part)]
 
     def check_seen(self, forwards: Sequence[Forward]) -> None:
-        """Raise if a module that a member looks at ran unseen in a forward, and was not seen in the same.
+        """Raise if a module that a member looks at ran in a forward, and was not seen in it.
 
         Raises
         ------
         regkit.GraphError
-            With the module, and the way out.
+            It names the module, and the way out.
         """
         _weights.check_live(forwards)
         if self._unchanged:
@@ -251,7 +251,7 @@ class Model(Network):
         ]
 
     def check_changed(self) -> None:
-        """Raise if a member was to change the output of a module that ran unseen."""
+        """Raise if a member should have changed the output of a module that ran unseen."""
         for name, why in self._unchanged.items():
             raise regkit.GraphError(f"module {name!r} {why}")
 
@@ -260,7 +260,7 @@ class Model(Network):
         return any(module is one or module is one._modules.get(COMPILED) for one, _ in self._compiled)
 
     def _unseen_in(self, forward: Forward) -> list[str]:
-        """Return the watched modules in compiled ones of which nothing was seen in a forward."""
+        """Return the watched modules within compiled ones from which no output was seen in a forward."""
         unseen = []
         for module, within in self._compiled:
             if any(one in forward.times for one in within):
@@ -273,7 +273,7 @@ class Model(Network):
     # Parameters
 
     def param(self, name: str) -> Any:
-        """Return the present weight of a full name, which may be another one in each step."""
+        """Return the present weight of a full name; it may be another tensor in each step."""
         return self.weights.get(name)
 
     def params(self) -> dict[str, torch.Tensor]:
@@ -284,7 +284,7 @@ class Model(Network):
     def visible(self, member: hosts.Member) -> frozenset[str]:
         """Return the names of the parameters that a member sees: without a pattern those that are trained.
 
-        What a weight is computed of is seen only by a member with a glob that matches no weight.
+        Only a member with a glob that matches no weight sees the parameters from which a weight is computed.
         """
         layout = self._layout
         weights = [name for name in layout.params if name not in layout.originals]
@@ -316,13 +316,13 @@ class Model(Network):
         return dict(found.values())
 
     def of_forwards(self, forwards: Sequence[Forward]) -> Hashable:
-        """Have the weights of forwards from here on; return what a plan depends on besides outputs and parameters."""
+        """Use the weights of these forwards; return what a plan depends on besides outputs and parameters."""
         self.weights.use(forwards)
         self.final = self._final(forwards) if self.hidden else ()
         return self.final, tuple(map(self.weights.is_trained, self._layout.by_default))
 
     def note(self, forward: Forward) -> None:
-        """Take down what the loss of a forward needs to know when it has ended."""
+        """Record, at the end of a forward, its missed outputs and its weights for the loss."""
         for name in self._unseen_in(forward) if self._compiled else ():
             route = self.route(name)
             if route.kept:
@@ -333,13 +333,13 @@ class Model(Network):
             self.weights.note(forward)
 
     def noted(self, plan: Plan, outputs: Outputs) -> None:
-        """Let compiled code call a new plan for outputs like these, where it can: it is compiled again with it."""
+        """Let compiled code call a new plan for outputs like these, if it can; torch.compile then compiles again."""
         kinds = tuple((name, tensor.dtype, tensor.dim()) for name, (tensor, _) in outputs.items())
         final, trained = plan.conditions
         self.plans.in_graph[kinds, final, trained] = in_graph(plan, self._plain)
 
     def loss_in_graph(self) -> Computed | None:
-        """Return the loss of a forward in the code that is compiled; None where it cannot be computed there."""
+        """Return the loss of a forward within compiled code; None where it cannot be computed there."""
         if self.routing.changers or self.unmatched or self.regs.needs_metrics:
             return None
         end = self.left.take_loss()
@@ -348,7 +348,7 @@ class Model(Network):
     # Errors
 
     def tied(self, glob: str) -> str:
-        """Return words on what a glob matches under another name; none if there is no such thing."""
+        """Return a sentence on a module that a glob matches under another name; an empty string if there is none."""
         names = {id(module): path for path, module in reversed(module_paths(self._model))}
         for full, module in self._model.named_modules(remove_duplicate=False):
             if full not in names.values() and may_match(full, glob) and names.get(id(module)):
@@ -356,14 +356,14 @@ class Model(Network):
         return ""
 
     def check(self, tapped: Iterable[str]) -> None:
-        """Raise if the model has other modules than it had, or a glob matches no module and no name that was tapped.
+        """Raise if the modules of the model have changed, or a glob matches no module and no name that was tapped.
 
         Raises
         ------
         regkit.GraphError
-            With the modules and the names of parameters that are new.
+            It names the new modules and parameters.
         regkit.NoMatchError
-            With the modules and the tapped names that there are.
+            It lists the modules and the tapped names.
         """
         if not self.modules.are_as_they_were():
             raise self._changed()

@@ -57,7 +57,7 @@ def params_of(path: str, module: torch.nn.Module) -> dict[str, torch.Tensor]:
 def named_outputs(path: str, output: Any) -> Iterator[tuple[str, Any]]:
     """Yield the parts of a module's output by names: ``lstm:0``, ``lstm:1:0``; a tensor by the module's path.
 
-    Of a packed sequence, as of an LSTM, that is its data.
+    The part that is a packed sequence, as of an LSTM, is its data.
     """
     if isinstance(output, PackedSequence):
         output = output.data
@@ -131,7 +131,7 @@ class Named(NamedTuple):
     zeros : float
         The share of elements that are zero.
     pattern : str
-        A glob for it and the others of its kind, which have the same place in the repeated parts of the model.
+        A glob for it and for those at the same place in the repeated parts of the model.
     """
 
     name: str
@@ -165,15 +165,15 @@ def names(model: torch.nn.Module, *inputs: Any, **keywords: Any) -> Table:
     model : torch.nn.Module
         It runs in eval mode, without gradients.
     *inputs, **keywords
-        What it is called with.
+        The arguments that it is called with.
 
     Returns
     -------
     list of Named
         Rows with ``name``, ``kind``, ``cls``, ``shape``, ``zeros`` and ``pattern``, printed as a table. The pattern
-        selects the same part of all blocks: it is the name with ``*`` for numbers where that matches outputs of one
-        class alone, or parameters of one. Vectors, which a glob of weights leaves out, have their names. Outputs of
-        modules that did not run have no rows.
+        selects the same part of all blocks: it is the name with ``*`` for numbers, if that matches outputs, or
+        parameters, of modules of only one class. For a vector it is the name, since globs of weights leave vectors out.
+        Outputs of modules that did not run have no rows.
 
     Examples
     --------
@@ -237,7 +237,7 @@ def _zeros(tensor: torch.Tensor) -> float:
 
 
 def _pattern(name: str, kind: str, cls: str, found: Iterable[tuple[str, str, str, torch.Tensor]]) -> str:
-    """Return a glob for a name and others of its kind: with ``*`` for numbers if it matches no other class."""
+    """Return a glob for a name and for those that differ in numbers: with ``*`` if it matches no other class."""
     path, _, rest = name.partition(":")
     parts = path.split(".")
     last = len(parts) - 1 if kind == "output" else len(parts)

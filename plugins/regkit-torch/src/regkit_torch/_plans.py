@@ -1,4 +1,4 @@
-"""Plans: straight-line code for what hooks compute, made from a recording, and kept for a set and a network."""
+"""Plans: the operations of hooks as straight-line code, made from a recording, and kept for a set and a network."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     #: The name of an output, its shape, its dtype, its device.
     Kind = tuple[Any, ...]
 
-#: So many plans of a set and a network are kept, the last used; and so many forms of a network.
+#: How many plans of a set and a network are kept, the last used ones; and how many forms of a network.
 PLANS = 512
 FORMS = 8
 
 
 class Plan:
-    """Straight-line code for the computation of hooks that were recorded.
+    """Straight-line code for the recorded operations of hooks.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class Plan:
     names : sequence of str, default ()
         Names for the results.
     later : sequence of Expression, default ()
-        More results, which `later` computes when they are asked for.
+        More results, which the method `later` computes.
     conditions : hashable
         What it depends on besides outputs and parameters.
 
@@ -52,11 +52,11 @@ class Plan:
     code : str
         The source.
     function : callable
-        The same, which takes live weights and constants besides.
+        The same, which also takes live weights and constants.
     names, outputs, params : list of str
         Names of the results, and of the outputs and the parameters that `call` takes.
     names_of_all : list of str
-        Names of the outputs that there were.
+        Names of all outputs in the recording.
     constants : list of tensor
     of_torch : bool
         Whether it has no live weights, and calls functions of torch alone.
@@ -95,7 +95,7 @@ class Plan:
             (name, *kind_of(tensor)[:3], name in self.outputs) for name, tensor in recording.outputs.items()
         ]
         self._kinds_of_params = [kind_of(node.meta["value"]) for node in taken["param"]]
-        #: Parameters that hooks looked at and the plan does not take: their shapes may be numbers in the code.
+        #: Parameters that hooks looked at and the plan does not take: the code may have numbers from their shapes.
         self._seen = [(name, kind_of(param)) for name, param in recording.seen.items() if name not in self.params]
         self._ties = recording.ties
         self.device = "cpu" if recording.device is None else recording.device.type
@@ -112,7 +112,7 @@ class Plan:
 
     @cached_property
     def later(self) -> Any:
-        """The function that computes the results that not every step asks for, from all that a call returned."""
+        """The function that computes the results of `later` from everything that a call returned."""
         return _compiled(self._later, self.of_torch)[0]
 
     def outputs_in(self, shown: Mapping[str, tuple[torch.Tensor, int]]) -> list[torch.Tensor] | None:
@@ -121,7 +121,7 @@ class Plan:
         Parameters
         ----------
         shown : mapping of str to (tensor, int)
-            Outputs by their names, with the count of changes in place that they had.
+            Outputs by their names, with their counts of changes in place when they were seen.
         """
         if len(self._kinds_of_outputs) != len(shown):
             return None
@@ -142,9 +142,9 @@ class Plan:
         return found
 
     def params_by(self, param: Callable[[str], Any]) -> list[Any] | None:
-        """Return the parameters that it takes; None if the network's do not fit it any more.
+        """Return the parameters that it takes; None if those of the network do not fit any more.
 
-        Those fit that have the shapes, dtypes and devices that there were, and are shared as they were.
+        Parameters fit if their shapes, dtypes and devices, and which of them are shared, are those of the recording.
 
         Parameters
         ----------
@@ -165,9 +165,9 @@ class Plan:
 
 
 def _compiled(graph: Graph, shared: bool) -> tuple[Any, str]:
-    """Return the function that a graph computes, and its source; a GraphModule would be kept by torch.fx for good.
+    """Return the function of a graph, and its source; torch.fx would keep a GraphModule for good.
 
-    Sets of equal options have one function: torch.compile would compile each for itself.
+    Sets of equal options share one function, since torch.compile would compile each function anew.
     """
     code = graph.python_code("self")
     make = _function if shared else _function.__wrapped__
@@ -182,7 +182,7 @@ def _function(source: str, names: tuple[tuple[str, Any], ...]) -> Any:
 
 
 def _is_of_torch(node: Node) -> bool:
-    """Return whether compiled code can call what a node does: functions of torch, which have no Python of others."""
+    """Return whether compiled code can call a node: a function of torch, without Python code of others."""
     if node.op != "call_function":
         return True
     module = getattr(node.target, "__module__", None) or "torch"  # methods have none
@@ -190,7 +190,7 @@ def _is_of_torch(node: Node) -> bool:
 
 
 def kind_of(tensor: torch.Tensor) -> tuple[Any, ...]:
-    """Return what a plan is recorded for: shape, dtype, device, and which part of it each process has."""
+    """Return the kind of a tensor: shape, dtype, device, and which part of it each process has."""
     return tensor.shape, tensor.dtype, tensor.device, tensor.placements if is_sharded(tensor) else None
 
 
@@ -210,7 +210,7 @@ def _is_of(tensor: Any, kind: Sequence[Any]) -> bool:
 
 
 def _simplify(graph: Graph) -> None:
-    """Drop calls that change nothing, that are there twice, and that no result depends on."""
+    """Drop calls that change nothing, that occur twice, and that no result depends on."""
     for node in list(graph.nodes):
         _without_factor_one(node)
     _merge_equal(graph)
@@ -221,7 +221,7 @@ def _simplify(graph: Graph) -> None:
 
 
 def _without_factor_one(node: Node) -> None:
-    """Drop a product with 1, or a division by it, as a mean over one term has them."""
+    """Drop products with 1 and divisions by 1, as in a mean over one term."""
     if node.op != "call_function" or node.target not in (operator.truediv, operator.mul) or len(node.args) != 2:
         return
     first, second = node.args
@@ -268,9 +268,9 @@ def _is_call(node: Any, function: Any) -> bool:
 
 
 def _split(graph: Graph, now: Sequence[Node], later: Sequence[Node]) -> Graph:
-    """Make the first nodes the results of a graph, and return another graph that computes the others from all results.
+    """Make the first nodes the results of a graph, and return another graph that computes the other nodes from these.
 
-    What the other graph needs besides is added to the results. The graph's output is replaced.
+    Further values that the other graph needs are added to the results. The graph's output is replaced.
     """
     needed, wanted = _ancestors(now), _ancestors(later)
     moved = [node for node in graph.nodes if node in wanted and node not in needed and node.op != "placeholder"]
@@ -289,7 +289,7 @@ def _split(graph: Graph, now: Sequence[Node], later: Sequence[Node]) -> Graph:
 
 
 def _ancestors(nodes: Iterable[Node]) -> set[Node]:
-    """Nodes with all that they are computed from."""
+    """Nodes and everything from which they are computed."""
     found: set[Node] = set()
     left = list(nodes)
     while left:
@@ -301,7 +301,7 @@ def _ancestors(nodes: Iterable[Node]) -> set[Node]:
 
 
 def _in_order(graph: Graph, kinds: Sequence[str]) -> dict[str, list[Node]]:
-    """Return a graph's arguments by their kinds, and put them in that order; those without users are taken out."""
+    """Return a graph's arguments by their kinds, and sort them so; arguments without users are removed."""
     found: dict[str, list[Node]] = {kind: [] for kind in kinds}
     calls = next(node for node in graph.nodes if node.op != "placeholder")
     for node in [node for node in graph.nodes if node.op == "placeholder"]:
@@ -322,20 +322,20 @@ def _result(graph: Graph) -> Node:
 
 
 def _without_lengths(kind: Kind) -> Kind:
-    """Return a kind of outputs that have as many axes, of any lengths."""
+    """Return the kinds of outputs without their lengths."""
     name, shape, *rest = kind
     return name, len(shape), *rest
 
 
 class Plans:
-    """The plans of a set beside a network of one form, the last used.
+    """The plans of a set beside a network of one form, the last used ones.
 
     Attributes
     ----------
     form : object
         What the plans depend on besides the outputs: names of layers and parameters.
-    layout : object
-        What `regkit_torch.watch` knows of a model of this form.
+    layout : Layout or None
+        The layout of a watched model of this form.
     last : Plan or None
         The plan of the last loss.
     in_graph : dict of Case to InGraph
@@ -350,7 +350,7 @@ class Plans:
         self._plans: OrderedDict[Any, Plan] = OrderedDict()
 
     def get(self, key: tuple[Any, ...], kinds: Sequence[Kind]) -> Plan | None:
-        """Return the plan for a purpose and for outputs of names and kinds; None if there is none yet."""
+        """Return the plan for a purpose and for names and kinds of outputs; None if there is none yet."""
         for full in ((*key, *map(_without_lengths, kinds)), (*key, *kinds)):
             plan = self._plans.get(full)
             if plan is not None:
@@ -359,7 +359,7 @@ class Plans:
         return None
 
     def put(self, key: tuple[Any, ...], kinds: Sequence[Kind], plan: Plan) -> None:
-        """Keep a plan, and forget the one that was not used for longest."""
+        """Keep a plan, and forget the least recently used one."""
         if plan.any_lengths:
             kinds = [_without_lengths(kind) for kind in kinds]
         full = (*key, *kinds)
@@ -368,13 +368,13 @@ class Plans:
             self._plans.popitem(last=False)
 
 
-#: By a model, or by the set itself, and then by the set: by identity, since sets of equal options are equal, and their
-#: members need not be. Neither is kept alive.
+#: By a model, or by the set itself, and then by the set: by identity, since equal sets may have different members.
+#: Neither is kept alive.
 _kept: WeakIdKeyDictionary = WeakIdKeyDictionary()
 
 
 def plans_of(owner: Any, regs: regkit.RegularizerSet, form: Any) -> Plans:
-    """Return the plans of a set beside a network of a form, which live as long as the set and their owner.
+    """Return the plans of a set beside a network of a form; they live as long as the set and their owner.
 
     Parameters
     ----------
@@ -382,7 +382,7 @@ def plans_of(owner: Any, regs: regkit.RegularizerSet, form: Any) -> Plans:
         A model, or the set.
     regs : regkit.RegularizerSet
     form : object
-        What is compared with the form that plans were recorded for.
+        Plans that were recorded for another form are not returned.
     """
     of_owner = _kept.get(owner)
     if of_owner is None:

@@ -1,4 +1,4 @@
-"""Regularizers beside computations with torch: they are shown outputs, change some of them, and add to the loss."""
+"""`Run`: it shows regularizers the outputs of computations with torch, lets them change some, and returns the loss."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ class Layers(Network):
         self.unmatched = [(member, glob) for member in several for glob in member.globs or ()]
 
     def check(self, tapped: Iterable[str]) -> None:
-        """Raise for a glob of a change, one of several, that matches no name that was tapped in training."""
+        """Raise if one of several globs of a change matches no name that was tapped in training."""
         if self.train:
             super().check(tapped)
 
     def check_globs(self, names: Iterable[str]) -> None:
-        """Raise for a glob of a penalty, one of several, that matches no output or parameter.
+        """Raise if one of several globs of a penalty matches no output or parameter.
 
-        Where there are no layers, any penalty of parameters is such an error.
+        Without layers, this raises for any penalty of parameters.
         """
         hosts.check_given_layers(self.routing.penalizers.values(), self.layers)
         several = [member for member in self.routing.penalizers.values() if member.globs and len(member.globs) > 1]
@@ -78,9 +78,9 @@ class Layers(Network):
 
 
 class Run:
-    r"""Regularizers beside computations with torch: outputs are tapped in it, and then it has their loss.
+    r"""Regularizers for functional code with torch: tap outputs, then call `loss`.
 
-    `watch` makes one for a model and taps for it. Without a model, functional code taps by itself.
+    `watch` makes a run for a model, and shows it the outputs of modules.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ class Run:
         The layers of the network: their parameters for penalties of weights, their order or roles for regularizers
         without a pattern. Without layers, those of outputs need a pattern.
     train : bool, default True
-        Whether regularizers that change outputs, such as noise and dropout, do so. It can be set at any time.
+        Whether regularizers such as noise and dropout change outputs. It can be set at any time.
 
     Raises
     ------
@@ -100,9 +100,8 @@ class Run:
 
     Notes
     -----
-    Hooks of the set run once for names, shapes and dtypes, and what they compute with torch is recorded as
-    straight-line code, which is called from then on. It belongs to the set, so a run for each step costs no more than
-    one for all.
+    Hooks of the set run once for names, shapes and dtypes. Their operations are recorded as straight-line code, which
+    later steps call. The code is kept with the set, so a run for each step costs no more than one run for all steps.
 
     Examples
     --------
@@ -137,7 +136,7 @@ class Run:
         self._tapped: dict[str, bool] = {}
         self._last: Computed | None = None
         self._metrics: dict[str, Any] | None = None
-        self._losses = 0  # how many to train with there were
+        self._losses = 0  # with gradients, in training mode
         self._compiled_losses = 0
         self._follows = False  # whether an optimizer's steps are followed
         self._since = "the watch opened"
@@ -157,7 +156,7 @@ class Run:
 
     @property
     def outputs(self) -> dict[str, torch.Tensor]:
-        """The outputs by their names that the next loss is of, clean originals of changed ones among them."""
+        """The outputs of the next loss by their names, with the clean originals of changed ones."""
         self._network.settle()
         found = merged([one for one in self._forwards.kept() if one.outputs])
         return {name: tensor for name, (tensor, _) in found.items()}
@@ -166,19 +165,19 @@ class Run:
 
     @outside
     def tap(self, name: str, value: torch.Tensor) -> torch.Tensor:
-        """Show an output to the regularizers, and return it with their changes, to be used from there on.
+        """Show an output to the regularizers, and return it with their changes: continue with the returned tensor.
 
         Parameters
         ----------
         name : str
-            The name for patterns. Tapped again in the same forward it is ``name@1``, then ``name@2``, which a pattern
-            that matches the name matches too.
+            The name for patterns. Tapped again in the same forward, the output is ``name@1``, then ``name@2``; a
+            pattern that matches the name matches these too.
         value : torch.Tensor of floats
 
         Returns
         -------
         torch.Tensor
-            The same, unless a regularizer changes it: in training, or in predictions too.
+            `value` itself, unless a regularizer changes it: in training, or in predictions too.
 
         Raises
         ------
@@ -200,7 +199,7 @@ class Run:
         return value
 
     def skip(self, name: str) -> None:
-        """Name an output that is not tapped, such as tokens, so that patterns can take it out: ``["*", "!tokens"]``."""
+        """Name an output that is not tapped, such as tokens, so that a pattern can exclude it: ``["*", "!tokens"]``."""
         self._tapped[name] = True
         self._forwards.here.shown[name] = None
 
@@ -257,10 +256,10 @@ class Run:
 
     @partial(outside, inside=_loss_in_graph)
     def loss(self) -> Any:
-        """Return the regularizers' part of the loss: weight times penalty, of the forward since the last loss.
+        """Return the regularizers' part of the loss, weight times penalty, for the forward since the last loss.
 
-        Under ``torch.no_grad()`` it is of forwards under that, and the next loss with gradients is as if there had been
-        none of these.
+        Under ``torch.no_grad()`` it takes only forwards that ran under ``torch.no_grad()``, which the next loss with
+        gradients ignores.
 
         Returns
         -------
@@ -272,9 +271,9 @@ class Run:
         regkit.NoMatchError
             If the pattern of a regularizer matches nothing that was kept.
         regkit.GraphError
-            If a model was called several times since the last loss and the watch is for one forward, or a backward has
+            If a model was called several times since the last loss and the watch takes one forward, or a backward has
             passed through the forward already; if a module that a pattern matches ran unseen; if an output was changed
-            in place since, a penalty cannot be computed, or the run has ended.
+            in place since it was seen, a penalty cannot be computed, or the run has ended.
         """
         if self._ended:
             raise regkit.GraphError(self._ended)
@@ -302,15 +301,15 @@ class Run:
 
     @outside
     def terms(self, each: bool = False) -> list[regkit.Term]:
-        """Return each regularizer's part of the loss: of the forward since the last loss, or else of the last loss.
+        """Return each regularizer's part of the loss: for the forward since the last loss, or else of the last loss.
 
-        Those of the last loss have no gradients.
+        The parts of the last loss have no gradients.
 
         Parameters
         ----------
         each : bool, default False
-            Whether to return a term for each output or weight that a regularizer selects, as if it selected that alone:
-            named ``hidden_l1/enc.1``, without gradients. This is of the forward since the last loss, so it is asked for
+            Whether to return a term for each output or weight that a regularizer selects, as if it selected only that
+            one: named ``hidden_l1/enc.1``, without gradients. This is for the forward since the last loss, so call it
             before the loss.
 
         Returns
@@ -320,7 +319,7 @@ class Run:
         Raises
         ------
         regkit.NoMatchError, regkit.GraphError
-            As `loss`; for `each` also if the outputs are those of the last loss, which are gone.
+            As `loss`; with `each` also if the last loss has taken the outputs.
         """
         if self._ended:
             if self._last is None or each:
@@ -349,7 +348,7 @@ class Run:
     def metrics(self) -> dict[str, Any]:
         """Return scalars to look at, such as the share of zeros, by the names of member and scalar.
 
-        Of outputs they are of the forward since the last loss, so they are asked for before the loss.
+        Those of outputs are for the forward since the last loss, so call it before the loss.
 
         Raises
         ------
@@ -365,7 +364,7 @@ class Run:
 
     @outside
     def _metrics_now(self) -> dict[str, Any] | None:
-        """Return the metrics; None where they are of outputs and there was no forward since the last loss."""
+        """Return the metrics; None if some are of outputs and there was no forward since the last loss."""
         if self._ended:
             raise regkit.GraphError(self._ended)
         self._network.settle()
@@ -379,30 +378,31 @@ class Run:
 
     @outside
     def after_step(self, *optimizers: Any) -> None:
-        r"""Do what regularizers do after an optimizer's step: change parameters in place, and move schedules a step.
+        r"""Let regularizers act after an optimizer's step: they change parameters in place, and schedules move a step.
 
-        Called once after the steps of all optimizers; a watch that has the optimizer does so itself. Regularizers act
-        in order, on all parameters that their penalties are of; those that are frozen, or without a gradient where
-        others have one, stay. The step size of a group is the rate :math:`\eta`, and so that a proximal step has the
-        zeros of the closed form,
+        Call it once after the steps of all optimizers; a watch that has the optimizer does so itself. Regularizers act
+        in order, on all parameters that their penalties select; parameters that are frozen, or have no gradient where
+        others have one, do not change. The step size of a group is the rate :math:`\eta`. So that a proximal step has
+        the zeros of the closed form,
 
-        - :math:`\eta (1 - d) / (1 - \mu)` for SGD with momentum :math:`\mu` and dampening :math:`d`, which is how far a
-          constant gradient moves a weight in all;
-        - for Adam and AdamW its amount is divided by :math:`\sqrt{\hat v} + \epsilon`, as gradients are.
+        - the step size is :math:`\eta (1 - d) / (1 - \mu)` for SGD with momentum :math:`\mu` and dampening :math:`d`,
+          which is how far a constant gradient moves a weight in all;
+        - the amount is divided by :math:`\sqrt{\hat v} + \epsilon`, as gradients are, for Adam and AdamW.
 
-        Weights that are `regkit.schedules` follow, a `regkit.schedules.Target` by the metrics of the last loss, in
-        several processes by their mean. Nothing happens after a step of an optimizer of accelerate that accumulates, or
-        that a scaler of the loss left out. Of a `torch.amp.GradScaler` only a watch that has the optimizer knows that.
+        Then weights that are `regkit.schedules` move, a `regkit.schedules.Target` by the metrics of the last loss, with
+        several processes by their mean. Nothing happens after a step of an optimizer of accelerate that only
+        accumulated gradients, or that a loss scaler skipped. Only a watch that has the optimizer knows which steps a
+        `torch.amp.GradScaler` skipped.
 
         Parameters
         ----------
         *optimizers : torch.optim.Optimizer or float
-            A number is the step size of all parameters.
+            A number is the step size for all parameters.
 
         Raises
         ------
         regkit.OptionError
-            If it is none of those, or, for a proximal step, an optimizer of another kind.
+            If it is neither, or, for a proximal step, an optimizer of another kind.
         regkit.GraphError
             If an optimizer trains none of the parameters, a weight is computed by a parametrization, or the watch has
             the optimizer.
@@ -481,13 +481,13 @@ class Run:
                 raise regkit.NoMatchError(f"{error}. {self._network.hint}")
 
     def _end(self, reason: str) -> None:
-        """Forget all outputs, and refuse more."""
+        """Forget all outputs, and take no more."""
         self._forwards.clear()
         self._ended = reason
 
 
 def _detached(forwards: list[Forward]) -> dict[str, torch.Tensor]:
-    """Return the outputs of forwards without their graph."""
+    """Return the outputs of forwards, detached from their graph."""
     return {name: tensor.detach() for name, (tensor, _) in merged(forwards).items()}
 
 

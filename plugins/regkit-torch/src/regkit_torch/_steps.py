@@ -1,4 +1,4 @@
-"""What regularizers do after an optimizer's step, with the step sizes of its groups and its divisors."""
+"""The step of regularizers after an optimizer's, with the step sizes of its groups and its divisors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def change_parameters(network: Network, optimizer: Any) -> None:
     Raises
     ------
     regkit.OptionError
-        If it is not known of the optimizer how its step depends on the gradient, which a proximal step needs.
+        For a proximal step, if it is not known how the optimizer's step depends on the gradient.
     regkit.GraphError
         If the optimizer trains none of the parameters, or a member is to change a computed weight.
     regkit.NoMatchError
@@ -53,7 +53,7 @@ def change_parameters(network: Network, optimizer: Any) -> None:
 
 
 def _in_parts_of(param: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """Return a value as a parameter is: of a sharded one each process has a part."""
+    """Return a value in the form of a parameter: of a sharded one each process has a part."""
     if not is_sharded(param) or is_sharded(value):
         return value
     from torch.distributed.tensor import distribute_tensor  # which takes long to import, where nothing is sharded
@@ -66,7 +66,7 @@ def _among(found: Mapping[str, Any], visible: Any) -> dict[str, Any]:
 
 
 def plain(optimizer: Any) -> Any:
-    """Return an optimizer or a step size; of what is around an optimizer, such as an accelerator's, the inner one."""
+    """Return an optimizer or a step size; for a wrapper of an optimizer, such as accelerate's, the inner one."""
     inner = getattr(optimizer, "optimizer", optimizer)
     if isinstance(inner, torch.optim.Optimizer) or (
         isinstance(inner, (int, float)) and not isinstance(inner, bool) and 0 <= inner < float("inf")
@@ -78,8 +78,7 @@ def plain(optimizer: Any) -> Any:
 def has_moved(optimizer: Any) -> bool:
     """Return whether the step of an optimizer moved parameters.
 
-    It does not where a scaler of the loss found gradients that are infinite, nor, of accelerate, where a gradient is
-    only accumulated.
+    It did not if a loss scaler found infinite gradients, or if accelerate only accumulated the gradient.
     """
     found = getattr(getattr(optimizer, "optimizer", optimizer), "found_inf", None)
     syncs = getattr(getattr(optimizer, "gradient_state", None), "sync_gradients", True)
@@ -87,7 +86,7 @@ def has_moved(optimizer: Any) -> bool:
 
 
 def follow(optimizer: Any, after: Any) -> Any:
-    """Call a function after each step of an optimizer; return a handle whose ``remove()`` ends that."""
+    """Call a function after each step of an optimizer, until ``remove()`` of the returned handle is called."""
     inner = getattr(optimizer, "optimizer", optimizer)
     if not isinstance(inner, torch.optim.Optimizer):
         several = isinstance(inner, (list, tuple)) and all(isinstance(one, torch.optim.Optimizer) for one in inner)
@@ -101,7 +100,7 @@ def follow(optimizer: Any, after: Any) -> Any:
 
 
 def _is(optimizer: torch.optim.Optimizer, *kinds: type[torch.optim.Optimizer]) -> bool:
-    """Return whether an optimizer is of these kinds, and steps as they do."""
+    """Return whether an optimizer is of one of these classes, and does not override its step."""
     return any(isinstance(optimizer, kind) and type(optimizer).step is kind.step for kind in kinds)
 
 
@@ -122,8 +121,8 @@ def _step_sizes(
 ) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
     """Return the step sizes and divisors of an optimizer by the names of parameters that are trained.
 
-    A parameter that the optimizer did not move, since it has no gradient, has neither. Where none has one, gradients
-    were cleared since.
+    A parameter without a gradient has neither, since the optimizer did not move it. If no parameter has one, the
+    gradients were cleared after the step.
     """
     names = {id(param): name for name, param in params.items()}
     groups = [(group, [param for param in group["params"] if id(param) in names]) for group in optimizer.param_groups]
@@ -154,7 +153,7 @@ def _step_sizes(
 
 
 def go_on(regs: regkit.RegularizerSet, step: int) -> None:
-    """Move schedules to the step from which a training goes on, of a checkpoint for one."""
+    """Move schedules to the step at which a training continues, for example from a checkpoint."""
     if not step:
         return
     regs.step(step)
@@ -167,7 +166,7 @@ def go_on(regs: regkit.RegularizerSet, step: int) -> None:
 
 
 def mean_of_processes(metrics: dict[str, Any] | None) -> dict[str, float] | None:
-    """Return metrics as numbers, in several processes their mean, so that a weight that follows them is one for all."""
+    """Return metrics as numbers; with several processes their means, so that all have the same weights."""
     if metrics is None:
         return None
     values = torch.stack([torch.as_tensor(value, dtype=torch.float32) for value in metrics.values()])

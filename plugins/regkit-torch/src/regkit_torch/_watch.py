@@ -1,4 +1,4 @@
-"""A model of torch with regularizers: hooks on its modules show their outputs to a run."""
+"""A watched model of torch: the forwards of its modules, and hooks, show their outputs to a run."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def watch(
 ) -> Watch:
     """Show the outputs of a model's modules to regularizers, for as long as the ``with`` statement runs.
 
-    Outputs go by the path of their module in ``model.named_modules()``, such as ``encoder.fc1``; of several outputs
-    ``lstm:0`` is the first and ``lstm:1:0`` the first of the second, and ``block:hidden`` is the field of a dict or a
-    dataclass. Parameters go by their names in ``model.named_parameters()``. The prefixes of wrappers, ``module.`` and
-    ``_orig_mod.``, are left out. `names` shows what there is.
+    Outputs are named by the path of their module in ``model.named_modules()``, such as ``encoder.fc1``. In a tuple,
+    ``lstm:0`` is the first output and ``lstm:1:0`` the first of the second; ``block:hidden`` is a field of a dict or a
+    dataclass. Parameters have their names in ``model.named_parameters()``. The prefixes of wrappers, ``module.`` and
+    ``_orig_mod.``, are left out. `names` lists all of them.
 
-    Without a pattern, penalties and changes of hidden outputs take those of activations, the modules of
-    ``torch.nn.modules.activation`` but softmax and attention, and of recurrent modules; one whose output, or a view of
-    it, is the model's is left out, also that of a part which is called apart, unless another part reads it. Penalties
-    of weights take all matrices that are trained.
+    Without a pattern, penalties and changes of hidden outputs select those of activations (the modules of
+    ``torch.nn.modules.activation`` except softmax and attention) and of recurrent modules. An output that the model
+    returns, as it is or as a view, is left out, and so is one that a separately called part returns, unless another
+    part reads it. Penalties of weights select all matrices that are trained.
 
     Parameters
     ----------
@@ -50,30 +50,31 @@ def watch(
     regs : regkit.RegularizerSet
         What `regkit.build` returns.
     forwards : {"one", "all", "last"}, default "one"
-        What a loss is of. A forward is the outermost call of a module of the model. Several since the last loss that
-        have the same module, or of which the module of one contains that of the other, are a `regkit.GraphError` for
-        ``"one"``; for ``"all"`` the loss is of all, and for ``"last"`` of the last one of each module that was called.
+        Which forwards a loss takes. A forward is the outermost call of a module of the model. Two forwards since the
+        last loss conflict if they have the same module, or the module of one contains that of the other: a
+        `regkit.GraphError` for ``"one"``. With ``"all"`` the loss takes all forwards, with ``"last"`` the last one of
+        each module that was called.
     optimizer : torch.optim.Optimizer, optional
-        After each of its steps `Run.after_step` is called: proximal steps, projections and decays, and the weights that
-        are `regkit.schedules`.
+        After each of its steps `Run.after_step` is called: for proximal steps, projections and decays, and for weights
+        that are `regkit.schedules`.
 
     Returns
     -------
     context manager of Run
-        ``run.loss()`` is the regularizers' part of the loss, of the forward since the last time. Under
-        ``torch.no_grad()`` it is of forwards under that. Noise and dropout change the outputs of modules that are in
-        training mode. ``run.tap(name, value)`` shows other tensors than outputs of modules.
+        ``run.loss()`` returns the regularizers' part of the loss, for the forward since the last loss; under
+        ``torch.no_grad()``, for forwards that ran under ``torch.no_grad()``. Noise and dropout change the outputs of
+        modules that are in training mode. ``run.tap(name, value)`` shows tensors that are not outputs of modules.
 
     Raises
     ------
     regkit.OptionError
-        If the model is not one, `regs` is not a set, `forwards` none of the three, `optimizer` is none, or a
-        regularizer of outputs has no pattern and the model no such modules.
+        If `model` is not a module, `regs` not a set, `forwards` none of the three, or `optimizer` not an optimizer; or
+        if a regularizer of outputs has no pattern and the model none of these modules.
     regkit.GraphError
         If the model, or a part of it, is watched already.
     regkit.NoMatchError
-        If a pattern matches no module, no parameter, and nothing that was tapped before the first loss: by
-        ``run.loss()``, or at the end of a watch without one. At once for a penalty of weights.
+        If a pattern matches no module, no parameter, and no name that was tapped before the first loss: by
+        ``run.loss()``, or at the end of a watch without a loss. For a pattern of weights, when the watch opens.
 
     Examples
     --------
@@ -130,13 +131,13 @@ class Watch:
             self.follow(self._optimizer)
         _watched[model] = list(self._network.modules.places)
         self._left = self._network.left
-        # A module that has hooks takes longer to call than what the hooks do. So it is its forward that shows the
-        # output, but where hooks of others are to come first. Hooks go by one number, since register_forward_hook makes
-        # a handle with three weak references.
+        # Calling a module that has any hook takes longer than the hook itself. So the forward shows the output, except
+        # where hooks of others come first. All hooks have one number, since register_forward_hook makes a handle with
+        # three weak references.
         self._number = RemovableHandle(OrderedDict()).id
         self._before: list[tuple[torch.nn.Module, Any]] = []
         self._hooked: list[torch.nn.Module] = [model]
-        if COMPILED not in model._modules:  # which cannot be scripted, and takes longer to call with a hook
+        if COMPILED not in model._modules:  # a wrapper cannot be scripted, and takes longer to call with a hook
             model._forward_hooks[self._number] = _Hook(self, "", model)
         containers = {id(module): path for path, module in self._network.containers}
         watched = {id(module): path for path, module in self._network.watched}
@@ -162,7 +163,7 @@ class Watch:
         return self._run
 
     def follow(self, optimizer: Any) -> None:
-        """Have regularizers act after each step of an optimizer, and of none before, until the watch ends."""
+        """Let regularizers act after each step of an optimizer, in place of an earlier one, until the watch ends."""
         handle = follow(optimizer, self._run._after_step)
         self._follow_none()
         self._followed = handle
@@ -191,7 +192,7 @@ class Watch:
                 module.__dict__.pop("_replicate_for_data_parallel", None)
             for module, before in self._before:
                 if not hasattr(module.__dict__.get("forward"), "regkit_forward"):
-                    continue  # somebody has put another one around it, in which it does nothing from here on
+                    continue  # another forward has been put around ours, which does nothing from here on
                 if before is None:
                     del module.__dict__["forward"]
                 else:
@@ -293,11 +294,11 @@ class _Hook:
         """Do nothing."""
 
     def run(self, output: Any) -> Any:
-        """Do what could not be done in compiled code."""
+        """Handle an output that compiled code has left."""
 
 
 class _NotScriptedError(regkit.GraphError, AttributeError):
-    """An attribute that a hook does not have, with words on what asks for it."""
+    """A missing attribute of a hook, for torch.jit.script, which reads it."""
 
 
 class _Seen(_Hook):
@@ -345,7 +346,7 @@ class _Seen(_Hook):
         return self._watch._show(self.path, self._module, output)
 
 
-#: What compiled code calls for an output that is changed.
+#: Called by compiled code for an output that is changed.
 _changed_outside = outside(_Seen.run)
 
 
@@ -371,7 +372,7 @@ class _Weight(_Hook):
 
 
 class _Begun(_Hook):
-    """What compiled code leaves where the forward of a module with others in it begins."""
+    """Left by compiled code at the beginning of the forward of a container."""
 
     __slots__ = ()
 
@@ -383,7 +384,7 @@ class _Begun(_Hook):
 
 
 class _Ended(_Hook):
-    """What compiled code leaves where it ends."""
+    """Left by compiled code at the end of the forward of a container."""
 
     __slots__ = ()
 
@@ -503,13 +504,12 @@ def _given(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[torch.Tensor]:
     return found
 
 
-#: By classes of modules, the code of their forwards while they are watched: torch.compile limits how often it compiles
-#: the same code.
+#: By classes of modules, copies of the code of our forwards: torch.compile limits how often it compiles one code.
 _codes: WeakKeyDictionary[type, dict[CodeType, CodeType]] = WeakKeyDictionary()
 
 
 def _code_of(cls: type, code: CodeType) -> CodeType:
-    """Return a copy of some code for a class of modules, always the same."""
+    """Return the copy of some code for a class of modules, the same at every call."""
     copies = _codes.setdefault(cls, {})
     if code not in copies:
         copies[code] = code.replace()
@@ -517,7 +517,7 @@ def _code_of(cls: type, code: CodeType) -> CodeType:
 
 
 def _state_of(module: torch.nn.Module, changers: Sequence[str]) -> Any:
-    """Return the state of a module for copies, without the hooks of a watch; warn where these change predictions."""
+    """Return the state of a module for copies, without the hooks of a watch; warn if the hooks change predictions."""
     if changers:
         warnings.warn(
             f"a copy of a watched model is not watched, so {', '.join(changers)}, which changes predictions too, does "

@@ -1,4 +1,4 @@
-"""Weights as modules compute with them: parameters, or what parametrizations, masks and adapters make of them."""
+"""Weights as modules compute with them: parameters, or results of parametrizations, masks and adapters."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def original_names(module: torch.nn.Module) -> list[str]:
 
 
 def parametrizations(module: torch.nn.Module) -> dict[str, torch.nn.Module]:
-    """Return the modules that compute a module's weights in each forward, by the names of these."""
+    """Return the modules that compute a module's weights in each forward, by the names of the weights."""
     return dict(module._modules["parametrizations"]._modules) if _is_parametrized(module) else {}
 
 
@@ -100,7 +100,7 @@ def _eval_mode(module: torch.nn.Module) -> Iterator[None]:
 
 
 class Weights:
-    """The weights of a model at a time.
+    """The present weights of a model.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ class Weights:
     params : mapping of str to (int, str)
         By the full name of a weight, the place of its module and the name there.
     made_of : mapping of str to list of str
-        By the full names of computed weights, those of the parameters that they are made of.
+        By the full names of computed weights, the names of the parameters from which each is computed.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class Weights:
             forward.params = [params.get(short) for params, short, _ in self._plain]
 
     def use(self, forwards: Sequence[Forward]) -> None:
-        """Have the weights of forwards from here on, and others as they are."""
+        """Use the weights of these forwards, and the present ones for all others."""
         self._found = {}
         for forward in forwards:
             self._found.update(forward.weights)
@@ -178,7 +178,7 @@ def _is_sharded(model: torch.nn.Module) -> bool:
 
 
 def check_live(forwards: Sequence[Forward]) -> None:
-    """Raise if outputs are of a transform of torch.func that has ended."""
+    """Raise if outputs belong to a transform of torch.func that has ended."""
     for forward in forwards:
         for name, (tensor, _) in forward.outputs.items():
             if _is_dead(tensor):

@@ -1,4 +1,4 @@
-"""torch as regkit uses it: the engine that arrays of torch are found to belong to."""
+"""The engine of torch, which regkit finds by a tensor."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Torch(Engine):
-    """Tensors of torch, of which hooks see expressions that behave as NumPy's arrays do."""
+    """Tensors of torch; hooks get them as expressions that behave like NumPy's arrays."""
 
     name = "torch"
     wraps = True
@@ -131,7 +131,7 @@ def _params(argument: Any) -> list[Any]:
 
 
 def _with_tensors(argument: Any, tensors: list[Any]) -> Any:
-    """Return what a hook is given, with tensors in the place of expressions."""
+    """Return an argument of a hook with tensors in place of expressions."""
     if isinstance(argument, Mapping):
         return dict(zip(argument, tensors))
     if not isinstance(argument, (list, tuple)):

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 class Callback(pytorch.Callback):  # type: ignore[misc]  # Lightning is not typed where it is not installed
     """Regularizers in a `lightning.Trainer`: their penalties are in the loss that ``training_step`` returns.
 
-    Each term is logged by the name of its regularizer, and metrics such as ``hidden_l1.zeros`` where Lightning logs.
-    After ``validation_step`` each is logged as ``val_`` and the name; the loss that the step logged is that of the
-    model alone. Where gradients are accumulated over batches, a penalty counts once, as the mean over these. After each
-    step of the optimizer `regkit_torch.Run.after_step` is called.
+    Each term is logged by the name of its regularizer, and after ``validation_step`` as ``val_`` and the name. Metrics
+    such as ``hidden_l1.zeros`` are logged in the steps in which Lightning logs. A loss that ``training_step`` logs
+    itself is without penalties. Where gradients are accumulated over batches, a penalty counts once, as the mean over
+    these. After each step of the optimizer `regkit_torch.Run.after_step` is called.
 
     Parameters
     ----------

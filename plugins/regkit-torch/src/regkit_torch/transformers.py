@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 def attach(trainer: Any, regs: regkit.RegularizerSet, *, forwards: str = "one") -> Attached:
     """Add the penalties of regularizers to the loss that a Trainer trains with.
 
-    It is right with what ``compute_loss`` does: label smoothing, a ``compute_loss_func``, and accumulation by
-    ``gradient_accumulation_steps``, over which a penalty counts once, as the mean. Each term is in the logs by the name
-    of its regularizer, as the mean since the last log, and as ``eval_`` and the name after an evaluation; ``eval_loss``
-    is the loss of the model alone. Metrics such as ``hidden_l1.zeros`` are in the logs too, in training those of the
-    first batch since the last log. After each step of the optimizer `regkit_torch.Run.after_step` is called.
+    It works with label smoothing, with a ``compute_loss_func``, and with ``gradient_accumulation_steps``, over which a
+    penalty counts once, as the mean. Each term is in the logs by the name of its regularizer, as the mean since the
+    last log, and after an evaluation as ``eval_`` and the name; ``eval_loss`` is without penalties. Metrics such as
+    ``hidden_l1.zeros`` are in the logs too, in training those of the first batch since the last log. After each step of
+    the optimizer `regkit_torch.Run.after_step` is called.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def attach(trainer: Any, regs: regkit.RegularizerSet, *, forwards: str = "one") 
 
     Notes
     -----
-    docs/torch-frameworks.md has a program with it.
+    docs/torch-frameworks.md has an example.
     """
     return Attached(trainer, regs, forwards)
 
