@@ -71,7 +71,7 @@ __all__ = [
     "testing",
 ]
 
-#: Names that `build` does without, most of which need NumPy or pluggy, by the modules that have them.
+#: Names that `build` does not need, by their modules; most of these import NumPy or pluggy.
 _LATER = {
     "Regularized": "_driver",
     "Term": "_terms",
@@ -83,7 +83,7 @@ _LATER = {
 }
 
 
-if not TYPE_CHECKING:  # a type checker would take every name for one of ours
+if not TYPE_CHECKING:  # with it, a type checker would accept any name
 
     def __getattr__(name: str) -> object:
         if name not in _LATER:

@@ -1,4 +1,4 @@
-"""From keywords to sets: build, split, load; the aliases that there are; the forms of a value."""
+"""From keywords to sets: build, split, load; the known aliases; the forms of a value."""
 
 from __future__ import annotations
 
@@ -90,9 +90,9 @@ def build(options: Mapping[str, Any] | None = None, /, **aliases: Value) -> Regu
 
 
 def split(kwargs: Mapping[str, Any], own: Keywords = ()) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Part a host's keywords into those that are aliases and the rest.
+    """Separate a host's keywords into aliases and the rest.
 
-    A keyword of the rest that is nearly an alias warns with the suggestion: it is more likely misspelt than meant.
+    If a keyword of the rest is nearly an alias, and so probably misspelt, a warning suggests the alias.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def split(kwargs: Mapping[str, Any], own: Keywords = ()) -> tuple[dict[str, Any]
 
 
 def _own_keywords(own: Any) -> set[str]:
-    """Return the keywords that a function or class takes by name, or names as they are."""
+    """Return the keywords that a function or class takes; a collection of names as it is."""
     try:
         if callable(own):
             from inspect import signature
@@ -179,14 +179,14 @@ def load(alias: str) -> type:
 
 
 def available() -> dict[str, tuple[Claim, ...]]:
-    """Return every alias there is with the claims on it, importing no plugin.
+    """Return every alias with the claims on it, without importing plugins.
 
     Returns
     -------
     dict of str to tuple of Claim
-        A claim is ``(distribution, version, target)``. More than one target means that asking for the alias is an
-        `AliasConflictError`, unless one was registered in this process: that comes first and counts, and has None for
-        distribution and version.
+        A claim is ``(distribution, version, target)``. If there is more than one target, using the alias raises an
+        `AliasConflictError`, unless a class was registered in this process: that claim comes first and counts, and has
+        None for distribution and version.
 
     Examples
     --------
@@ -199,9 +199,9 @@ def available() -> dict[str, tuple[Claim, ...]]:
 
 
 def refresh() -> None:
-    """Forget what was read of the installed distributions; the next call reads again.
+    """Forget the metadata of installed distributions; the next call reads them again.
 
-    `build` and `load` do so themselves for an alias that is unknown, and `split` if a folder of the path has changed.
+    `build` and `load` do this themselves for an unknown alias, and `split` if a folder of the path has changed.
     Registered classes stay.
     """
     _discovery.refresh()
@@ -217,7 +217,7 @@ def register(cls: type, *aliases: str, replace: bool = False) -> None:
     *aliases : str
         One or more.
     replace : bool, default False
-        Whether the alias of another class is taken over. A class always replaces an earlier definition, of the same
+        Whether to take over the alias of another class. A class always replaces its earlier definition, of the same
         module and qualified name.
 
     Raises
@@ -255,7 +255,7 @@ def register(cls: type, *aliases: str, replace: bool = False) -> None:
 
 
 def _is_redefined(before: type | None, cls: type) -> bool:
-    """Return whether a class is one that is registered, or its new definition, as when a cell is run again."""
+    """Return whether a class is registered, or a new definition of a registered one, as when a cell runs again."""
     if before is None:
         return False
     return (before.__module__, before.__qualname__) == (cls.__module__, cls.__qualname__)
@@ -265,7 +265,7 @@ def _is_redefined(before: type | None, cls: type) -> bool:
 
 
 def _merged(options: Mapping[str, Any], aliases: dict[str, Any]) -> dict[str, Any]:
-    """Return the aliases of a mapping, then those of keywords; an alias may be in one of them only."""
+    """Return the aliases of a mapping, then those of keywords; an error for an alias that is in both."""
     if not is_mapping(options):
         raise OptionError(f"build got {options!r}; accepted: a mapping of aliases to values, and keywords")
     values = dict(options)
@@ -326,7 +326,7 @@ def _checked_class(alias: str) -> type:
 
 
 def construct(alias: str, cls: type, value: Any) -> Any:
-    """Return the regularizer of a class that a number or a mapping makes."""
+    """Return a regularizer of a class, made from a number or a mapping."""
     if is_plain_number(value):
         return instance(cls, {"weight": value})
     if not is_mapping(value):

@@ -25,7 +25,7 @@ REQUIRED: Any = _Required()
 
 
 def instance(cls: type, options: dict[str, Any]) -> Any:
-    """Return the regularizer that a constructor makes of its arguments, called once.
+    """Return a new regularizer; the constructor is called once.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def instance(cls: type, options: dict[str, Any]) -> Any:
         options = {**options, "weight": checked_weight(cls, options["weight"])}
     try:
         regularizer = cls(**options)
-    except Exception as error:  # whatever a plugin's constructor says no with
+    except Exception as error:  # a plugin's constructor may refuse with any exception
         if isinstance(error, RegkitError):
             raise
         written = ", ".join(f"{name}={given!r}" for name, given in options.items())
@@ -61,20 +61,20 @@ def instance(cls: type, options: dict[str, Any]) -> Any:
 def constructor_arguments(cls: type) -> tuple[dict[str, Any], bool]:
     """Return the constructor's arguments with their defaults, and whether it takes any others as well.
 
-    A constructor with ``**kwargs`` hands them to the next one, as cooperative classes do.
+    A constructor with ``**kwargs`` passes them to the next one, as cooperative classes do.
     """
     arguments, takes_others, _ = _read_once(cls)
     return dict(arguments), takes_others
 
 
-#: The attribute of a class that has the parts of its constructors, and what was read of them.
+#: The attribute of a class in which its constructors, and the arguments read from them, are kept.
 _KEPT = "_regkit_constructor"
 
 
 def _read_once(cls: type) -> tuple[dict[str, Any], bool, list[str]]:
     """Return a constructor's arguments, whether it takes others, and those that it needs, kept with the class.
 
-    They are read again where a class, or a reloaded module, has put another function or other code in its place.
+    They are read again if the constructor has been replaced, or its code, as by reloading a module.
     """
     parts = [part for f in constructors(cls) for part in (f.__code__, f.__defaults__, f.__kwdefaults__)]
     kept: tuple[list[Any], tuple[dict[str, Any], bool, list[str]]] | None = vars(cls).get(_KEPT)
@@ -116,7 +116,7 @@ def constructors(cls: type) -> Iterator[Any]:
 
 
 def weight_of(regularizer: object) -> Any:
-    """Return the weight of any regularizer; 1 if its class has no such thing.
+    """Return the weight of any regularizer; 1 if its class has no weight.
 
     Raises
     ------
@@ -136,7 +136,7 @@ def weight_of(regularizer: object) -> Any:
 
 
 def all_options(regularizer: object) -> dict[str, Any]:
-    """Return every constructor argument of an instance, the weight first, as it is stored."""
+    """Return every constructor argument of an instance as it is stored, the weight first."""
     for function in constructors(type(regularizer)):
         flags = function.__code__.co_flags
         if flags & 0x08:  # **kwargs: it hands on what it was given
@@ -163,7 +163,7 @@ def changed_options(regularizer: object) -> dict[str, Any]:
 
 
 def _same(value: Any, default: Any) -> bool:
-    """Equality that an array, or an expression that overloads ``==``, cannot upset."""
+    """Return whether two values are equal; arrays, and expressions that overload ``==``, do no harm."""
     plain = isinstance(value, (int, float, str)) and type(value) is type(default)
     return value is default or (plain and bool(value == default))
 
@@ -188,7 +188,7 @@ def line_of(regularizer: Any, name: str | None = None) -> str:
 
 
 def weight_as_written(regularizer: Any) -> str:
-    """Return the weight; of a live one the present value, and that it is live, or its schedule."""
+    """Return the weight as written; a live one by its present value, marked as live, or by its schedule."""
     weight = getattr(regularizer, "weight", 1)
     if isinstance(weight, Live):
         return weight._as_written()
@@ -200,7 +200,7 @@ def weight_as_written(regularizer: Any) -> str:
 
 
 def selection_of(regularizer: Any) -> str:
-    """Return what a regularizer selects: its pattern, or what its class says of None."""
+    """Return what a regularizer selects: its pattern, or the words of its class for None."""
     pattern = getattr(regularizer, "pattern", None)
     return getattr(regularizer, "default_selection", "default") if pattern is None else globs_as_written(pattern)
 

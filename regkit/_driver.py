@@ -1,4 +1,4 @@
-"""Drives the hooks of a set over graphs. Imported at the first hook call: it needs pluggy and NumPy."""
+"""Calls the hooks of a set for graphs. Imported at the first hook call: it needs pluggy and NumPy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ._engines import Engine
     from ._members import Memory
 
-#: Expressions that cannot be referred to weakly, such as NumPy's scalars: how many of the last are kept.
+#: How many expressions without weak references, such as NumPy's scalars, are kept: the last ones.
 KEPT = 1000
 
 
@@ -39,13 +39,13 @@ class Regularized:
     outputs : dict of str to expression
         The outputs with the changes in place, then the clean originals that the regularizers kept.
     also : tuple of expressions
-        The further expressions, rebuilt along, in their order.
+        The further expressions, rebuilt in the same way, in their order.
     terms : list of Term
         Each regularizer's part of the loss.
     loss : scalar expression
         Their weighted sum; the number 0 if there are none.
     predictions : dict of str to expression
-        The outputs for predicting: with the changes of those regularizers alone that hold in predictions too.
+        The outputs for predicting: only with the changes that hold in predictions too.
     """
 
     outputs: dict[str, Any]
@@ -56,7 +56,7 @@ class Regularized:
 
 
 class Driver:
-    """Drives the hooks of a set's members in order.
+    """Calls the hooks of a set's members in order.
 
     Parameters
     ----------
@@ -189,7 +189,7 @@ class Driver:
         return Driver(Member(one.name, one.regularizer) for one in self._changing if one.in_predictions)
 
     def _count_loss(self, engine: Engine | None) -> None:
-        """Warn at the second loss of arrays of members whose step never came: nothing else could notice it there."""
+        """Warn, at the second loss of arrays, of members whose step was never called; no host would notice."""
         if self._stepping and engine is not None and engine.plain:
             count_loss([member for member in self._stepping if not member.memory.stepped])
 
@@ -253,7 +253,7 @@ class Driver:
         return rebuilt, along
 
     def _check_globs(self, members: Sequence[Member], outputs: Mapping[str, Any], layers: Sequence[Any]) -> None:
-        """Raise for a glob, one of several in a pattern, that matches nothing, or takes nothing out, in the graph."""
+        """Raise if one of several globs of a pattern matches nothing in the graph, or takes nothing out."""
         for member in members:
             globs = member.globs or ()
             if len(globs) > 1 or (globs and begins_with_not(globs)):
@@ -272,9 +272,9 @@ class Driver:
                     raise NoMatchError(f"{member.name}: {nothing_matches(unmatched, what, names)}")
 
     def _check_changes(self, outputs: Mapping[str, Any], layers: Sequence[Any], but: Collection[str] = ()) -> None:
-        """Raise for a member that was given outputs of this graph and found nothing to change in them.
+        """Raise for a member that got outputs of this graph and found none to change.
 
-        Warn for one that changes graphs and was given none of these outputs, or not those that it would change.
+        Warn of a member that changes graphs and got none of these outputs, or not those that it would change.
         """
         for member in self._changing:
             name = member.name
@@ -304,8 +304,8 @@ def _matches_none(member: Member, names: Iterable[str]) -> NoMatchError:
     return NoMatchError(f"{member.name}: pattern {pattern!r} matches none of the outputs: {listed(names)}")
 
 
-# The outputs that a member has seen, by name and expression, as long as the expression lives. So any number of graphs
-# can be built in any order, in any number of threads.
+# A member remembers the outputs that it has seen, by name and expression, as long as the expression lives. So any
+# number of graphs can be built in any order, in any number of threads.
 
 
 class Seen(NamedTuple):
@@ -331,7 +331,7 @@ def _remember(memory: Memory, outputs: Mapping[str, Any], seen: Seen) -> None:
 
 
 def _recall(memory: Memory, outputs: Mapping[str, Any]) -> list[tuple[str, Seen]]:
-    """Return the names of those outputs that a member has seen, each with what it found."""
+    """Return the names of the outputs that a member has seen, each with what it found."""
     found = []
     for name, expression in outputs.items():
         reference, seen = memory.seen.get((name, id(expression)), (None, None))
@@ -341,7 +341,7 @@ def _recall(memory: Memory, outputs: Mapping[str, Any]) -> list[tuple[str, Seen]
 
 
 class _Strong:
-    """A reference to what cannot be referred to weakly."""
+    """A strong reference, for an object without weak references."""
 
     def __init__(self, expression: Any) -> None:
         self._expression = expression
@@ -359,9 +359,9 @@ def _engine_of_all(engine: Engine | None, layers: Sequence[Any]) -> Engine | Non
 
 
 class Expressions:
-    """Wrappers of a host's arrays that behave as NumPy's do: one for each array, reused within a call.
+    """Wrappers of a host's arrays that behave like NumPy's: one for each array, reused within a call.
 
-    An array that is an expression already stays what it is, and so does what is made of it.
+    If the host's arrays are such wrappers already, the host gets wrappers back.
     """
 
     def __init__(self, engine: Engine) -> None:

@@ -29,7 +29,7 @@ hookimpl = pluggy.HookimplMarker("regkit")
 class Adapter:
     """One regularizer as pluggy sees it.
 
-    pluggy drops results that are None, does not say which plugin gave which, and compares plugins by value. Adapters
+    pluggy drops results that are None, returns results without their plugins, and compares plugins by value. Adapters
     are compared by identity, and each result comes with the member that it is from.
     """
 
@@ -48,7 +48,7 @@ class Adapter:
         before = dict(shown)
         try:
             returned = self._call("modify_graph", outputs=shown, layers=layers)
-        except NoMatchError as error:  # nothing for it in this layer; whether in any, the set finds out
+        except NoMatchError as error:  # nothing for it in this layer; the set checks the others
             return self.member, Modified(False, {}, error)
         after = dict(shown)  # without the outputs that may be asked for beside those shown
         problem = self._problem(before, after, outputs, returned)
@@ -63,7 +63,7 @@ class Adapter:
     def _problem(
         self, before: dict[str, Any], after: dict[str, Any], outputs: MutableMapping[str, Any], returned: Any
     ) -> str:
-        """Return what is wrong with the changes of a hook; an empty string if nothing is."""
+        """Return the mistake in the changes of a hook; an empty string if there is none."""
         missing = [name for name in before if name not in after]
         if missing:
             return f"took {missing[0]!r} away. A changed output keeps its name"
@@ -87,7 +87,7 @@ class Adapter:
         layers: Sequence[Any],
         divisors: Mapping[str, Any],
     ) -> None:
-        """Run the hook; `amount` is the step size, which the weight is multiplied to."""
+        """Run the hook; `amount` is the step size, and the hook gets it times the weight."""
         like = next(iter(params.values()), None)
         if is_off(self.member.regularizer) or like is None:
             return
@@ -145,7 +145,7 @@ class Adapter:
 
 
 def _expressions(argument: Any) -> Iterable[Any]:
-    """Return the expressions in what a hook is given."""
+    """Return the expressions among the arguments of a hook."""
     if isinstance(argument, Mapping):
         return argument.values()
     if isinstance(argument, (list, tuple)):
@@ -154,7 +154,7 @@ def _expressions(argument: Any) -> Iterable[Any]:
 
 
 class Modified(NamedTuple):
-    """What one regularizer did to one layer."""
+    """The changes of one regularizer to one layer."""
 
     matched: bool
     kept: dict[str, Any]  # the originals that it added

@@ -100,7 +100,7 @@ def named_params(layer: Any) -> list[tuple[str, Any]]:
     Raises
     ------
     GraphError
-        If a layer has names of another number of parameters, as after parameters were assigned to a `Layer`.
+        If a layer has more names than parameters, or fewer, as after parameters were assigned to a `Layer`.
     """
     params = layer.params
     if is_mapping(params):
@@ -117,7 +117,7 @@ def named_params(layer: Any) -> list[tuple[str, Any]]:
 
 
 def select_layers(layers: Sequence[Any], role: str) -> list[Any]:
-    """Return the layers that have a role in the network: by what they say, or by position where none says anything.
+    """Return the layers that have a role in the network: by their attribute, or by position if none has one.
 
     Parameters
     ----------
@@ -179,7 +179,7 @@ def check_layers(layers: Any) -> None:
 
 
 def outputs_of(layers: Sequence[Any], given: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the outputs of layers by their full names, those that are given in the place of their own.
+    """Return the outputs of layers by their full names; those in `outputs` replace them.
 
     Raises
     ------

@@ -12,18 +12,18 @@ if TYPE_CHECKING:
 
 
 class Memory:
-    """What a set remembers of a member; slices and sums of sets share it.
+    """The state of a member; slices and sums of sets share it.
 
     Attributes
     ----------
     seen : dict
         The outputs that its `modify_graph` was given.
     stepped : bool
-        Whether its `after_step` has run, or its host has seen to it.
+        Whether its `after_step` has run, or needs no warning any more.
     losses : int
-        How many losses of arrays there were before that.
+        How many losses of arrays there were before its step.
     still : int
-        How many losses there were before a weight that is a schedule moved.
+        How many losses there were before its schedule moved.
     """
 
     __slots__ = ("losses", "seen", "stepped", "still")
@@ -44,15 +44,15 @@ class Member:
         The name in the set: ``hidden_l1``, or ``noise[1]`` for the second under that label.
     regularizer : object
     selects : {"outputs", "params"} or None
-        What the pattern selects, as the class says; None for a class of marked hooks that does not say it.
+        The attribute of its class; None for a class of marked hooks without it.
     globs : tuple of str, or None
-        Those of the pattern; None without a pattern.
+        The globs of its pattern; None without a pattern.
     changes_graph : bool
         Whether it changes outputs.
     changes_params : bool
         Whether it changes parameters after a step.
     is_proximal : bool
-        Whether it does by a proximal step.
+        Whether it does so by a proximal step.
     in_predictions : bool
         Whether its change of outputs holds in predictions too.
     penalizes : bool
@@ -60,8 +60,7 @@ class Member:
     named : list of tuple of str
         The globs of other options, which name further outputs.
     needs_pattern : bool
-        Whether it selects outputs, and leaves it to the network's layers which: it has no pattern, or one that takes
-        out of the default.
+        Whether it selects outputs from the default of the network: it has no pattern, or one that begins with ``!``.
     """
 
     def __init__(self, name: str, regularizer: Any, memory: Memory | None = None) -> None:
@@ -85,10 +84,10 @@ class Member:
         return f"Member({self.name!r}, {self.regularizer!r})"
 
     def looks_at(self, name: str) -> bool:
-        """Return whether its hooks are given an output of a name.
+        """Return whether its hooks get an output of a name.
 
-        They are given the outputs that the pattern selects, and those that another option, a string or several, names;
-        without a pattern, or where the class does not say what it selects, all.
+        They get the outputs that the pattern selects, and those that another option, a string or several, names; all
+        outputs if there is no pattern, or `selects` is None.
         """
         if self.selects == "outputs" and self.globs is not None:
             return matches(name, self.globs) or self._names(name)
@@ -97,13 +96,13 @@ class Member:
     def wants(self, name: str, floats: bool = True) -> bool:
         """Return whether a host that sees outputs one by one has to show it an output of a name.
 
-        Beside those of `looks_at`, these are outputs that come before one of the same name: ``act`` for the pattern
-        ``act@1``. An output that is not of floats is wanted only if an option names it, and is an error then.
+        That is true for the outputs of `looks_at`, and for ``act`` where the pattern is ``act@1``, which it precedes.
+        An output that is not of floats is wanted only if an option names it, which is then an error.
 
         Parameters
         ----------
         name : str
-            Without the number of an output that comes again.
+            Without the number of a repeated output.
         floats : bool, default True
             Whether the output is an array of floats.
         """
@@ -124,7 +123,7 @@ class Member:
 
 
 def _strings(regularizer: object) -> list[tuple[str, ...]]:
-    """Return the options but the pattern that are a string, or several, and so may name outputs."""
+    """Return the options, except the pattern, that are a string or several, and so may name outputs."""
     options = getattr(regularizer, "__dict__", {})
     every = (globs_or_none(value) for name, value in options.items() if name != "pattern")
     return [globs for globs in every if globs is not None]

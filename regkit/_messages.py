@@ -1,4 +1,4 @@
-"""The words of errors and warnings: names that were probably meant, lists of names, and who is warned."""
+"""Helpers for errors and warnings: similar names, lists of names, and the stack level of a warning."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-#: What installs the plugins of the extra `plugins`; they are not on the index.
+#: The command that installs the plugins of the extra `plugins`; they are not on the index.
 STANDARD_PLUGINS = "-r plugins/standard.txt"
 
 #: How many names an error lists.
@@ -19,9 +19,9 @@ _COMPARED = 1000
 
 
 def nearest(name: object, names: Iterable[str], cutoff: float) -> str | None:
-    """Return the name that was probably meant; None if no name is that similar.
+    """Return the name that was probably meant; None if no name is similar enough.
 
-    `cutoff` is a ratio of `difflib`. Names without enough letters in common are sorted out before difflib is imported.
+    `cutoff` is a ratio of `difflib`. Names with too few letters in common are left out before difflib is imported.
     """
     name = str(name)
     letters, length = set(name), len(name)
@@ -54,7 +54,7 @@ def _most_in_common(first: str, second: str) -> float:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Return names as an error lists them: the first of many, and how many more there are."""
+    """Return names as an error lists them: the first of many, and the number of the others."""
     names = list(names)
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return f"{', '.join(map(escaped, names[:LISTED])) or 'none'}{more}"
@@ -71,7 +71,7 @@ def escaped(text: str, keep: str = "") -> str:
 
 
 def installing(what: str) -> str:
-    """Return the words for how something of regkit is installed: from a checkout, since the index has none of it.
+    """Return how to install a distribution of regkit: from a checkout, since none is on the index.
 
     Examples
     --------

@@ -32,7 +32,7 @@ def fix_options(regularizer: object) -> None:
 
 
 def _or_fewer_arguments(hook: Callable[..., Returned]) -> Callable[..., Returned]:
-    """Return the hook; to type checkers, a subclass may leave out arguments of it."""
+    """Return the hook; for type checkers, subclasses may leave arguments out."""
     return hook
 
 
@@ -42,14 +42,15 @@ class Regularizer:
     A regularizer adds ``weight * loss(layers, outputs)`` to the loss of a network, or changes the outputs of its
     layers, or the parameters after an optimizer's step. A subclass overrides any of the hooks `loss`, `modify_graph`,
     `after_step`, `metrics` and `log`, with their arguments or fewer.
-    Further constructor arguments are stored under their own name: repr, config and copy rest on that. The options of a
-    regularizer in a set are fixed: a `Live` is for a weight that changes.
+    Further constructor arguments are stored under the same names: repr, config and copy depend on that. The options of
+    a regularizer in a set are fixed: a `Live` is for a weight that changes.
 
     Parameters
     ----------
     pattern : str or sequence of str, optional
-        Case-sensitive glob, or several, for the names of outputs or parameters, as `selects` says. A glob that begins
-        with ``!`` takes out of those before it: ``["*", "!emb*"]``. The subclass defines the meaning of None.
+        Case-sensitive glob, or several, for the names of outputs or parameters, depending on `selects`. A glob that
+        begins with ``!`` takes names out of those before it: ``["*", "!emb*"]``. The subclass defines the meaning of
+        None.
     weight : real number or scalar of a graph library, default 0
         Strength of the regularizer, dimensionless and at least 0. A `Live`, and a symbolic or shared scalar, can change
         without recompilation.
@@ -143,7 +144,7 @@ class Regularizer:
 
     @_or_fewer_arguments
     def loss(self, layers: Sequence[Any], outputs: MutableMapping[str, Any]) -> Any:
-        """Return the penalty: the unweighted scalar that is added, times the weight, to the loss of the network.
+        """Return the penalty: an unweighted scalar, which is multiplied by the weight and added to the network's loss.
 
         Called once for each graph::
 
@@ -191,14 +192,14 @@ class Regularizer:
         layers : sequence of Layer
             The layers of the network; empty when the host has none to give.
         divisors : dict of str to expression
-            By what the optimizer divides the gradient of each element, for some parameters by their full names, such as
-            the root of the mean square of Adam; empty for others. A proximal step divides the amount by it. One that
-            does not take this argument is refused under such an optimizer.
+            The numbers by which the optimizer divides the gradient of each element, by the full names of parameters:
+            for Adam the root of the mean square. Empty for optimizers that do not divide. A proximal step divides the
+            amount by them; one that does not take this argument is refused under an optimizer that divides.
         """
 
     @_or_fewer_arguments
     def metrics(self, layers: Sequence[Any], outputs: MutableMapping[str, Any]) -> Mapping[str, Any]:
-        """Return scalars to look at, by name, such as the share of zeros. Called only where somebody asks.
+        """Return scalars to look at, by name, such as the share of zeros. Called only when metrics are requested.
 
         Parameters
         ----------
@@ -239,7 +240,7 @@ class Regularizer:
     def checked_pattern(self, argument: str, value: Any) -> Pattern:
         """Return the value of a constructor's argument if it is None, a glob or several; otherwise raise OptionError.
 
-        A list comes back as a tuple, so that nobody changes it from outside.
+        A list is returned as a tuple, which nobody can change later.
 
         Examples
         --------
@@ -258,7 +259,7 @@ class Regularizer:
     def checked_number(self, argument: str, value: Any, low: float = 0.0, high: float = float("inf")) -> float:
         """Return the value of a constructor's argument if it is a number in a range; otherwise raise an OptionError.
 
-        NumPy's scalars come back as Python's. A bool is no number here, nor is infinity or NaN.
+        NumPy's scalars are returned as Python's. A bool does not count as a number, nor do infinity and NaN.
 
         Examples
         --------
@@ -330,14 +331,14 @@ def implemented(cls: type) -> dict[str, tuple[str, ...]]:
 
 
 def has_hooks(cls: type) -> bool:
-    """Return whether a class is written as a regularizer, rightly or not."""
+    """Return whether a class has hooks of a regularizer, right or wrong ones."""
     return issubclass(cls, Regularizer) or any(
         _mark(attribute) for base in cls.__mro__ for attribute in vars(base).values()
     )
 
 
 def _attributes_before_the_hooks(cls: type) -> dict[str, object]:
-    """Return the attributes of a class and its bases, nearest first, down to `Regularizer`, behind which is no hook."""
+    """Return the attributes of a class and its bases, nearest first, up to `Regularizer`."""
     found: dict[str, object] = {}
     for base in cls.__mro__:
         if base is object or base is Regularizer:

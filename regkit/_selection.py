@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     Globs = Union[str, Sequence[str]]
 
-#: What a glob begins with that takes names out.
+#: The beginning of a glob that takes names out.
 NOT = "!"
 
 
@@ -31,11 +31,11 @@ def select_outputs(
     outputs : mapping of str to expression
         Outputs of a graph by their full names.
     pattern : str or sequence of str, or None
-        Case-sensitive globs (`fnmatch.fnmatchcase`) on the full names. A glob that begins with ``!`` takes out of those
-        before it; where it is the first, out of those that None selects. None selects the main output of each hidden
-        layer, for which `layers` is needed.
+        Case-sensitive globs (`fnmatch.fnmatchcase`) on the full names. A glob that begins with ``!`` takes names out of
+        those before it; if it is the first, out of those that None selects. None selects the main output of each hidden
+        layer, which needs `layers`.
     layers : sequence of Layer, optional
-        The layers of the network; `select_layers` knows which are hidden.
+        The layers of the network; `select_layers` returns the hidden ones.
     default : collection of str, optional
         The names that None selects, instead of those of hidden layers.
 
@@ -50,7 +50,7 @@ def select_outputs(
         If there is no pattern and there are no layers.
     NoMatchError
         If nothing matches, no layer is hidden, a hidden layer has no output, or the first glob takes nothing out of the
-        outputs of hidden layers. Other globs that match nothing are found by the set, which has the whole graph.
+        outputs of hidden layers. The set, which has the whole graph, raises for other globs that match nothing.
     GraphError
         If a selected output is not a real array: complex, sparse, a list.
 
@@ -101,11 +101,11 @@ def select_params(layers: Iterable[Any], pattern: Globs | None = None) -> list[t
     Parameters
     ----------
     layers : sequence of Layer
-        Layers of a network; each has its parameters in ``params``. A parameter's full name is that of a mapping, or
-        its attribute ``name``, or ``<output name>.param<i>`` where it has none, i being its position.
+        Layers of a network; each has its parameters in ``params``. A parameter's full name is its key in a mapping, or
+        its attribute ``name``, or ``<output name>.param<i>`` if it has none, i being its position.
     pattern : str or sequence of str, optional
-        Case-sensitive globs (`fnmatch.fnmatchcase`) on the full names. A glob that begins with ``!`` takes out of those
-        before it; where it is the first, out of all. None selects all.
+        Case-sensitive globs (`fnmatch.fnmatchcase`) on the full names. A glob that begins with ``!`` takes names out of
+        those before it; if it is the first, out of all. None selects all.
 
     Returns
     -------
@@ -135,7 +135,7 @@ def select_params(layers: Iterable[Any], pattern: Globs | None = None) -> list[t
     if not layers:
         raise NoMatchError(no_layers(globs))
     params: dict[str, Any] = {}
-    named_once: set[int] = set()  # a parameter without a name that layers share goes by the first of them
+    named_once: set[int] = set()  # a parameter without a name that layers share is named after the first
     for name, param in (pair for layer in layers for pair in named_params(layer)):
         if id(param) in named_once and name not in params:
             continue
@@ -193,14 +193,14 @@ def globs_or_none(pattern: Any) -> tuple[str, ...] | None:
 
 
 def begins_with_not(globs: Sequence[str]) -> bool:
-    """Return whether a pattern begins with a glob that takes out, and so selects from the default."""
+    """Return whether the first glob of a pattern takes names out, so that the pattern selects from the default."""
     return globs[0].startswith(NOT)
 
 
 def matches(name: str, globs: Sequence[str]) -> bool:
-    """Return whether globs select a name, or leave it in if the first of them takes out.
+    """Return whether globs select a name; if the first glob takes names out, whether they leave it in.
 
-    The number of an output that comes again, as in ``act@1``, may be left out of a glob.
+    The number of a repeated output, as in ``act@1``, may be left out of a glob.
     """
     selected = begins_with_not(globs)
     for glob in globs:
@@ -212,7 +212,7 @@ def matches(name: str, globs: Sequence[str]) -> bool:
 
 
 def _is_added(name: str, globs: Sequence[str]) -> bool:
-    """Return whether globs of which the first takes out select a name that is not in the default."""
+    """Return whether globs of which the first takes names out select a name that is not in the default."""
     adding = [i for i, glob in enumerate(globs) if not glob.startswith(NOT)]
     return bool(adding) and matches(name, globs[adding[0] :])
 
@@ -224,7 +224,7 @@ def _matches_one(name: str, glob: str) -> bool:
 
 
 def first_name(name: str) -> str:
-    """Return the name of an output that comes again without the number: ``act`` for ``act@1``."""
+    """Return the name of a repeated output without the number: ``act`` for ``act@1``."""
     first, _, times = name.rpartition("@")
     return first if first and times.isdigit() else name
 
@@ -260,9 +260,9 @@ def no_layers(globs: Sequence[str]) -> str:
 class Shown(dict[str, "Any"]):
     """The outputs that a hook gets: those that its regularizer looks at, by name.
 
-    What another name would give depends on the engine: NumPy has all outputs of a graph, a watched model keeps those
-    that patterns match. So other names are a `GraphError` everywhere. The main outputs of layers, which options name by
-    None, may be asked for where they are.
+    Whether other outputs exist depends on the engine: NumPy has all outputs of a graph, a watched model keeps those
+    that patterns match. So other names raise a `GraphError` everywhere. Main outputs of layers, which an option that is
+    None may mean, can be read if they exist.
 
     Parameters
     ----------
@@ -292,10 +292,10 @@ class Shown(dict[str, "Any"]):
         return super().__contains__(name) or (name in self._main and name in self.every)
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Return an output. A name that the regularizer does not look at is an error here too, not the default."""
+        """Return an output, or the default; a name that the regularizer does not look at is an error here too."""
         return self[name]
 
 
 def every_name(outputs: Mapping[str, Any]) -> Iterable[str]:
-    """Return the names of all outputs of a graph, of which a hook may get a part."""
+    """Return the names of all outputs of a graph, also those that a hook does not get."""
     return outputs.every if isinstance(outputs, Shown) else outputs

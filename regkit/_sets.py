@@ -36,7 +36,7 @@ class Entry:
         fix_options(regularizer)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A pickle, and a deep copy, knows nothing of graphs."""
+        """Pickles and deep copies do not remember graphs."""
         return type(self), (self.label, self.regularizer, self.from_alias)
 
 
@@ -44,8 +44,8 @@ class RegularizerSet:
     """An ordered set of regularizers; `build` makes it.
 
     ``regs[0]`` and ``regs["hidden_l1"]`` are members; where an alias has several, ``regs["noise[1]"]`` is the second.
-    Sets with equal configs are equal and have equal hashes. Weights that are no numbers count by identity, and so do
-    members that cannot be written down.
+    Sets with equal configs are equal and have equal hashes. Weights that are no numbers are compared by identity, and
+    so are members that cannot be written down.
     """
 
     def __init__(self, members: Iterable[Entry], names: Sequence[str] | None = None) -> None:
@@ -191,20 +191,20 @@ class RegularizerSet:
             The values after the step by the full names of the parameters; or the updates of a graph library, pairs of a
             shared variable and its new value or a dict of them, for which `layers` is needed.
         rate : number, scalar expression, or dict of str to those
-            The step size of the optimizer; a dict has that of each parameter by the full name, and a parameter that is
-            not in it counts in the means of penalties and stays. The closed form of a penalty holds where a step is
-            ``rate`` times the gradient: for SGD with momentum that is ``rate / (1 - momentum)``.
+            The step size of the optimizer; or a dict with the step size of each parameter by its full name. A parameter
+            that is not in the dict counts in the means of penalties, and does not change. The closed form of a penalty
+            holds where a step is ``rate`` times the gradient: for SGD with momentum, pass ``rate / (1 - momentum)``.
         layers : sequence of Layer, default ()
             The layers of the network.
         divisors : dict of str to array, optional
-            By what the optimizer divides the gradient of each element, by the full names of parameters: for Adam
-            :math:`\sqrt{\hat v} + \epsilon`. The amounts of proximal steps are divided by it, so that they have the
-            zeros of the closed form there too.
+            The numbers by which the optimizer divides the gradient of each element, by the full names of parameters:
+            for Adam :math:`\sqrt{\hat v} + \epsilon`. Proximal steps divide their amounts by them, so that they have
+            the zeros of the closed form there too.
 
         Returns
         -------
         dict, list or tuple
-            In the form of `params`, which is left as it is.
+            In the form of `params`, which is not changed.
 
         Raises
         ------
@@ -246,11 +246,11 @@ class RegularizerSet:
         layers : sequence of Layer
             The layers of the network.
         outputs : mapping of str to expression, optional
-            Further outputs of the graph by their full names; of one name, these come before the layers' own.
+            Further outputs of the graph by their full names; they replace outputs of layers with the same name.
         also : sequence of expressions, default ()
-            Expressions that are rebuilt along, such as a prediction or a cost, and that no pattern can match.
+            Further expressions to rebuild, such as a prediction or a cost, which no pattern can match.
         allow_changes : bool, default True
-            False for a host that has no training graph of its own: members that change graphs are refused.
+            False for a host without a separate training graph: members that change graphs are refused.
 
         Returns
         -------
@@ -263,8 +263,8 @@ class RegularizerSet:
         NoMatchError
             If a regularizer's pattern matches nothing.
         GraphError
-            As `apply` and `loss`; if members change graphs that may not; if two layers have one output name, or a layer
-            has none.
+            As `apply` and `loss`; if members change graphs and `allow_changes` is false; if two layers have one output
+            name, or a layer has none.
 
         Examples
         --------
@@ -288,20 +288,20 @@ class RegularizerSet:
 
     @property
     def needs_metrics(self) -> bool:
-        """Whether the weight of any member is a `regkit.schedules.Target`, which `step` has to be given metrics for."""
+        """Whether the weight of any member is a `regkit.schedules.Target`, for which `step` needs metrics."""
         return any(weight._needs_metrics for weight in self._live_weights().values())
 
     def step(self, n: int | None = None, metrics: Mapping[str, Any] | None = None) -> None:
-        """Move the weights that are schedules to a step, or to the next. Called after each step of an optimizer.
+        """Move the weights that are schedules to the next step, or to a given one. Call it after each optimizer step.
 
-        A schedule begins at step 0, and remembers its step: one that several members, or sets, share moves once a call.
+        A schedule begins at step 0, and remembers its step; a schedule that several members share moves once per call.
 
         Parameters
         ----------
         n : int, optional
-            How many steps there have been; by default one more than before.
+            The number of steps so far; by default one more than before.
         metrics : mapping of str to scalar, optional
-            What `metrics` returned for this step, for a `regkit.schedules.Target`.
+            The result of `metrics` for this step, for a `regkit.schedules.Target`.
 
         Raises
         ------
@@ -334,8 +334,8 @@ class RegularizerSet:
         Parameters
         ----------
         step : number or scalar expression, optional
-            Schedules have their values at this step, computed in its library, so that it may be traced; other live
-            weights, and a `regkit.schedules.Target`, have their current values. By default all have.
+            Schedules have their values at this step, computed in its library, so that it may be traced. Other live
+            weights, and a `regkit.schedules.Target`, have their current values. By default all have these.
 
         Examples
         --------
@@ -452,7 +452,7 @@ class RegularizerSet:
 
     @property
     def _hooks(self) -> Driver:
-        """The driver of the hooks, made at the first call: it needs pluggy, and takes longer to make than a set."""
+        """The driver of the hooks; made at the first call, since it needs pluggy and takes longer than making a set."""
         driver: Driver | None = self.__dict__.get("_driver")
         if driver is None:
             from ._driver import Driver
@@ -474,7 +474,7 @@ def _steps_of(n: Any) -> int:
     Raises
     ------
     OptionError
-        If it is none, or has no value yet, as within a compiled function.
+        If it is not a number of steps, or has no value yet, as within a compiled function.
     """
     try:
         count = -1 if isinstance(n, bool) else index(n)
@@ -490,7 +490,7 @@ def _steps_of(n: Any) -> int:
 
 
 def _layers_and_outputs(layers: Any, outputs: Any) -> tuple[Any, Any]:
-    """Return the arguments of a call with one argument, which is outputs, or with both."""
+    """Return layers and outputs, from a call with both, or with only outputs."""
     return ((), layers) if outputs is None else (layers, outputs)
 
 
@@ -519,7 +519,7 @@ def _names(members: Sequence[Entry]) -> list[str]:
     Raises
     ------
     OptionError
-        If two members would go by one name, or two aliases are one regularizer.
+        If two members would have one name, or two aliases are one regularizer.
     """
     count: dict[str, int] = {}
     alias_of: dict[type, str] = {}
@@ -581,7 +581,7 @@ def _config_of(members: Iterable[Entry]) -> dict[str, Any]:
 
 
 def _options_written_down(label: str, regularizer: Any) -> dict[str, Any]:
-    """Every argument of an instance but those that are None, which TOML cannot hold, by default."""
+    """Return every argument of an instance, without those that are None by default, which TOML cannot hold."""
     defaults, _ = constructor_arguments(type(regularizer))
     options = {}
     for argument, value in all_options(regularizer).items():
@@ -616,7 +616,7 @@ def _table_of(members: Iterable[tuple[str, Entry]]) -> str:
 
 
 def _row(name: str, member: Entry) -> tuple[str, ...]:
-    """What the table says of one member; its distribution where it is one that claims its alias."""
+    """Return the row of one member; with its distribution, if that claims its alias."""
     cls = type(member.regularizer)
     sentence = first_sentence(cls.__doc__)
     claims = claims_of(member.label) if member.from_alias else ()

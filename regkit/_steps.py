@@ -11,7 +11,7 @@ from ._messages import listed, warn
 from ._values import as_python_number
 from .errors import GraphError, OptionError
 
-#: Returns changed values of named parameters: called with the values, the rate and the divisors.
+#: Returns changed values of named parameters; called with the values, the rate and the divisors.
 Change = Callable[[dict[str, Any], Any, dict[str, Any]], dict[str, Any]]
 
 ACCEPTED = (
@@ -56,7 +56,7 @@ def stepped(params: Any, rate: Any, layers: Sequence[Any], divisors: Any, change
             "the variables that are updated: updates alone do not distinguish parameters from an optimizer's state"
         )
     changed = _with_rates(values, rate, divisors, change)
-    # those without an update, which are not trained, count as those of the penalty do, and stay
+    # those without an update, which are not trained, count in the means of penalties, and do not change
     return type(params)(
         [(variable, changed[known[id(variable)]] if id(variable) in known else value) for variable, value in pairs]
     )
@@ -65,10 +65,10 @@ def stepped(params: Any, rate: Any, layers: Sequence[Any], divisors: Any, change
 def _with_rates(
     values: dict[str, Any], rate: Any, divisors: Any, change: Change, every: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Return values changed with each rate, of which each parameter takes that of its own rate.
+    """Return changed values: the change runs once for each rate, and each parameter takes the result for its rate.
 
-    So all parameters count in each. A parameter without a rate stays. `every` has further names that a rate or divisor
-    may have.
+    So all parameters count in each run. A parameter without a rate does not change. `every` has further names that a
+    rate or divisor may have.
     """
     divisors = {name: one for name, one in _checked_divisors(divisors, every or values).items() if name in values}
     if not isinstance(rate, Mapping):
@@ -125,7 +125,7 @@ def _checked_divisors(divisors: Any, values: Mapping[str, Any]) -> dict[str, Any
 
 
 def _lengths(array: Any) -> tuple[int, ...] | None:
-    """Return the shape of an array; None of an expression, whose shape is one too."""
+    """Return the shape of an array; None for an expression, whose shape is an expression too."""
     shape = array.shape
     known = isinstance(shape, tuple) and all(isinstance(length, int) for length in shape)
     return tuple(shape) if known else None
@@ -181,7 +181,7 @@ def count_loss(waiting: Sequence[Any]) -> None:
 
 
 def warn_without_step(members: Sequence[Any]) -> None:
-    """Warn of members that change parameters after a step, where losses came and no step."""
+    """Warn of members that change parameters after a step, if there were losses and no step."""
     names = [member.name for member in members]
     if names:
         warn(
@@ -190,7 +190,7 @@ def warn_without_step(members: Sequence[Any]) -> None:
             "the after_step of regkit_jax or regkit_tensorflow; in regkit_torch give watch the optimizer"
         )
         for member in members:
-            member.memory.stepped = True  # which is said once
+            member.memory.stepped = True  # warn once
 
 
 def warn_of_schedules(members: Iterable[Any], losses: int) -> None:
@@ -205,4 +205,4 @@ def warn_of_schedules(members: Iterable[Any], losses: int) -> None:
             "has the value of step 0. Call regs.step() after each step of the optimizer"
         )
         for member in late:
-            member.memory.still = -float("inf")  # which is said once
+            member.memory.still = -float("inf")  # warn once

@@ -28,9 +28,9 @@ class Term(NamedTuple):
     weight : number, Live or expression
         Its strength.
     penalty : scalar expression
-        That of its `loss` hook, as a float of 32 bits or more.
+        The result of its `loss` hook, as a float of 32 bits or more.
     weighted : scalar expression
-        ``weight * penalty``, in the penalty's dtype; 0 for a constant weight of 0, whatever the penalty is.
+        ``weight * penalty``, in the penalty's dtype; 0 for a constant weight of 0, also of an infinite penalty.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Term(NamedTuple):
 
 
 def check_outputs(outputs: Any) -> Engine | None:
-    """Return the engine of which all outputs are expressions; GraphError if they are not."""
+    """Return the engine of all outputs; GraphError if they are not expressions of one engine."""
     if not isinstance(outputs, Mapping):
         raise GraphError(f"outputs is {outputs!r}; expected a mapping of names to expressions")
     for name in outputs:
@@ -52,8 +52,8 @@ def check_outputs(outputs: Any) -> Engine | None:
 def weigh(penalties: list[tuple[str, Any, Any]], of: Engine | None) -> list[Term]:
     """Return the terms of penalties, given as (name, regularizer, penalty), for outputs of an engine.
 
-    A constant that a plugin computed itself takes the dtype of the other penalties, and is an array of the engine, as
-    hosts expect that add it to a loss.
+    A constant that a plugin computed itself takes the dtype of the other penalties, and becomes an array of the engine,
+    since hosts add it to a loss.
     """
     checked = [
         (name, regularizer, _checked(name, regularizer, penalty, of)) for name, regularizer, penalty in penalties

@@ -19,7 +19,7 @@ REDUCTIONS = ("sum", "mean", "batch")
 
 
 def is_plain_number(value: Any, below: float = INFINITY) -> bool:
-    """Return whether a value is a Python number that any weight below a limit may be; NumPy's numbers are not."""
+    """Return whether a value is a Python number that is accepted as a weight; False for NumPy's numbers."""
     return (type(value) is float or type(value) is int) and 0 <= value <= LARGEST_FLOAT and value < below
 
 
@@ -29,7 +29,7 @@ def is_zero(weight: Any) -> bool:
 
 
 def is_mapping(value: Any) -> TypeIs[Mapping[Any, Any]]:
-    """Return whether a value is a mapping. The abstract class is imported only for what is not a dict."""
+    """Return whether a value is a mapping; the abstract class is imported only if it is not a dict."""
     if isinstance(value, dict) or not hasattr(value, "keys"):
         return isinstance(value, dict)
     from collections.abc import Mapping as AnyMapping
@@ -40,7 +40,7 @@ def is_mapping(value: Any) -> TypeIs[Mapping[Any, Any]]:
 def as_python_number(value: Any) -> float | None:
     """Return the Python number of a number, a NumPy scalar or a 0-d NumPy array; None for anything else, also bool.
 
-    A float with fewer digits than Python's becomes the shortest number that stands for it: 0.1 for ``float32(0.1)``.
+    A float of lower precision becomes the shortest number that rounds to it: 0.1 for ``float32(0.1)``.
     """
     if getattr(value, "ndim", None) == 0 and type(value).__module__.partition(".")[0] == "numpy":
         if getattr(value, "mask", False):
@@ -69,7 +69,7 @@ def accepted_weight(below: float = INFINITY) -> str:
 
 
 def range_in_words(low: float, high: float) -> str:
-    """Describe a range of numbers; all numbers are not described."""
+    """Describe a range of numbers; an empty string for all numbers."""
     if low == -INFINITY and high == INFINITY:
         return ""
     return f"of at least {low:g}" if high == INFINITY else f"from {low:g} to {high:g}"

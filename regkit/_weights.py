@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 class Live:
-    """A weight that can change while a network trains, on any library, made before the library is known.
+    """A weight that can change while a network trains, on any library.
 
-    In graphs it is a shared scalar of float64, cast to the penalty's dtype: `set` changes the next step of a function
-    that was compiled before. With NumPy arrays, the current value is used. Copies of a regularizer and of a set share
-    it; an unpickled one is independent. Those of `regkit.schedules` follow the step by themselves.
+    In graphs it is a shared scalar of float64, cast to the penalty's dtype, so `set` changes the next call of a
+    function that is compiled already. With NumPy arrays, the current value is used. Copies of a regularizer and of a
+    set share it; an unpickled one is independent. The weights of `regkit.schedules` move by themselves.
 
-    Hooks get it by ``regkit.graph.weight(self, like)``. It does not become a number by itself (``float(live)`` raises):
-    a number in a graph would stay what it was when the graph was built.
+    Hooks read it by ``regkit.graph.weight(self, like)``. It does not become a number by itself (``float(live)``
+    raises): a number would stay in the graph for good.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class Live:
         Raises
         ------
         OptionError
-            If a regularizer that uses it does not accept the value; then nothing has changed.
+            If a regularizer that uses it does not accept the value; the old value is kept.
         """
         number = _checked_value(type(self).__name__, value)
         for user, below in self._limits.items():
@@ -72,12 +72,12 @@ class Live:
         self._put(number)
 
     def _put(self, number: float) -> None:
-        """Take a number that is known to be right."""
+        """Set a number that has been checked."""
         self._value = number
         for variable in list(self._variables.values()):
             variable.set_value(number)
 
-    # What a schedule does in its own way
+    # Overridden by schedules
 
     def _at(self, step: Any) -> Any:
         """Return the value at a step."""
@@ -87,11 +87,11 @@ class Live:
         """Go to a step, or to the next; `member` is the name of the member whose weight it is."""
 
     def _config(self) -> Any:
-        """Return how a config has it."""
+        """Return its form in a config."""
         return self._value
 
     def _as_written(self) -> str:
-        """Return how the log and a table show it."""
+        """Return its form in the log and in a table."""
         return f"{self._value} (live)"
 
     def _limit(self, cls: type) -> None:
@@ -102,7 +102,7 @@ class Live:
             self._limits[cls.__name__] = below
 
     def _variable(self, engine: Engine) -> Any:
-        """Return the shared scalar that stands for it in graphs of a library, the same at every call."""
+        """Return its shared scalar in graphs of a library, the same at every call."""
         if engine.name not in self._variables:
             variable = self._variables.setdefault(engine.name, engine.shared_scalar(self.value))
             variable.set_value(self.value)  # which another thread may have set meanwhile
@@ -146,9 +146,9 @@ def weight_limit(cls: type) -> float:
 
 
 def checked_weight(cls: type, weight: Any) -> Any:
-    """Return a weight as it is used: Python's numbers, a `Live` and expressions unchanged, NumPy scalars as Python's.
+    """Return a weight as it is stored: NumPy scalars as Python's, numbers, a `Live` and expressions unchanged.
 
-    A `Live` learns the limit of the class.
+    A `Live` keeps the limit of the class.
 
     Raises
     ------
@@ -182,7 +182,7 @@ def checked_weight(cls: type, weight: Any) -> Any:
 
 
 def current_value(weight: Any) -> Any:
-    """Return the number that a weight is now: of a `Live`, a shared variable, or the number itself.
+    """Return the present number of a weight: of a `Live`, of a shared variable, or the number itself.
 
     Raises
     ------

@@ -18,11 +18,11 @@ class RegkitError(Exception):
 
 
 class UnknownAliasError(RegkitError, LookupError):
-    """No installed plugin provides the alias, or no regularizer of a set goes by that label."""
+    """No installed plugin provides the alias, or no regularizer of a set has that label."""
 
 
 class AliasConflictError(RegkitError):
-    """Several targets claim the alias that was asked for."""
+    """Several targets claim the alias."""
 
 
 class PluginLoadError(RegkitError, ImportError):
@@ -38,7 +38,7 @@ class OptionError(RegkitError, ValueError):
 
 
 class NoMatchError(RegkitError, LookupError):
-    """A pattern selects none of the outputs or parameters there are."""
+    """A pattern selects none of the outputs or parameters."""
 
 
 class GraphError(RegkitError, ValueError):
@@ -50,9 +50,9 @@ for _error in (RegkitError, *RegkitError.__subclasses__()):
 
 
 def prefixed(error: RegkitError, where: str) -> RegkitError:
-    """Return an error of regkit with the name of what it concerns before its message; traceback and cause stay.
+    """Return an error of regkit with a name before its message; traceback and cause stay.
 
-    A class that a plugin derives from one of these may take other arguments: such an error comes back unchanged.
+    A class that a plugin derives from one of these may take other arguments: such an error is returned unchanged.
     """
     if type(error).__module__ != "regkit":
         return error

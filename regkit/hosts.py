@@ -1,8 +1,8 @@
 """For those who write hosts: a set's members, what they look at, what is missing, and the sum of terms.
 
 A host connects a framework to regkit: it shows the outputs and parameters of a model to a set, and adds the set's loss
-to that of the model. `RegularizerSet.regularize` is all that a host with a finished graph needs. A host that sees
-outputs one by one, as they are computed, asks here which of them matter:
+to that of the model. A host with a finished graph needs only `RegularizerSet.regularize`. A host that sees outputs one
+by one, as they are computed, finds out here which of them matter:
 
 >>> import numpy, regkit
 >>> from regkit import hosts
@@ -58,7 +58,7 @@ def members(regs: RegularizerSet, caller: str) -> tuple[Member, ...]:
     Parameters
     ----------
     regs : RegularizerSet
-        What a user gave to the host.
+        The argument that a user passed to the host.
     caller : str
         The function of the host, for the error.
 
@@ -85,7 +85,7 @@ def members(regs: RegularizerSet, caller: str) -> tuple[Member, ...]:
 
 
 def subset(regs: RegularizerSet, names: Collection[str]) -> RegularizerSet:
-    """Return the set of those members, which keep their names.
+    """Return the set of some members, which keep their names.
 
     Examples
     --------
@@ -124,7 +124,7 @@ def check_patterns(members: Iterable[Member], there: Iterable[str], remedy: str)
     there : iterable of str
         Names that a pattern could match.
     remedy : str
-        Why the host needs one, and what to give, such as ``"Give it one for paths of modules"``.
+        The end of the error: why the host needs a pattern, and what to write.
 
     Raises
     ------
@@ -134,10 +134,10 @@ def check_patterns(members: Iterable[Member], there: Iterable[str], remedy: str)
     --------
     >>> import regkit
     >>> members = regkit.hosts.members(regkit.build(hidden_l1=0.1), "watch")
-    >>> regkit.hosts.check_patterns(members, ["enc", "dec"], "A model does not say which of its modules are hidden")
+    >>> regkit.hosts.check_patterns(members, ["enc", "dec"], "A model does not define which modules are hidden")
     Traceback (most recent call last):
         ...
-    regkit.OptionError: hidden_l1: HiddenL1 needs a pattern. A model does not say which of its modules are hidden: \
+    regkit.OptionError: hidden_l1: HiddenL1 needs a pattern. A model does not define which modules are hidden: \
 hidden_l1=dict(weight=..., pattern='enc'). There is: enc, dec
     """
     there = list(there)
@@ -151,13 +151,13 @@ hidden_l1=dict(weight=..., pattern='enc'). There is: enc, dec
 
 
 def check_no_steps(members: Iterable[Member], reason: str) -> None:
-    """Raise for members that change parameters after an optimizer's step: for hosts that have no place for that.
+    """Raise for members that change parameters after an optimizer's step: for hosts that cannot call `after_step`.
 
     Parameters
     ----------
     members : iterable of Member
     reason : str
-        Why there is none, for the error.
+        Why the host cannot, for the error.
 
     Raises
     ------
@@ -184,13 +184,13 @@ trained in steps. Leave it out
 def unmatched(
     members: Iterable[Member], *, outputs: Iterable[str] | None = None, params: Iterable[str] | None = None
 ) -> list[tuple[Member, str]]:
-    """Return the globs of patterns that match nothing, or take nothing out, each with the member that it is of.
+    """Return the globs of patterns that match nothing, or take nothing out, each with its member.
 
     Parameters
     ----------
     members : iterable of Member
     outputs, params : iterable of str, optional
-        The names there are. Patterns of outputs are left out without the first, those of parameters without the second.
+        The names. Without `outputs`, patterns of outputs are not checked; without `params`, those of parameters.
 
     Examples
     --------
@@ -210,13 +210,13 @@ def unmatched(
 
 
 def check_given_layers(members: Iterable[Member], layers: Sequence[Any]) -> None:
-    """Raise for a penalty of parameters where no layers are given, which have them.
+    """Raise for a penalty of parameters if no layers are given.
 
     Parameters
     ----------
     members : iterable of Member
     layers : sequence of Layer
-        Those that the user passed.
+        The layers that the user passed.
 
     Raises
     ------
@@ -243,7 +243,7 @@ def no_match(member: Member, globs: Sequence[str], **there: Iterable[str]) -> No
     member : Member
     globs : sequence of str
     **there : iterable of str
-        The names there are, by the kind of thing that they name: ``modules=[...]``.
+        The names, by their kind: ``modules=[...]``.
 
     Examples
     --------
@@ -260,8 +260,8 @@ def no_match(member: Member, globs: Sequence[str], **there: Iterable[str]) -> No
 def unchanged(regs: RegularizerSet, outputs: Mapping[str, Any]) -> list[Member]:
     """Return the members that change graphs and have changed none of these outputs.
 
-    For hosts that only predict: `RegularizerSet.modify_graph` has one layer at a time and cannot know that no layer
-    will match.
+    For hosts that only predict: `RegularizerSet.modify_graph` gets one layer at a time, and cannot see that no layer
+    matches.
 
     Parameters
     ----------
@@ -273,7 +273,7 @@ def unchanged(regs: RegularizerSet, outputs: Mapping[str, Any]) -> list[Member]:
 
 
 def waiting(regs: RegularizerSet) -> list[Member]:
-    """Return the members that change parameters after a step, and whose step has never come.
+    """Return the members that change parameters after a step, and whose step was never called.
 
     A host that knows when training ends warns of them: `warn_without_step`.
     """
@@ -281,7 +281,7 @@ def waiting(regs: RegularizerSet) -> list[Member]:
 
 
 def count_loss(regs: RegularizerSet) -> None:
-    """Warn at the second loss of members that change parameters after a step, and whose step has never come.
+    """Warn, at the second loss, of members that change parameters after a step, and whose step was never called.
 
     For hosts that do not know when training ends.
     """
@@ -297,7 +297,7 @@ def warn_of_schedules(regs: RegularizerSet, losses: int) -> None:
     ----------
     regs : RegularizerSet
     losses : int
-        How many to train with there were since the last time.
+        The number of losses for training since the last call.
 
     Examples
     --------
@@ -315,10 +315,11 @@ after each step of the optimizer
 
 
 def terms(regs: RegularizerSet, layers: Sequence[Any], outputs: Mapping[str, Any]) -> list[Term]:
-    """Return the terms of outputs that a host has kept for a set, of all that there are.
+    """Return the terms of the outputs that a host has kept for a set.
 
-    It is `RegularizerSet.terms`, but for the globs of a pattern of which one matches nothing, or takes nothing out:
-    among the outputs that the set looks at there are none that are taken out. The host checks all names: `unmatched`.
+    Unlike `RegularizerSet.terms`, this does not check whether each glob of a pattern matches something or takes
+    something out: outputs that are taken out are not among those that a host keeps. The host checks all names by
+    `unmatched`.
     """
     return regs._hooks.terms(layers, outputs, check=False)
 

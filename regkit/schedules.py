@@ -89,14 +89,14 @@ class _Schedule(Live):
         return _restored, (type(self), self._arguments, self._step, self._value)
 
     def _weight(self, argument: str, value: Any) -> float:
-        """Return a weight of an argument; OptionError if it is none."""
+        """Return the weight that an argument is; OptionError if it is not a weight."""
         number = in_range(value)
         if number is None:
             raise OptionError(f"{type(self).__name__} got {argument}={value!r}; accepted: {accepted_value()}")
         return number
 
     def _count(self, argument: str, value: Any) -> int:
-        """Return a number of steps of an argument; OptionError if it is none."""
+        """Return the number of steps that an argument is; OptionError if it is not a number of steps."""
         number = as_python_number(value)
         if number is None or not 1 <= number < INFINITY or number != int(number):
             raise OptionError(f"{type(self).__name__} got {argument}={value!r}; accepted: an integer of at least 1")
@@ -252,8 +252,8 @@ class Steps(_Schedule):
     Parameters
     ----------
     weights : mapping of int to real number
-        Each weight, at least 0, by the step that it begins at; it is 0 before the first. Steps may be strings of
-        digits, as JSON has them.
+        Each weight, at least 0, by the step at which it begins; it is 0 before the first step. Steps may be strings of
+        digits, as in JSON.
 
     Raises
     ------
@@ -300,17 +300,17 @@ class Steps(_Schedule):
 class Target(_Schedule):
     r"""A weight that goes up or down until a metric has a value.
 
-    After each step that it gets the metric for, it becomes
+    With the metric of each step, the weight becomes
 
     .. math:: w \leftarrow \min(\max(w \, e^{g (v - m)}, \mathit{low}), \mathit{high})
 
-    where m is the metric, v the value that it is to have and g the gain: the logarithm of the weight adds up the
-    errors, as an integral controller does, so that it stands still only where the metric is met. With the default
-    gain, a share of zeros that is 0.5 too low multiplies the weight by 1.05 a step, by 12 in 50 steps. The bounds
-    keep it from running away while a network is slow to follow.
+    where m is the metric, v its target value and g the gain: the logarithm of the weight adds up the errors, as an
+    integral controller does, so that the weight is constant only where the metric has its value. With the default
+    gain, a share of zeros that is 0.5 too low multiplies the weight by 1.05 per step, by 12 in 50 steps. The bounds
+    limit the weight while a network is slow to follow.
 
-    The metric comes from ``regs.step(metrics=regs.metrics(layers, outputs))``. Parts of one batch on several workers
-    have different metrics: pass all workers the mean.
+    Pass the metric by ``regs.step(metrics=regs.metrics(layers, outputs))``. Parts of one batch on several workers have
+    different metrics: pass the mean on all workers.
 
     Parameters
     ----------
@@ -318,13 +318,13 @@ class Target(_Schedule):
         A name of the metrics of the member whose weight it is, such as ``"zeros"``; or any other name in the
         metrics that are passed.
     value : real number
-        The value that it is to have.
+        The target value of the metric.
     start : real number, default 0.1
         The first weight, from `low` to `high`.
     gain : real number, default 0.1
         How fast the weight follows, per step and unit of the metric: positive for a metric that rises with the weight,
         such as ``zeros``, and negative for one that falls, such as ``l0``. For trainings of a thousand steps 0.5 was
-        right, and longer ones need less. If the metric swings around its value, take a smaller one.
+        right; use less for longer ones. If the metric oscillates around its value, use a smaller gain.
     low, high : real number, default 1e-6 and 1000
         The bounds of the weight: above 0; below the limit of every regularizer that uses it.
 

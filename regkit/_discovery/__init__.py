@@ -1,4 +1,4 @@
-"""From alias to class: what is registered in this process, what is installed, and the import of a plugin."""
+"""From alias to class: the classes registered in this process, the installed plugins, and their import."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def check_alias(alias: str) -> None:
 
 
 def is_alias(alias: str) -> bool:
-    """Return whether an alias is registered, or was claimed when the path was read last."""
+    """Return whether an alias is registered, or was claimed at the last reading of the path."""
     alias = normal_form(alias)
     return (
         alias in registered or alias in reading().all_targets() or (":" in alias and bool(reading().targets_of(alias)))
@@ -71,8 +71,8 @@ def aliases() -> list[str]:
 def reading() -> Reading:
     """Return a reading that began after the last `refresh`.
 
-    Finders of third parties run while the path is read, so no lock is held: if two threads read at once, the first to
-    end publishes its reading. A finder that uses regkit itself gets the reading that was published last.
+    Finders of third parties run while the path is read, so no lock is held. If two threads read at once, the first to
+    end publishes its reading. A finder that uses regkit itself gets the last published reading.
     """
     global _published
     generation, found = _published
@@ -91,15 +91,15 @@ def reading() -> Reading:
 
 
 def refresh_if_outdated() -> None:
-    """Forget what was read if the path, or a folder on it, has changed since."""
+    """Forget the reading if the path, or a folder on it, has changed since."""
     if reading().is_outdated():
         refresh()
 
 
 def refresh() -> None:
-    """Forget what was read and loaded, and what Python's finders remember; registered classes stay.
+    """Forget readings and loaded classes, and clear the caches of Python's finders; registered classes stay.
 
-    Within a reading nothing is forgotten: a finder that asks for an unknown alias would have every call read again.
+    Within a reading this does nothing: a finder that asks for an unknown alias would make every call read again.
     """
     global _generation
     if _is_reading.get():
@@ -125,7 +125,7 @@ def claims_of(alias: str) -> tuple[Claim, ...]:
 
 
 def _reading_with(alias: str) -> Reading:
-    """Return a reading, made anew if the last one lacks an alias: its distribution may have been installed since."""
+    """Return a reading; a new one if the last one lacks an alias, which may have been installed since."""
     found = reading()
     if alias in found.loaded or found.targets_of(alias):
         return found

@@ -1,4 +1,4 @@
-"""Who claims which alias: distributions with their versions and folders, and the metadata that cannot be read."""
+"""Claims of aliases by distributions, with versions and folders, and the metadata that cannot be read."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Installed:
         return [distribution.folder for distribution, target in sources if _claim(distribution, target) == claim]
 
     def _of(self, alias: str) -> list[tuple[Distribution, str]]:
-        """Return who claims an alias; ``acme-l1:hidden_l1`` is that of one distribution."""
+        """Return who claims an alias; ``acme-l1:hidden_l1`` is the alias of one distribution."""
         alias = normal_form(alias)
         name, colon, of_it = alias.partition(":")
         if alias in self._sources or not colon:
@@ -114,7 +114,7 @@ def _claim(distribution: Distribution, target: str) -> Claim:
 
 
 def _why_unreadable(folder: str) -> str | None:
-    """Return why an entry_points.txt cannot be read; None if it can, or if there is none."""
+    """Return the reason why an entry_points.txt cannot be read; None if it can, or does not exist."""
     path = os.path.join(folder, "entry_points.txt")
     try:
         os.lstat(path)

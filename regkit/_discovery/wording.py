@@ -45,7 +45,7 @@ def not_loaded(alias: str, claims: Iterable[Claim], module: str, error: BaseExce
 
 
 def shadowing(module: str) -> str:
-    """Return which file is imported as a module's package, and the files that it shadows; an empty string if none."""
+    """Return which file is imported as a module's package, and which files it shadows; an empty string if none."""
     package = module.partition(".")[0]
     files = list(dict.fromkeys(_files(package)))
     if len(files) < 2:
@@ -90,7 +90,7 @@ def _unknown(alias: str, left_out: list[str], meant: list[str], aliases: list[st
 
 
 def _meant(alias: str, aliases: list[str]) -> list[str]:
-    """Return the aliases that the name means elsewhere or is a word of; if there are none, the most similar one."""
+    """Return the aliases that a name means in other libraries, or that contain it as a word; else the most similar."""
     words = [name for name in aliases if alias in name.split("_")]
     common = [name for name in meant_elsewhere(alias) if name in aliases]
     if common:
@@ -146,7 +146,7 @@ _NAMES = {
 
 
 def meant_elsewhere(name: str) -> list[str]:
-    """Return the aliases that a name means elsewhere, the likeliest first, installed or not.
+    """Return the aliases that a name means in other libraries, the likeliest first, installed or not.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Which engine an array or expression belongs to, and what regkit asks of any expression.
+"""The engine of an array or expression, and functions of regkit that work on any expression.
 
 No engine, and no library, is imported before one of its arrays is met.
 """
@@ -26,11 +26,11 @@ BUILT_IN = ("numpy", *LIBRARIES)
 #: The group of entry points in which distributions declare engines; a key is the package that makes the arrays.
 GROUP = "regkit.engines"
 
-#: Which distribution brings the engine for a package's arrays, to be named where it is missing.
+#: The distribution with the engine for a package's arrays, for the error where it is missing.
 PROVIDED_BY = {"jax": "regkit-jax", "jaxlib": "regkit-jax", "flax": "regkit-jax", "torch": "regkit-torch"}
 PROVIDED_BY["tensorflow"] = "regkit-tensorflow"
 
-#: What is never an expression, and comes often.
+#: Frequent types that are never expressions.
 _COMMON = (int, float, bool, str, dict, list, tuple, type(None))
 
 _by_type: WeakKeyDictionary[type, Engine] = WeakKeyDictionary()
@@ -75,7 +75,7 @@ def _engine_for(kind: type) -> Engine | None:
 
 
 def packages_of(kind: type) -> list[str]:
-    """Return the packages that a class and its bases are defined in, but for Python's and regkit's own."""
+    """Return the packages in which a class and its bases are defined, except Python's and regkit's."""
     packages = dict.fromkeys(base.__module__.partition(".")[0] for base in kind.__mro__)
     return [package for package in packages if package not in ("builtins", "regkit")]
 
@@ -99,7 +99,7 @@ def import_library_module(name: str) -> Any:
 
 
 def declared() -> Mapping[str, list[str]]:
-    """Return where the engines are that are installed for the arrays of each package: ``module:NAME``."""
+    """Return the targets of the installed engines, ``module:NAME``, by the packages of their arrays."""
     global _read
     present = reading()  # another after `refresh`
     if _read is None or _read[0] is not present:
@@ -139,7 +139,7 @@ def load(package: str) -> Engine:
 
 
 def installed() -> dict[str, Engine]:
-    """Return every engine that distributions declare, by its name, imported; only those whose arrays there can be.
+    """Return every engine that distributions declare, by its name, imported; only those whose package is installed.
 
     Raises
     ------
@@ -158,7 +158,7 @@ def engine(expression: Any) -> Engine:
     Raises
     ------
     GraphError
-        If it is an expression of no library that has one here.
+        If it is not an expression of a library with an engine here.
     """
     found = engine_of(expression)
     if found is None:
@@ -183,13 +183,13 @@ def library(expression: Any) -> str:
     Returns
     -------
     str
-        The name of its engine: ``"theano"``, ``"aesara"``, ``"pytensor"`` or ``"numpy"``, whose arrays are expressions
-        that have their value; or of one that a distribution brings, such as ``"jax"`` or ``"torch"``.
+        The name of its engine: ``"theano"``, ``"aesara"``, ``"pytensor"``, ``"numpy"``, or that of an engine of a
+        distribution, such as ``"jax"`` or ``"torch"``.
 
     Raises
     ------
     GraphError
-        If it is an expression of none of them.
+        If it is not an expression of one of them.
 
     Examples
     --------
@@ -203,7 +203,7 @@ def library(expression: Any) -> str:
 def functions(expression: Any) -> Any:
     """Return the module that has the functions of the library that made an expression, named as NumPy names them.
 
-    Operators and methods say most things on every library. ``exp``, ``log``, ``sqrt``, ``maximum`` and their kind are
+    Operators and methods are the same on every library. ``exp``, ``log``, ``sqrt``, ``maximum`` and others are
     functions of a module: NumPy for arrays, ``theano.tensor`` and its successors for symbolic expressions.
 
     Parameters
@@ -230,13 +230,13 @@ def functions(expression: Any) -> Any:
 
 
 def is_symbolic(value: Any) -> bool:
-    """Tell whether a value is an expression of a library other than NumPy, whose scalars are plain numbers."""
+    """Return whether a value is an expression of a library other than NumPy, whose scalars are plain numbers."""
     found = engine_of(value)
     return found is not None and not found.plain
 
 
 def current_value(scalar: Any) -> Any:
-    """Return the value that a weight has now: a shared variable's, one computed from those, or the number itself.
+    """Return the present value of a weight: of a shared variable, of an expression of these, or the number itself.
 
     Raises
     ------
@@ -247,7 +247,7 @@ def current_value(scalar: Any) -> Any:
 
 
 def common_engine(expressions: Iterable[tuple[str, Any]]) -> Engine | None:
-    """Return the one engine that all of the named expressions are of; None if there are none."""
+    """Return the engine of all the named expressions; None if there are none."""
     first: tuple[str, Engine] | None = None
     for name, expression in expressions:
         try:
@@ -265,7 +265,7 @@ def common_engine(expressions: Iterable[tuple[str, Any]]) -> Engine | None:
 
 
 def check_selectable(what: str, expression: Any) -> None:
-    """Raise if a selected output or parameter is not an array of real numbers, which is all that hooks are written for.
+    """Raise if a selected output or parameter is not an array of real numbers: hooks are written only for these.
 
     Sparse matrices, lists, scalars that are not tensors and generic variables of a graph library have other operations
     than arrays, and a penalty of complex numbers would be complex.

@@ -1,4 +1,4 @@
-"""What regkit asks of a library whose arrays or graphs it takes: the protocol of an engine."""
+"""Engine: the functions that regkit needs of a library of arrays or graphs."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ if TYPE_CHECKING:
 class Engine:
     """A library of arrays or graphs, as regkit uses it. An engine of a third party is a subclass of this.
 
-    A distribution says which packages' arrays its engine is for, and it is imported when the first of them is met::
+    A distribution declares its engine by an entry point, and regkit imports it with the first array::
 
         [project.entry-points."regkit.engines"]
         jaxlib = "regkit_jax.engine:ENGINE"
 
-    The key is the package in which the class of the arrays, or one of its bases, is defined. A class of expressions
-    that an engine brings itself names it in its attribute ``regkit_engine`` instead.
+    The key is the package in which the class of the arrays, or one of its bases, is defined. If the engine has a class
+    of expressions itself, the attribute ``regkit_engine`` of that class is the engine.
 
-    Hooks are written for expressions that behave as NumPy's arrays do: operators, ``shape``, ``ndim``, ``size``,
+    Hooks are written for expressions that behave like NumPy's arrays: operators, ``shape``, ``ndim``, ``size``,
     ``dtype`` (whose ``str`` is NumPy's name of it), ``T``, ``sum``, ``mean``, ``max``, ``argmax``, ``reshape``,
-    ``flatten``, ``astype``, ``dot`` and indexing. Where a library's arrays do not, `wrap` puts an expression around
-    each that does; hosts pass and get the arrays as they are.
+    ``flatten``, ``astype``, ``dot`` and indexing. If the arrays of a library do not, `wrap` puts an expression around
+    each array; hosts pass and get the arrays themselves.
 
     Attributes
     ----------
     name : str
-        What `regkit.graph.library` says, and messages call it.
+        The name that `regkit.graph.library` returns, also for messages.
     plain : bool
-        Whether its scalars are plain numbers to regkit, as NumPy's are.
+        Whether regkit treats its scalars as plain numbers, like NumPy's.
     wraps : bool
-        Whether hooks see something else than the arrays: whether `wrap` does anything.
+        Whether `wrap` does anything, so that hooks get expressions in place of arrays.
     rebuilds : bool
-        Whether a finished graph of it can be rebuilt with changes, by `RegularizerSet.apply`.
+        Whether `RegularizerSet.apply` can rebuild a finished graph of it with changes.
     """
 
     name = ""
@@ -44,15 +44,15 @@ class Engine:
     rebuilds = False
 
     def owns(self, value: Any) -> bool:
-        """Tell whether a value, of a class of the engine's packages, is an array or expression of it."""
+        """Return whether a value, of a class of the engine's packages, is an array or expression of it."""
         raise NotImplementedError
 
     def wrap(self, array: Any) -> Any:
-        """Return an array as hooks see it; an expression as it is."""
+        """Return an array as hooks see it; an expression unchanged."""
         return array
 
     def unwrap(self, expression: Any) -> Any:
-        """Return the array of an expression: of one that `wrap` made, what it was made of."""
+        """Return the array of an expression that `wrap` made; others unchanged."""
         return expression
 
     def native(self, hook: Callable[..., Any], arguments: Sequence[Any]) -> Any:
@@ -62,29 +62,29 @@ class Engine:
         ----------
         hook : callable
         arguments : sequence
-            What the hook takes: layers, mappings of names to expressions, which it may change, or a scalar.
+            The arguments of the hook: layers, mappings of names to expressions, which it may change, or a scalar.
 
         Returns
         -------
         expression, dict of str to expression, or None
-            What the hook returns.
+            The result of the hook.
         """
         return hook(*arguments)
 
     def eager(self, expression: Any) -> bool:
-        """Tell whether the value of an expression is known now, and not only when a compiled function runs."""
+        """Return whether the value of an expression is known now, and not only when a compiled function runs."""
         raise NotImplementedError
 
     def described(self, expression: Any) -> str:
-        """Return how messages describe an expression, such as ``shape (3,)``."""
+        """Return a description of an expression for messages, such as ``shape (3,)``."""
         return f"shape {tuple(expression.shape)}"
 
     def unfit(self, expression: Any) -> str:
-        """Return why hooks cannot be given an expression, such as ``complex numbers``; an empty string if they can."""
+        """Return why hooks cannot take an expression, such as ``complex numbers``; an empty string if they can."""
         return "complex numbers" if str(expression.dtype).startswith("complex") else ""
 
     def float_type(self) -> str:
-        """Return the dtype that the library uses where it is to choose: what integers become."""
+        """Return the default dtype of floats in the library, which integers become."""
         raise NotImplementedError
 
     def functions(self) -> Any:
@@ -92,7 +92,7 @@ class Engine:
         raise NotImplementedError
 
     def constant(self, value: float, dtype: str) -> Any:
-        """Return a scalar expression that is a number."""
+        """Return a number as a scalar expression."""
         raise NotImplementedError
 
     def cast(self, expression: Any, dtype: str) -> Any:
@@ -127,18 +127,18 @@ class Engine:
             The standard normal distribution, or the uniform one from 0 to 1.
         like : expression
         seed : numpy.random.SeedSequence
-            Another for every draw.
+            A different one for every draw.
 
         Returns
         -------
         draws : expression
         updates : list of (shared variable, expression)
-            What moves generators on, for functions of graph libraries; empty elsewhere.
+            The generators with their next states, for functions of graph libraries; empty elsewhere.
         """
         raise NotImplementedError
 
     def live(self, weight: Live, like: Any) -> Any:
-        """Return the number or scalar expression that stands for a live weight where it meets an expression."""
+        """Return a live weight as a number or scalar expression that can meet an expression."""
         return weight.value
 
     def shared_scalar(self, value: float) -> Any:
@@ -150,7 +150,7 @@ class Engine:
         return weight._variable(self)
 
     def value_of(self, scalar: Any) -> float:
-        """Return the value that a scalar expression has now; GraphError if none is known."""
+        """Return the present value of a scalar expression; GraphError if none is known."""
         raise NotImplementedError
 
     def laboratory(self) -> Any:

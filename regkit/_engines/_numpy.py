@@ -1,4 +1,4 @@
-"""The engine of NumPy: an array is an expression that has its value, and no graph."""
+"""The engine of NumPy: an array is an expression with a value, and without a graph."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 #: NumPy's codes of bool, integers, floats and complex numbers.
 NUMERIC_KINDS = tuple("biufc")
 
-#: A dtype that other packages add to NumPy, as an opaque one.
+#: NumPy's code of opaque dtypes, such as those that other packages add.
 ADDED = "bfloat16"
 
 

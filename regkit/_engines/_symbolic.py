@@ -73,9 +73,9 @@ class Symbolic(Engine):
         return found
 
     def jacobian(self, vector: Any, wrt: Any) -> Any:
-        self.gradient(vector.sum(), [wrt])  # says what is wrong with wrt
-        # A loop takes the graph between what is passed to it inside, and there random draws would be others, or
-        # refused. Passed as well, they are those of the graph.
+        self.gradient(vector.sum(), [wrt])  # raises if wrt is wrong
+        # A loop copies the graph between its arguments into itself, and random draws there would be new ones, or
+        # refused. As arguments, they are those of the graph.
         tensor = self.module("tensor")
         return self.scanned(
             lambda i, vector, x, *draws: tensor.grad(vector[i], x),
@@ -84,11 +84,11 @@ class Symbolic(Engine):
         )
 
     def scanned(self, step: Any, **arguments: Any) -> Any:
-        """Return what a loop over a step gives."""
+        """Return the results of a loop over a step."""
         return self.module("scan").scan(step, **arguments)[0]
 
     def _random_draws(self, expression: Any, wrt: Any) -> list[Any]:
-        """What is drawn between two expressions: what operations make that take a generator, or move one on."""
+        """Return the draws between two expressions: results of operations that take a generator, or advance one."""
         generator = self.generator_type()
         draws, seen, waiting = [], {wrt}, [expression]
         while waiting:
@@ -120,7 +120,7 @@ class Symbolic(Engine):
         return getattr(self.module("tensor.random.basic"), distribution)(0.0, 1.0, size=size, rng=generator)
 
     def move_on(self, generator: Any, next_state: Any) -> None:
-        """Let every function that draws from a generator move it on."""
+        """Let every function that draws from a generator advance it."""
         generator.default_update = next_state
 
     def shared_generator(self, seed: Any) -> Any:
@@ -128,10 +128,10 @@ class Symbolic(Engine):
         return self.module("compile").shared(np.random.default_rng(seed))
 
     def size_of(self, like: Any) -> Any:
-        """Return a size for draws that says no more of an expression's shape than its type does.
+        """Return a size for draws from the type of an expression, without its shape.
 
-        Aesara and PyTensor work out what they can of the size when a draw is made. Given the shape itself they go
-        through the whole graph below it, which for a network with noise at every layer takes the square of its depth.
+        Aesara and PyTensor infer the size when a draw is made. From the shape itself they would go through the whole
+        graph below it, so the time for a network with noise at every layer would grow with the square of its depth.
         """
         if not like.ndim:
             return like.shape
@@ -166,7 +166,7 @@ class Symbolic(Engine):
 
 
 def _with_size(draws: Any, like: Any) -> list[Any]:
-    """The outputs of a draw, the next state and the values, with the size that it is really to have."""
+    """The outputs of a draw, the next state and the values, with the real size."""
     node = draws.owner
     size = node.op.size_param(node) if hasattr(node.op, "size_param") else node.inputs[1]
     inputs = [like.shape if variable is size else variable for variable in node.inputs]
@@ -174,7 +174,7 @@ def _with_size(draws: Any, like: Any) -> list[Any]:
 
 
 class Theano(Symbolic):
-    """Expressions of theano-pymc, which knows NumPy's older generators alone."""
+    """Expressions of theano-pymc, which knows only NumPy's older generators."""
 
     name = "theano"
 
@@ -196,7 +196,7 @@ class Aesara(Symbolic):
 
 
 class PyTensor(Symbolic):
-    """Expressions of PyTensor, where updates that come beside results are on their way out."""
+    """Expressions of PyTensor, where updates beside results are deprecated."""
 
     name = "pytensor"
 

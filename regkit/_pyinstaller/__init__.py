@@ -1,7 +1,7 @@
 """Lets applications that PyInstaller freezes find their plugins.
 
 PyInstaller finds `hook_dirs` by its entry point ``pyinstaller40``, and hook-regkit.py in that folder. Plugins are named
-in metadata alone, so it sees no import of them.
+only in metadata, so it sees no import of them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from .._discovery import GROUP
 from .._discovery.reader import Reading, distribution_of
 from .._engines import GROUP as ENGINES
 
-#: Parts of regkit that an application has no use for.
+#: Parts of regkit that an application does not need.
 LEFT_OUT = ("regkit.__main__", "regkit._pyinstaller", "regkit._template", "regkit.cli", "regkit.testing")
 
 

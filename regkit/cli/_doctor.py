@@ -32,7 +32,7 @@ SECONDS = 300
 #: The entry point of the command line, by which regkit-core is recognized under another name.
 OUR_COMMAND = "regkit.__main__:main"
 
-#: All groups of our entry points begin so, and so does the command of regkit-core.
+#: The beginning of all groups of regkit's entry points, and of the command of regkit-core.
 OURS = "regkit."
 
 
@@ -113,7 +113,7 @@ def _engines() -> tuple[list[list[str]], list[str]]:
 def _commands(of_regkit: Collection[str]) -> tuple[list[list[str]], list[str]]:
     """Return a row for each command of a distribution, and the problems that metadata and source show.
 
-    A command of regkit hides one of the same name. None is imported: that may take seconds, and block at a pipe.
+    A command of regkit hides one of the same name. No command is imported: that may take seconds, and block at a pipe.
     """
     rows, problems = [], []
     for name, command in brought().items():

@@ -1,19 +1,19 @@
-"""The little that differs between graph libraries.
+"""Functions for what differs between graph libraries.
 
-A regularizer says most of what it needs with operators: ``abs(z).sum()`` works on every library and on NumPy arrays.
-What cannot be said so is here. Each function looks at the expression it is given and uses the library that made it:
+Most of a regularizer can be written with operators and methods: ``abs(z).sum()`` works on every library and on NumPy
+arrays. The rest is here. Each function uses the library of the expression that it gets:
 
 | function | does |
 | --- | --- |
-| `library` | tells which library made an expression |
-| `Engine` | what a distribution subclasses to bring another library: see `regkit.graph.engine` |
-| `functions` | gives the module that has its ``exp``, ``log``, ``sqrt`` and so on |
-| `cast` | keeps dtypes as they are where a number meets an expression |
-| `widened` | makes floats of integers, and float32 of float16 and bfloat16 |
-| `weight` | gives a regularizer's weight, a number, live or symbolic, for an expression |
+| `library` | returns the name of the library of an expression |
+| `Engine` | base class of engines, which bring other libraries |
+| `functions` | returns the module with ``exp``, ``log``, ``sqrt`` and so on |
+| `cast` | gives a number the dtype of an expression |
+| `widened` | converts integers to floats, and float16 and bfloat16 to float32 |
+| `weight` | returns a regularizer's weight, a number, live or symbolic, for an expression |
 | `total`, `mean` | add any number of terms, and divide by how many there are |
-| `reduced_sum` | adds up an array: as it is, per element or per example |
-| `sparsity` | tells the share of zeros, of dead units, the number of active ones |
+| `reduced_sum` | adds up an array: the sum, the mean over elements, or the mean over examples |
+| `sparsity` | returns the shares of zeros and of dead units, and the number of active units |
 | `gradient`, `jacobian` | differentiate a scalar, a vector |
 | `held` | keeps gradients from passing through an expression |
 | `random_stream` | draws random numbers that differ from call to call of a compiled function |

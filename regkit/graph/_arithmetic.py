@@ -1,4 +1,4 @@
-"""Arithmetic that keeps dtypes as they are and does not mind how many terms there are."""
+"""Arithmetic that keeps dtypes, and works with any number of terms."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ HALVES = ("float16", "bfloat16")
 def cast(value: Any, dtype: str) -> Any:
     """Return a number or an expression as one of the given dtype.
 
-    Weights and counts go through this before they meet an expression: with floatX=float64, ``0.1 * x`` of a float32
-    expression is float64, and dividing by ``x.shape[0]`` always is.
+    Cast weights and counts before they meet an expression: with floatX=float64, ``0.1 * x`` of a float32 expression is
+    float64, and ``x / x.shape[0]`` always is.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def cast(value: Any, dtype: str) -> Any:
     Raises
     ------
     GraphError
-        If it is neither, such as a `regkit.Live`, whose present value would stay in the graph for good.
+        If `value` is neither, such as a `regkit.Live`, whose present value would stay in the graph for good.
     """
     own = engine_of(value)
     if own is not None:
@@ -75,7 +75,7 @@ def as_float(expression: Any) -> Any:
 def widened(expression: Any) -> Any:
     """Return an expression with room for squares, sums and counts: float16 and bfloat16 as float32.
 
-    float16 ends at 65,504, and bfloat16 counts to 256. Integers and bools become floatX, other dtypes stay.
+    float16 is limited to 65,504, and bfloat16 counts to 256. Integers and bools become floatX, other dtypes stay.
 
     Parameters
     ----------
@@ -164,10 +164,10 @@ def mean(terms: Sequence[Any]) -> Any:
 
 
 def reduced_sum(elements: Any, reduction: str = "sum", name: str = "the array") -> Any:
-    r"""Return the sum of all elements of an array, divided by how many there are of what the reduction says.
+    r"""Return the sum of all elements of an array, divided by 1, by their number, or by the number of examples.
 
     :math:`\frac{1}{n} \sum_j e_j`, n being 1 for ``"sum"``, the number of elements for ``"mean"`` and the length of
-    axis 0, the number of examples, for ``"batch"``. An empty array gives 0.
+    axis 0, the number of examples, for ``"batch"``. For an empty array it is 0.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ def reduced_sum(elements: Any, reduction: str = "sum", name: str = "the array") 
         Of any shape. Integers become floatX first.
     reduction : {"sum", "mean", "batch"}, default "sum"
     name : str, optional
-        What an error calls the array.
+        The name of the array in errors.
 
     Returns
     -------
@@ -187,7 +187,7 @@ def reduced_sum(elements: Any, reduction: str = "sum", name: str = "the array") 
     GraphError
         If ``"batch"`` meets an array without axes.
     OptionError
-        If the reduction is none of the three.
+        If the reduction is not one of the three.
 
     Examples
     --------

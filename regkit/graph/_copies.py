@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
     from typing import Any
 
-#: What unpacks several variables from the one vector that SciPy's solvers work on.
+#: The operations that unpack several variables from the one vector of SciPy's solvers.
 UNPACKING = ("Split", "SplitDims", "Reshape", "DimShuffle", "ExpandDims", "ScalarFromTensor", "Cast")
 
 
@@ -60,7 +60,7 @@ class Copies:
         """Number the variables of the graph.
 
         The inputs of a step, of which somebody kept an expression, are not those of the graph: only their type counts.
-        They are seen by no Scan from outside, and by no output but the one that was kept.
+        No Scan sees them from outside, and no output except the one that was kept.
         """
         reached = _roots([variable for node in with_interior for variable in node.inputs])
         users: dict[Any, set[Any]] = {expression: {expression} for expression in named}  # of each, up to two
@@ -103,7 +103,7 @@ class Copies:
     def _compare(
         self, variable: Any, signatures: dict[Any, int], around: list[Interior], unpacked: dict[Any, set[Any]]
     ) -> None:
-        """Note of which named expression an inner variable is a copy, and whether it can be replaced."""
+        """Record of which named expression an inner variable is a copy, and whether it can be replaced."""
         originals = self._wanted.get(signatures[variable], [])
         if unpacked:
             everything = [expression for alike in self._wanted.values() for expression in alike]
@@ -125,7 +125,7 @@ class Copies:
             self._fixed.setdefault(original, where)
 
     def _unpacked(self, interior: Interior, node: Any) -> dict[Any, set[Any]]:
-        """What a solver takes from its vector within, and the variables outside that it may stand for."""
+        """Return the variables that a solver unpacks from its vector, with those outside that each may stand for."""
         outside = {variable for inner in nodes_of(node.inputs[:1]) for variable in (*inner.inputs, *inner.outputs)}
         outside.update(node.inputs[:1])
         taken = set(interior.inputs[:1])
@@ -154,7 +154,7 @@ class Copies:
 
 
 def _may_be_copy(original: Any, variable: Any) -> bool:
-    """Tell whether two expressions of one signature were made at one place of a program, as far as that is known.
+    """Return whether two expressions of one signature were made at one place of a program, as far as that is known.
 
     A copy keeps where its original was made. PyTensor from 3.3 on does not keep it for what stands within nodes.
     """
@@ -169,7 +169,7 @@ def _roots(variables: list[Any]) -> set[Any]:
 
 
 def _solved_for(expression: Any, variable: Any, unpacked: dict[Any, set[Any]]) -> bool:
-    """Tell whether an inner variable is an expression computed from a solver's vector, in the place of its first."""
+    """Return whether an inner variable is an expression computed from a solver's vector, in the place of its first."""
     pairs, depends = [(expression, variable)], False
     seen = set()
     while pairs:

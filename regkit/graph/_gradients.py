@@ -1,4 +1,4 @@
-"""Derivatives: of a scalar, of a vector, and what they do not pass through."""
+"""Derivatives of a scalar and of a vector; `held`, which they do not pass through."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def jacobian(expression: Any, wrt: Any) -> Any:
     Returns
     -------
     expression
-        Of one more axis than `wrt`, the first, over the elements of the vector. Computing it takes one pass backwards
-        through the graph for each element; in a graph library in a loop (a Scan).
+        With one more axis than `wrt`: the first, over the elements of the vector. Each element takes one backward pass
+        through the graph; in a graph library in a loop (a Scan).
 
     Raises
     ------
@@ -32,7 +32,7 @@ def jacobian(expression: Any, wrt: Any) -> Any:
     """
     own = engine(expression)
     if own.plain:
-        own.jacobian(expression, wrt)  # says why there is none
+        own.jacobian(expression, wrt)  # raises with the reason
     if expression.ndim != 1:
         raise GraphError(f"a jacobian is that of a vector, not of {expression!r} of {own.described(expression)}")
     common_engine([("the vector", expression), ("wrt", wrt)])
@@ -60,7 +60,7 @@ def gradient(cost: Any, wrt: Any) -> Any:
     """
     own = engine(cost)
     if own.plain:
-        own.gradient(cost, [wrt])  # says why there is none
+        own.gradient(cost, [wrt])  # raises with the reason
     if cost.ndim != 0:
         raise GraphError(f"a gradient is that of a scalar, not of {cost!r} of {own.described(cost)}")
     several = isinstance(wrt, (list, tuple))
@@ -71,12 +71,12 @@ def gradient(cost: Any, wrt: Any) -> Any:
 
 
 def held(expression: Any) -> Any:
-    """Return an expression with the same value that gradients do not pass through: they take it for a constant.
+    """Return an expression with the same value that is a constant for gradients.
 
     Parameters
     ----------
     expression : expression
-        An array, which has no gradient, comes back as it is.
+        An array, which has no gradient, is returned as it is.
 
     Returns
     -------

@@ -18,21 +18,21 @@ class Interior:
     Attributes
     ----------
     kind : {"scan", "block", "other"}
-        The step of a Scan; the graph of an OpFromGraph, which can stand in its place; one that cannot be made anew.
+        The step of a Scan; the graph of an OpFromGraph, which can replace the node; a graph that cannot be rebuilt.
     inputs, outputs, nodes : list
-        Of the inner graph, the nodes in topological order.
+        Those of the inner graph, the nodes in topological order.
     thawed : bool
-        Whether the library keeps the inner graph frozen, without telling where its expressions were made.
+        Whether the library keeps the inner graph frozen, without the places where its expressions were made.
     passed : dict
-        Inner inputs that are, in every use, what the node is given as one of its own inputs: which one.
+        Inner inputs that always have the value of one input of the node, with that input.
     first : dict
-        The same for inputs that start as that and go on as something else.
+        Inner inputs that have the value of an input of the node only at the first step, with that input.
     moving : set
-        Inner variables that are computed from any other input, and so are something else at every step.
+        Inner variables that depend on any other inner input, and so differ at every step.
     copies : dict
-        Inner variables that are copies of a named expression: of which one.
+        Inner variables that are copies of a named expression, with that expression.
     within : dict
-        Inner nodes that have an interior themselves: which.
+        Inner nodes that have inner graphs themselves, with their interiors.
     """
 
     def __init__(self, node: Any, made_by: str) -> None:
@@ -61,7 +61,7 @@ class Interior:
         self.moving = set(self.inputs) - set(self.passed)
 
     def remedy(self) -> str:
-        """Say what helps where a copy cannot be replaced."""
+        """Return the advice for a copy that cannot be replaced."""
         build = "change the graph while it is built, with modify_graph"
         if self.kind == "scan":
             return f"Pass it to the step as an argument (non_sequences), or {build}"
@@ -70,14 +70,14 @@ class Interior:
         return build.capitalize()
 
     def all_copies(self) -> Iterator[Any]:
-        """The named expressions of which copies stand here or further within."""
+        """Return the named expressions that have copies here or further within."""
         yield from self.copies.values()
         for interior in self.within.values():
             yield from interior.all_copies()
 
 
 def nodes_of(variables: Iterable[Any], after: dict[Any, list[Any]] | None = None) -> Iterator[Any]:
-    """The nodes from which variables are computed, each after those it needs, without recursion.
+    """Return the nodes from which variables are computed, each after those it needs, without recursion.
 
     `after` names further nodes that are to come before a node.
     """
@@ -99,7 +99,7 @@ def nodes_of(variables: Iterable[Any], after: dict[Any, list[Any]] | None = None
 
 
 def has_interior(op: Any, made_by: str) -> bool:
-    """Tell whether a node's operation has a graph of the user's within."""
+    """Return whether a node's operation has a graph of the user's within."""
     if hasattr(op, "inner_non_seqs"):
         return True
     block = import_library_module(f"{made_by}.compile.builders").OpFromGraph
@@ -119,7 +119,7 @@ def _inner_graph(op: Any) -> tuple[list[Any], list[Any], bool]:
 
 
 def _is_plain_block(op: Any, made_by: str) -> bool:
-    """Tell whether the graph of an OpFromGraph can stand in its place, gradients and all."""
+    """Return whether the graph of an OpFromGraph can stand in its place, gradients and all."""
     own_gradient = not (getattr(op, "_lop_is_default", True) and getattr(op, "_rop_is_default", True))
     for name in ("pullback_overrides", "pushforward_overrides"):
         own_gradient = own_gradient or getattr(op, name, None) is not None
@@ -127,10 +127,10 @@ def _is_plain_block(op: Any, made_by: str) -> bool:
 
 
 def remade(node: Any, interior: Interior, inputs: list[Any], replaced: Mapping[Any, Any]) -> list[Any]:
-    """Return what a node gives with other inputs, the copies that stand within it replaced.
+    """Return the results of a node with other inputs, and with the copies within it replaced.
 
-    A Scan gets each expression as one more argument of its step (non_sequences). The graph of an OpFromGraph takes its
-    place.
+    A Scan gets each expression as one more argument of its step (non_sequences). An OpFromGraph is replaced by its
+    graph.
 
     Parameters
     ----------
@@ -138,9 +138,9 @@ def remade(node: Any, interior: Interior, inputs: list[Any], replaced: Mapping[A
     interior : Interior
         The node's.
     inputs : list of expressions
-        In the place of the node's own.
+        The new inputs of the node.
     replaced : mapping of expression to expression
-        What takes the place of the copies of each.
+        By named expressions, the expression that replaces the copies.
     """
     return _remade(node, interior, inputs, set(replaced), replaced.__getitem__)
 
@@ -156,7 +156,7 @@ def _block(node: Any, interior: Interior, inputs: list[Any], originals: set[Any]
 
 
 def _scan(node: Any, interior: Interior, inputs: list[Any], originals: set[Any], place: Place) -> list[Any]:
-    arguments: dict[Any, tuple[Any, Any]] = {}  # what is passed in addition: its name within, what it is outside
+    arguments: dict[Any, tuple[Any, Any]] = {}  # added arguments: the variable within, the expression outside
 
     def place_within(original: Any) -> Any:
         if original not in arguments:
@@ -198,7 +198,7 @@ def _walk(interior: Interior, made: dict[Any, Any], originals: set[Any], place: 
 
 
 def of_the_type(result: Any, expression: Any) -> Any:
-    """Return what takes the place of an expression, with the lengths of axes that were known of it.
+    """Return a replacement for an expression, with the known lengths of the axes of that expression.
 
     Raises
     ------

@@ -21,11 +21,11 @@ END = 256
 
 
 class Drawing:
-    """What tells the draws of one member of a set from all others: its name there, and how often it has drawn before.
+    """Makes the draws of a member of a set differ from all others, by its name and the number of its earlier draws.
 
-    While its hooks run within it, `random_stream` mixes both into the seed. So members that are equal in all draw
-    different numbers, and so does one member for a second graph, for a second output of one name, and at every step of
-    a loop over arrays. Sets that were built alike draw alike.
+    `random_stream` mixes both into the seed while hooks of the member run within it. So equal members draw different
+    numbers, and one member draws different numbers for a second graph, for a second output of one name, and at every
+    step of a loop over arrays. Sets that were built alike draw alike.
     """
 
     #: The members whose hooks are running here, from the outermost set to the innermost.
@@ -52,7 +52,7 @@ class Drawing:
 
     @classmethod
     def key(cls, seed: bytes) -> tuple[int, ...]:
-        """What is to be mixed into a seed here and now; nothing outside of hooks."""
+        """Return the numbers to mix into a seed, by the hooks that run here; none outside of hooks."""
         running = cls._running.get()
         if not running:
             return ()
@@ -64,8 +64,8 @@ class Drawing:
 class RandomStream:
     """Random draws of the shape and dtype of expressions; `random_stream` makes it.
 
-    Each draw has a generator of its own, spawned from the seed. A compiled function moves the generators on by itself,
-    so that every call sees other numbers; a host that passes `updates` to its functions does no harm.
+    Each draw has a separate generator, spawned from the seed. A compiled function advances the generators by itself, so
+    that every call has new numbers; a host that passes `updates` to its functions does no harm.
 
     Attributes
     ----------
@@ -162,14 +162,14 @@ def random_stream(expression: Any, seed: Any = None) -> RandomStream:
         Any of the graph, whose library it is of.
     seed : int or sequence of int, optional
         The same seed gives the same draws, in the same order, on the same library. None takes one from the system.
-        Within a hook that a set calls, it is the seed of that member of the set and of this time: see Notes.
+        Within a hook that a set calls, the member and the number of its draws count too: see Notes.
 
     Returns
     -------
     RandomStream
         ``normal(like)`` draws from the standard normal distribution and ``bernoulli(like, probability)`` 1 or 0, in the
         shape and dtype of `like`. ``updates()`` is for hosts: the generators of the draws so far, each with its next
-        state, for ``function(updates=...)``. A compiled function moves them on without that too.
+        state, for ``function(updates=...)``. A compiled function advances them without that too.
 
     Raises
     ------
@@ -181,10 +181,10 @@ def random_stream(expression: Any, seed: Any = None) -> RandomStream:
     Notes
     -----
     While a set runs a hook, two things are mixed into the seed: the member's name in the set, such as ``noise[1]``, and
-    how many streams of this seed the member has had before. So equal members of a set are independent of each other,
-    and so are the draws of one member for two graphs, for two outputs of one name, and for each step of a loop over
-    arrays. A set that is built, copied or unpickled begins anew: on the same network it draws the same. A hook that is
-    called without a set has its seed alone, and draws the same every time.
+    the number of streams of this seed that the member has had before. So equal members of a set are independent of each
+    other, and so are the draws of one member for two graphs, for two outputs of one name, and for each step of a loop
+    over arrays. A set that is built, copied or unpickled begins anew, and draws the same numbers on the same network. A
+    hook that is called without a set uses only its seed, and draws the same numbers every time.
 
     Examples
     --------

@@ -37,11 +37,11 @@ def rebuild(outputs: Mapping[str, Any], modify: Modify, also: Sequence[Any] | No
     outputs : mapping of str to expression
         Named expressions of one graph.
     modify : callable
-        Called with a dict of the rebuilt expression by its name, for each; it may replace the expression, keeping its
-        dtype and number of dimensions, and add others under new names. Names of the same expression come in one call
-        and stay one: they all become what the first of them that changes does.
+        Called for each named expression, with a dict of its name to the rebuilt expression. It may replace the
+        expression, keeping its dtype and number of dimensions, and add others under new names. An expression with
+        several names has one call: all names get the first change.
     also : sequence of expressions, optional
-        Further expressions, such as a loss, that are rebuilt along and that `modify` never sees.
+        Further expressions to rebuild, such as a loss, which `modify` never gets.
 
     Returns
     -------
@@ -114,9 +114,9 @@ def _rebuilt(
 
 
 class OneExpression(dict[str, "Any"]):
-    """The names of one expression, as `modify` gets them: what it makes of one of them is what all of them are.
+    """The names of one expression, as `modify` gets them; a change of one name counts for all.
 
-    Each regularizer sees and changes the names as in any dict; after it, `agree` makes them one expression again.
+    Each regularizer reads and changes the names as in any dict; then `agree` makes them one expression again.
     """
 
     def __init__(self, names: Iterable[str], expression: Any) -> None:
@@ -125,7 +125,7 @@ class OneExpression(dict[str, "Any"]):
         self._names = list(self)
 
     def agree(self) -> None:
-        """Make all names what the first changed one became."""
+        """Give all names the first changed expression."""
         changed = [self[name] for name in self._names if name in self and self[name] is not self.expression]
         if changed:
             self.expression = changed[0]
@@ -135,7 +135,7 @@ class OneExpression(dict[str, "Any"]):
 def _modified(
     expression: Any, names: list[str], modify: Modify, outputs: Mapping[str, Any], added: dict[str, Any]
 ) -> Any:
-    """Run `modify` on one expression under all its names; return what it is now and collect what was added."""
+    """Run `modify` on one expression under all its names; return the new expression, and collect the added ones."""
     current = OneExpression(names, expression)
     modify(current)
     common_engine([("the graph", expression), *current.items()])

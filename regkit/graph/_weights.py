@@ -1,4 +1,4 @@
-"""A regularizer's weight, whichever form it has, as what an expression is multiplied by."""
+"""A regularizer's weight, in any form, as a factor for an expression."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def weight(regularizer: Any, like: Any) -> Any:
     Parameters
     ----------
     regularizer : object
-        Its ``weight`` is taken; 1 if its class has no such thing.
+        Its ``weight`` is used; 1 if its class has none.
     like : expression
-        What the weight will be multiplied by.
+        The expression that will be multiplied by the weight.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""What a plugin author runs to prove a regularizer.
+"""Checks of a regularizer, for plugin authors.
 
 >>> import regkit.testing
 >>> report = regkit.testing.check_regularizer("hidden_l1", libraries=[])
@@ -6,7 +6,7 @@
 0
 
 `check_regularizer` runs every check on every library that is installed and has an engine, and on NumPy; `pytest_checks`
-makes a test of each. What the checks are is in `CHECKS`: their names are sentences, and their docstrings describe them.
+makes a test of each. `CHECKS` has the checks: their names are sentences, and their docstrings describe them.
 """
 
 from __future__ import annotations
@@ -53,20 +53,20 @@ def check_regularizer(
     regularizer : class or str
         The class, or one of its aliases.
     aliases : sequence of str, optional
-        The aliases that are to resolve to the class; by default those that installed distributions declare for it.
-        ``()`` where it has none.
+        The aliases that have to resolve to the class; by default those that installed distributions declare for it.
+        ``()`` if it has none.
     options : mapping, optional
-        Constructor arguments to try it with, beside the weight. Arrays in the shapes of the network's parameters can be
-        made of `Network.values`.
+        Constructor arguments to try it with, besides the weight. For arrays in the shapes of the network's parameters,
+        use `Network.values`.
     twin : callable, optional
-        ``twin(regularizer, layers, outputs)`` gives the penalty as NumPy computes it, from arrays; `selected` gives it
-        those that the pattern means.
+        ``twin(regularizer, layers, outputs)`` returns the penalty, computed with NumPy from arrays; `selected` returns
+        the arrays that the pattern selects.
     network : Network, optional
-        What it is tried on; another activation or number of axes than the usual.
+        The network that it is tried on, for another activation or number of axes.
     expected_failures : mapping of str to str, optional
-        The reason why a check is to fail, by the check's name, or by ``"<library>-<check>"`` for one library only.
+        Why a check fails, by the check's name, or by ``"<library>-<check>"`` for only one library.
     libraries : sequence of str, optional
-        Libraries to run on beside NumPy, by the names of their engines; by default all that are installed.
+        The libraries to run on besides NumPy, by the names of their engines; by default all that are installed.
 
     Returns
     -------
@@ -75,10 +75,10 @@ def check_regularizer(
     Raises
     ------
     AssertionError
-        If any check fails. The message is the whole report: which checks failed, why and where, how many were not
-        reached because of that, which had nothing to check.
+        If any check fails. The message is the whole report: the failed checks with reasons and places, the number of
+        checks that were not reached because of these, and the checks that do not apply.
     OptionError
-        If it is not a regularizer, or an expected failure does not name a check or gives no reason.
+        If it is not a regularizer, or an expected failure does not name a check or has no reason.
 
     Examples
     --------

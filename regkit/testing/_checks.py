@@ -10,7 +10,7 @@ CLASS = "class"
 EVERYWHERE = "everywhere"
 GRAPHS = "graphs"
 
-#: Which hook the checks of a module try.
+#: The hook that the checks of a module try.
 HOOKS = {
     "_penalty_checks": "loss",
     "_number_checks": "loss",
@@ -32,7 +32,7 @@ class Check:
     on : {"class", "everywhere", "graphs"}
         Where it runs: once, on every library, or on those whose expressions are more than their values.
     after : tuple of str
-        The checks without which it would make no sense.
+        The checks that have to pass before it makes sense.
     hook : str
         The hook that it tries; empty if it is about the class.
     costly : bool

@@ -1,4 +1,4 @@
-"""What a regularizer's class promises, and what it states of its pattern."""
+"""The promises of a regularizer's class, and of the selection that it states."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ..errors import OptionError
 from ._checks import CLASS, EVERYWHERE, check
 from ._subject import Changes, NotApplicable, Subject, named_parameters, without_derivatives
 
-#: Sections of numpydoc that a stranger needs.
+#: The sections of numpydoc that a reader needs.
 SECTIONS = ("Parameters", "References", "Examples")
 
 #: Patterns that match one output and no parameter of `Network`, and parameters and no output.
@@ -186,7 +186,7 @@ def import_loads_no_graph_library(subject: Subject) -> None:
 
 @functools.lru_cache
 def _loaded_by(module: str, _written: float, path: tuple[str, ...]) -> frozenset[str]:
-    """Return the modules that importing a module imports. Classes of one file share the process that finds out."""
+    """Return the modules that are imported with a module; classes of one file share the process for it."""
     program = f"import sys; sys.path[:] = {list(path)!r}; import {module}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     if done.returncode:
@@ -264,7 +264,7 @@ def pattern_selects_what_the_class_states(subject: Subject, library: Any) -> Non
 def _works(subject: Subject, library: Any, kind: str, shown: str | None) -> bool:
     """Return whether hooks find what a pattern of outputs, or of parameters, matches.
 
-    They are given the outputs that they would get if the class stated the selection `shown`.
+    The hooks get the outputs that they would get if the class stated the selection `shown`.
     """
     member = Member(subject.name, subject.make(pattern=PATTERNS[kind]))
     member.selects, member.globs = shown, (PATTERNS[kind],)
@@ -287,7 +287,7 @@ def _works(subject: Subject, library: Any, kind: str, shown: str | None) -> bool
 
     try:
         return bool(library.built(build, values))
-    except Exception as error:  # a check of its own reports it
+    except Exception as error:  # another check reports it
         if without_derivatives(error, library):
             raise
         return False

@@ -31,7 +31,7 @@ def changed_output_keeps_name_and_type(subject: Subject, library: Any) -> None:
 
 @check("pattern_selects_what_the_class_states", on=EVERYWHERE)
 def original_stays_beside_the_changed_output(subject: Subject, library: Any) -> None:
-    """What an output was stays beside it, untouched, under a name of its own."""
+    """The original of a changed output stays beside it, untouched, under another name."""
     subject.needs_change()
     changes = subject.changed(library, subject.make()).needed()
     for name, (original, value, _, added) in changes.of.items():
@@ -58,7 +58,7 @@ def only_matched_outputs_change(subject: Subject, library: Any) -> None:
 
 @check("changed_output_keeps_name_and_type", on=EVERYWHERE)
 def change_is_deterministic(subject: Subject, library: Any) -> None:
-    """Two regularizers with the same options, and the same seed if they take one, make the same of the outputs."""
+    """Two regularizers with the same options, and the same seed if they take one, make the same changes."""
     subject.needs_change()
     first, second = (subject.changed(library, subject.make()).needed().computed() for _ in range(2))
     if not _equal(first, second):
@@ -95,7 +95,7 @@ def random_streams_are_not_shared(subject: Subject, library: Any) -> None:
 
 @check("change_is_deterministic", on=EVERYWHERE)
 def change_follows_a_live_weight(subject: Subject, library: Any) -> None:
-    """A function compiled with a Live, or a shared scalar, as weight makes the changes of its present value."""
+    """A function that is compiled with a Live, or a shared scalar, as weight follows its value."""
     subject.needs_change()
     subject.needs("weight")
     live, shared = Live(0.25), library.shared(np.asarray(0.25))
@@ -116,7 +116,7 @@ def change_follows_a_live_weight(subject: Subject, library: Any) -> None:
 
 @check("change_is_deterministic", on=GRAPHS, costly=True)
 def change_is_the_same_in_the_default_mode(subject: Subject, library: Any) -> None:
-    """Changed outputs, compiled and rewritten as users have it, are those of the graph as it stands in Python."""
+    """Changed outputs are the same in the library's default mode, and in Python without rewrites."""
     subject.needs_change()
     values = subject.network.values()
     build = _changed_outputs(subject, library)

@@ -1,4 +1,4 @@
-"""The few things that tests do with a library, whichever it is: graph libraries, NumPy, and what engines bring."""
+"""The operations that tests need of a library: for graph libraries, NumPy, and engines of distributions."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ Build = Callable[[dict[str, Any]], Any]
 
 
 class Laboratory:
-    """A library as the conformance kit uses it; an engine's `laboratory` gives one.
+    """A library as the conformance kit uses it; an engine's `laboratory` returns one.
 
     Attributes
     ----------
     name : str
-        That of the engine.
+        The name of the engine.
     tensor_module : module, or object like one
         Has ``tanh``, ``exp`` and ``dot`` of expressions.
     gradients : bool
         Whether expressions have gradients; without them, checks of gradients and of compiled functions do not apply.
     changes_in_place : bool
-        Whether what a hook does may change the values of an output that it was given, and not only its name.
+        Whether a hook could change the values of an array in place.
     """
 
     name: str
@@ -41,12 +41,12 @@ class Laboratory:
 
     @contextmanager
     def float_type(self, dtype: str) -> Iterator[None]:
-        """Set, for a while, the dtype that the library uses where it is to choose. It may have no such setting."""
+        """Set the default dtype of floats for a while, if the library has one."""
         yield
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Prepare what a check needs while it runs, such as a key for random draws: the same for each check."""
+        """Make the context of a check, such as a key for random draws; it is the same for each check."""
         yield
 
     def inputs(self, values: Values) -> dict[str, Any]:
@@ -54,11 +54,11 @@ class Laboratory:
         raise NotImplementedError
 
     def built(self, build: Build, values: Values) -> Any:
-        """Return what `build` makes of inputs for values. Derivatives by the inputs are to be had within it."""
+        """Return the result of `build` for inputs of values; `build` may differentiate by the inputs."""
         return build(self.inputs(values))
 
     def shared(self, value: Any) -> Any:
-        """Return a scalar with ``set_value`` that a compiled function follows; None where the library has none."""
+        """Return a scalar with ``set_value`` that a compiled function follows; None if the library has none."""
         return None
 
     def compiled(
@@ -137,7 +137,7 @@ class GraphLibrary(Laboratory):
         default_mode: bool = False,
         rewrites: bool = True,
     ) -> Callable[..., Any]:
-        """Compile, in pure Python and without costly rewrites unless the library's default mode is asked for."""
+        """Compile: in pure Python and without costly rewrites, or in the library's default mode."""
         optimizer = "fast_compile" if rewrites else None
         mode = None if default_mode else self.module.compile.mode.Mode(linker="py", optimizer=optimizer)
         with nullcontext() if default_mode else self._without_compiler():
@@ -191,7 +191,7 @@ class GraphLibrary(Laboratory):
 
 
 class Arrays(Laboratory):
-    """NumPy in the place of a graph library: an expression is its value."""
+    """NumPy in place of a graph library: an expression is its value."""
 
     name = "numpy"
     gradients = False

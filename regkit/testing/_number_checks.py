@@ -15,7 +15,7 @@ LARGE = np.float32(1e18)
 #: How near the losses of float16 and of float32 have to be, relative to the larger.
 HALF_PRECISION = 1e-2
 
-#: The activation where values are special, whatever the network has: inputs and parameters then determine outputs.
+#: The activation for special values, whatever the network has, so that inputs and parameters determine outputs.
 SPECIAL = "linear"
 
 

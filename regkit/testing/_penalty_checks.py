@@ -24,7 +24,7 @@ TOLERANCE = {"float64": 1e-9, "float32": 2e-4}
 
 @check("pattern_selects_what_the_class_states", on=EVERYWHERE)
 def penalty_is_a_scalar(subject: Subject, library: Any) -> None:
-    """The loss hook gives an expression of the outputs' library without axes."""
+    """The loss hook returns an expression of the outputs' library without axes."""
     subject.needs_penalty()
     penalty, outputs, _ = subject.tried(library, subject.network.values())
     if penalty is None:
@@ -157,7 +157,7 @@ def nothing_matched_is_an_error(subject: Subject, library: Any) -> None:
 
 @check("penalty_is_finite", on=EVERYWHERE)
 def loss_is_linear_in_the_weight(subject: Subject, library: Any) -> None:
-    """The set's loss is the weight times what it is for a weight of 1: the hook does not weigh."""
+    """The set's loss is the weight times its loss for a weight of 1: the hook itself does not use the weight."""
     subject.needs_penalty()
     subject.needs("weight")
     weights = (0.25, 0.5, 0.75)
@@ -179,7 +179,7 @@ def loss_is_linear_in_the_weight(subject: Subject, library: Any) -> None:
 
 @check("loss_is_linear_in_the_weight", on=GRAPHS)
 def weight_may_be_live(subject: Subject, library: Any) -> None:
-    """A Live or a shared scalar as weight changes what a compiled function gives; a Live refuses what a weight does."""
+    """A compiled function follows a Live or a shared scalar as weight; a Live refuses values that a weight refuses."""
     subject.needs("weight")
     live, shared = Live(0.25), library.shared(np.asarray(0.25))
     weights = [live] if shared is None else [live, shared]
@@ -219,7 +219,7 @@ def _refused(use: Callable[..., Any], *arguments: Any, **named_arguments: Any) -
 
 @check("penalty_is_deterministic", on=EVERYWHERE)
 def penalty_equals_the_numpy_twin(subject: Subject, library: Any) -> None:
-    """The penalty equals what the author's NumPy twin makes of the same numbers."""
+    """The penalty equals that of the author's NumPy twin for the same numbers."""
     subject.needs_penalty()
     if subject.twin is None:
         raise NotApplicable("no NumPy twin was given")
@@ -272,7 +272,7 @@ def gradient_is_not_zero_everywhere(subject: Subject, library: Any) -> None:
 
 @check("gradient_is_not_zero_everywhere", on=GRAPHS, costly=True)
 def penalty_is_the_same_in_the_default_mode(subject: Subject, library: Any) -> None:
-    """Penalty and gradient, compiled and rewritten as users have it, are those of the graph as it stands in Python."""
+    """Penalty and gradient are the same in the library's default mode, and in Python without rewrites."""
     subject.needs_penalty()
     values = subject.network.values()
     # compiling costs seconds: the penalty of one layer, and one gradient that leads through all that it is made of

@@ -14,7 +14,7 @@ STATUSES = (PASSED, FAILED, EXPECTED, NOT_APPLICABLE, NOT_REACHED)
 
 
 class Outcome(NamedTuple):
-    """What became of one check.
+    """The outcome of one check.
 
     Attributes
     ----------
@@ -25,11 +25,11 @@ class Outcome(NamedTuple):
     status : str
         ``"passed"``, ``"failed"``, ``"expected failure"``, ``"not applicable"`` or ``"not reached"``.
     reason : str
-        Why, for all but the passed.
+        Why, unless it passed.
     error : Exception or None
-        What was raised.
+        The exception that was raised.
     at : str
-        File and line of the author's code that a failure is about.
+        The file and line of the author's code to which a failure belongs.
     root : str
         The id of the failed check because of which this one was not reached.
     """
@@ -49,7 +49,7 @@ class Outcome(NamedTuple):
 
 
 class Report:
-    """What became of all checks; its text is for people.
+    """The outcomes of all checks; its text is for people.
 
     Attributes
     ----------
@@ -68,7 +68,7 @@ class Report:
         return not any(outcome.status in (FAILED, NOT_REACHED) for outcome in self.outcomes)
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Return how many checks came to which status, by where they ran."""
+        """Return the number of checks of each status, by where they ran."""
         counts: dict[str, dict[str, int]] = {}
         for outcome in self.outcomes:
             row = counts.setdefault(outcome.where, dict.fromkeys(STATUSES, 0))
@@ -79,7 +79,7 @@ class Report:
         return self.text()
 
     def text(self, *, traceback: bool = False) -> str:
-        """Return the report in words; with tracebacks, and with all that was not reached, if asked."""
+        """Return the report in words; with tracebacks, and with the checks that were not reached, if requested."""
         lines = [f"{self.subject}: {'keeps every promise' if self.passed else 'breaks a promise'}"]
         for where, row in self.counts().items():
             counted = ", ".join(f"{count} {status}" for status, count in row.items() if count or status == PASSED)

@@ -44,14 +44,14 @@ class Conformance:
                 raise OptionError(f"expected_failures[{name!r}] is {reason!r}; accepted: the reason, in words")
 
     def share(self, done: dict[Any, str], name: str) -> None:
-        """Leave a costly check to whichever of several tries of one class, in one run, comes to it first.
+        """Run an expensive check once per class, however many sets of options are tried.
 
         Parameters
         ----------
         done : dict
-            What they share: which costly check of which class was done by which of them.
+            Shared by them: for each costly check of a class, the name of the one that did it.
         name : str
-            What this one is called in the report of the others.
+            The name of this one, for the reports of the others.
         """
         self._done, self._name = done, name
 
@@ -73,7 +73,7 @@ class Conformance:
         return Report(repr(self.subject), list(self.outcomes()))
 
     def outcome(self, where: str, name: str) -> Outcome:
-        """Return what became of a check, which runs now if it has not run yet."""
+        """Return the outcome of a check, which runs now if it has not run yet."""
         key = (where, name)
         if key not in self._outcomes:
             done = (self.subject.cls, where, name)
@@ -154,9 +154,9 @@ def pytest_checks(
 
     A check that is expected to fail is an xfail; one that has nothing to check, or depends on one that failed, is a
     skip; each with its reason. A failure names file and line of the author's code; ``--tb=long`` shows the traceback.
-    Where a class is tried with several options, the check of the library's default mode, which compiles for long, is
-    left to whichever test comes to it first. The last test, ``report``, prints how many checks ran where, and fails if
-    one was left out without a reason.
+    Where a class is tried with several options, the check of the library's default mode, which takes long to compile,
+    runs only in the first test. The last test, ``report``, prints how many checks ran where, and fails if one was left
+    out without a reason.
 
     Examples
     --------
@@ -171,7 +171,7 @@ def pytest_checks(
 
     conformance = Conformance(Subject(regularizer, **subject), expected_failures, libraries)
     ids = [f"{where}-{check}" for where, check in conformance.ids()]
-    reported: set[str] = set()  # the failures that a test of theirs has reported
+    reported: set[str] = set()  # failures that a test has reported
 
     @pytest.mark.parametrize("check", [*conformance.ids(), REPORT], ids=[*ids, REPORT])
     def test(check: Any, request: Any) -> None:
@@ -208,14 +208,14 @@ def pytest_checks(
 
 @functools.cache
 def _done() -> Any:
-    """Where a run of pytest keeps which test did a costly check of which class."""
+    """Return the dict of a run of pytest: which test did a costly check of which class."""
     import pytest
 
     return pytest.StashKey[dict[Any, str]]()
 
 
 def _print(plugins: Any, text: str) -> None:
-    """Print on the terminal, past the capture of output; some runs of pytest have neither."""
+    """Print on the terminal, in spite of pytest's capture of output; some runs of pytest have neither."""
     terminal, capture = plugins.getplugin("terminalreporter"), plugins.getplugin("capturemanager")
     if terminal is not None and capture is not None:
         with capture.global_and_fixture_disabled():

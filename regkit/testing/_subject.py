@@ -1,4 +1,4 @@
-"""The class to be proven, with the aliases, options, NumPy twin and network that it is tried with."""
+"""The class to be checked, with the aliases, options, NumPy twin and network that it is tried with."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ._network import Network
 #: The weight that a regularizer has where a check gives no other. Below 1, so that it can be a probability.
 WEIGHT = 0.25
 
-#: Selects the output and the parameters of one layer of `Network`, whichever the regularizer goes by.
+#: Selects the output and the parameters of one layer of `Network`, for regularizers of either.
 ONE_LAYER = "hid2[:.]*"
 
 
@@ -79,7 +79,7 @@ class Subject:
         return argument in constructor_arguments(self.cls)[0]
 
     def make(self, **changes: Any) -> Any:
-        """Make one, with the options that are to be tried and changes to them."""
+        """Make one, with the options to try and changes to these."""
         usual = {"weight": WEIGHT, "seed": 7}
         options = {name: value for name, value in usual.items() if self.takes(name)}
         return self.cls(**{**options, **self.options, **changes})
@@ -119,13 +119,13 @@ class Subject:
             raise NotApplicable(f"its constructor takes no {argument}")
 
     def place(self, error: BaseException, hook: str = "") -> str:
-        """Return file and line of the author's code where an error was raised, or of what it is about.
+        """Return file and line of the author's code where an error was raised, or of the hook or class.
 
         Parameters
         ----------
         error : exception
         hook : str, optional
-            What is named if the error was not raised in the author's code; without one, the class.
+            The hook to return if the error was not raised in the author's code; without it, the class.
         """
         module = sys.modules.get(self.cls.__module__.partition(".")[0])
         file = getattr(module, "__file__", None)
@@ -154,7 +154,7 @@ class Subject:
         return (inputs, *self.network.connect(inputs, library.tensor_module, regularizers))
 
     def penalty(self, regularizer: Any, layers: Any, outputs: Any) -> Any:
-        """Return what the loss hook gives."""
+        """Return the result of the loss hook."""
         return Adapter(Member(self.name, regularizer)).loss(layers, outputs)[1]
 
     def tried(
@@ -180,7 +180,7 @@ class Subject:
         gradients: bool = False,
         network: Network | None = None,
     ) -> Callable[[Values], list[Any]]:
-        """Return a function of the network's values that gives the penalty and, if asked, its gradients by all of them.
+        """Return a function of the network's values that returns the penalty and, if requested, its gradients.
 
         The checks share it: for one library it is compiled once for each dtype, pattern, network, with and without
         gradients.
@@ -205,12 +205,12 @@ class Subject:
         return build
 
     def twin_value(self, regularizer: Any, dtype: str = "float64") -> Any:
-        """Return what the author's NumPy twin makes of the same network."""
+        """Return the penalty of the author's NumPy twin for the same network."""
         _, layers, outputs = self.graph(Arrays(), self.network.values(dtype))
         return self.twin(regularizer, layers, outputs)
 
     def changed(self, library: Any, regularizer: Any, dtype: str = "float64") -> Changes:
-        """Return what a regularizer makes of the outputs of a new network."""
+        """Return the changes of a regularizer to the outputs of a new network."""
         changes = Changes(self.set_of(regularizer))
         changes.values = self.network.values(dtype)
         changes.inputs, _, _ = self.graph(library, changes.values, changes)
@@ -251,7 +251,7 @@ def _raised_in(error: BaseException) -> Iterator[tuple[CodeType, int]]:
 
 
 def without_derivatives(error: BaseException, library: Any) -> bool:
-    """Return whether an error is that of a derivative, which the library, if there is one, does not have."""
+    """Return whether an error is that of a derivative that the library does not have."""
     derivatives = (gradient.__code__, jacobian.__code__)
     return library is not None and not library.gradients and any(code in derivatives for code, _ in _raised_in(error))
 
@@ -265,7 +265,7 @@ class Changes:
 
     def __init__(self, regularizers: RegularizerSet | Adapter) -> None:
         self._regularizers = regularizers
-        #: name of a changed output -> what it was, what an array's value was then, what it is, all that was added
+        #: name of a changed output -> the original, the value of an array then, the new one, all that was added
         self.of: dict[str, tuple[Any, Any, Any, list[Any]]] = {}
 
     def modify_graph(self, outputs: dict[str, Any], layers: Sequence[Any]) -> None:
@@ -295,10 +295,10 @@ class Changes:
 def selected(
     regularizer: Any, layers: Sequence[Any], outputs: Mapping[str, np.ndarray] | None = None
 ) -> dict[str, np.ndarray]:
-    """Return the arrays that a regularizer is about, for its NumPy twin.
+    """Return the arrays that a regularizer selects, for its NumPy twin.
 
-    A twin is to be the penalty a second time, and not to lean on what it proves. So this goes by the standard library's
-    `fnmatch` and not by `regkit.select_outputs`.
+    A twin has to be independent of the code that it checks, so this uses the standard library's `fnmatch` and not
+    `regkit.select_outputs`.
 
     Parameters
     ----------
@@ -312,8 +312,8 @@ def selected(
     Returns
     -------
     dict of str to array
-        The outputs that the pattern matches, or those of all hidden layers where there is none; the parameters that the
-        pattern matches, or all of them. A glob that begins with ``!`` takes out.
+        The outputs that the pattern matches, or those of all hidden layers without a pattern; or the parameters that
+        the pattern matches, or all of them. A glob that begins with ``!`` takes names out.
 
     Examples
     --------

@@ -269,7 +269,7 @@ def _output_name(layer: Any) -> str:
 
 
 def _is_accepted(alias: str, options: dict[str, Any]) -> bool:
-    """Tell whether a regularizer can be made so; where a default of ours is not for it, it is made without."""
+    """Return whether a regularizer can be made so; where a default of ours is not for it, it is made without."""
     try:
         regkit.build({alias: options})
     except regkit.RegkitError:
