@@ -122,7 +122,25 @@ class _Numbers:
         return this if condition else that
 
 
-class Linear(_Schedule):
+class _Between(_Schedule):
+    """A weight that goes from one value to another in a number of steps, and stays there."""
+
+    def __init__(self, start: float, to: float, steps: int) -> None:
+        self._start, self._to = self._weight("start", start), self._weight("to", to)
+        self._steps = self._count("steps", steps)
+        super().__init__(max(self._start, self._to), start=self._start, to=self._to, steps=self._steps)
+
+    def _value_at(self, step: Any, functions: Any) -> Any:
+        left = self._left(functions.minimum(step / self._steps, 1.0), functions)
+        return left * self._start + (1.0 - left) * self._to
+
+    @staticmethod
+    def _left(share: Any, functions: Any) -> Any:
+        """Return the share of the way that is left, at a share of the steps."""
+        raise NotImplementedError
+
+
+class Linear(_Between):
     r"""A weight that goes from one value to another in equal steps, and stays there.
 
     At step n it is :math:`(1 - s) \, \mathit{start} + s \, \mathit{to}` with :math:`s = \min(n / \mathit{steps}, 1)`.
@@ -152,14 +170,9 @@ class Linear(_Schedule):
     0.1
     """
 
-    def __init__(self, start: float, to: float, steps: int) -> None:
-        self._start, self._to = self._weight("start", start), self._weight("to", to)
-        self._steps = self._count("steps", steps)
-        super().__init__(max(self._start, self._to), start=self._start, to=self._to, steps=self._steps)
-
-    def _value_at(self, step: Any, functions: Any) -> Any:
-        share = functions.minimum(step / self._steps, 1.0)
-        return (1.0 - share) * self._start + share * self._to
+    @staticmethod
+    def _left(share: Any, _: Any) -> Any:
+        return 1.0 - share
 
 
 class Warmup(_Schedule):
@@ -200,7 +213,7 @@ class Warmup(_Schedule):
         return self._to * functions.minimum(step / self._steps, 1.0)
 
 
-class Cosine(_Schedule):
+class Cosine(_Between):
     r"""A weight that goes from one value to another along half a period of a cosine, and stays there.
 
     At step n it is :math:`\mathit{to} + \frac{1}{2} (1 + \cos \pi s) (\mathit{start} - \mathit{to})` with
@@ -236,14 +249,9 @@ class Cosine(_Schedule):
     0.100
     """
 
-    def __init__(self, start: float, to: float, steps: int) -> None:
-        self._start, self._to = self._weight("start", start), self._weight("to", to)
-        self._steps = self._count("steps", steps)
-        super().__init__(max(self._start, self._to), start=self._start, to=self._to, steps=self._steps)
-
-    def _value_at(self, step: Any, functions: Any) -> Any:
-        left = (1.0 + functions.cos(math.pi * functions.minimum(step / self._steps, 1.0))) / 2.0
-        return (1.0 - left) * self._to + left * self._start
+    @staticmethod
+    def _left(share: Any, functions: Any) -> Any:
+        return (1.0 + functions.cos(math.pi * share)) / 2.0
 
 
 class Steps(_Schedule):

@@ -14,6 +14,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from samples import finder
 
 import regkit
 from regkit import _discovery as discovery
@@ -243,16 +244,10 @@ def test_path_entries_that_cannot_be_read_are_passed_over(installed, monkeypatch
 
 
 def test_a_finder_that_fails_harms_nobody(installed, monkeypatch):
-    class Failing:
-        @staticmethod
-        def find_spec(*_):
-            return None
+    def fail(_context):
+        raise OSError("the network is down")
 
-        @staticmethod
-        def find_distributions(_context):
-            raise OSError("the network is down")
-
-    monkeypatch.setattr(sys, "meta_path", [Failing(), *sys.meta_path])
+    monkeypatch.setattr(sys, "meta_path", [finder(fail), *sys.meta_path])
     installed("healthy")
     assert "acme_healthy" in regkit.available()
 

@@ -8,19 +8,11 @@ import pickle
 import numpy as np
 import pytest
 from regkit_hidden_l1 import HiddenL1
+from samples import Share
 
 import regkit
 
 PENALTY = np.array([[1.0, -3.0]])  # an L1 norm of 4
-
-
-class Share(regkit.Regularizer):
-    """A regularizer whose weight is a share of something."""
-
-    weight_below = 1
-
-    def loss(self, outputs):
-        return 1.0
 
 
 def loss_of(regs, dtype="float64"):

@@ -514,8 +514,8 @@ def test_a_class_of_another_name_or_module_does_not_take_the_place_of_the_former
     assert regkit.load("again") is first
 
 
-def test_a_constructor_whose_code_is_replaced_is_read_again():
-    """As IPython's autoreload replaces it: within the function, which stays the same object."""
+def with_an_order():
+    """Return a new class with an option, ``order``."""
 
     class Mine(regkit.Regularizer):
         def __init__(self, pattern=None, weight=0.0, order=1):
@@ -525,14 +525,21 @@ def test_a_constructor_whose_code_is_replaced_is_read_again():
         def loss(self):
             return 1.0
 
+    return Mine
+
+
+def test_a_constructor_whose_code_is_replaced_is_read_again():
+    """As IPython's autoreload replaces it: within the function, which stays the same object."""
+
     def newer(self, pattern=None, weight=0.0, degree=2, *, base=3):
         regkit.Regularizer.__init__(self, pattern, weight)
         self.degree, self.base = degree, base
 
-    regkit.register(Mine, "mine")
+    cls = with_an_order()
+    regkit.register(cls, "mine")
     assert regkit.build(mine=dict(weight=0.1, order=5)).config()["mine"] == {"weight": 0.1, "order": 5}
     for attribute in ("__code__", "__defaults__", "__kwdefaults__"):
-        setattr(Mine.__init__, attribute, getattr(newer, attribute))
+        setattr(cls.__init__, attribute, getattr(newer, attribute))
     regs = regkit.build(mine=dict(weight=0.1, degree=4))
     assert regs.config()["mine"] == {"weight": 0.1, "degree": 4, "base": 3}
     assert "order=5, which is not an argument of it. Accepted: pattern, weight, degree, base" in message(
@@ -541,17 +548,10 @@ def test_a_constructor_whose_code_is_replaced_is_read_again():
 
 
 def test_a_default_of_a_constructor_that_is_replaced_is_read_again():
-    class Mine(regkit.Regularizer):
-        def __init__(self, pattern=None, weight=0.0, order=1):
-            regkit.Regularizer.__init__(self, pattern, weight)
-            self.order = order
-
-        def loss(self):
-            return 1.0
-
-    regkit.register(Mine, "mine")
+    cls = with_an_order()
+    regkit.register(cls, "mine")
     assert repr(regkit.build(mine=dict(weight=0.1, order=2))) == "build(mine=dict(weight=0.1, order=2))"
-    Mine.__init__.__defaults__ = (None, 0.0, 2)
+    cls.__init__.__defaults__ = (None, 0.0, 2)
     assert repr(regkit.build(mine=dict(weight=0.1, order=2))) == "build(mine=0.1)"
 
 

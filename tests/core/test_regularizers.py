@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from regkit_hidden_l1 import HiddenL1
+from samples import Scale
 
 import regkit
 from regkit._driver import KEPT
@@ -160,15 +161,6 @@ def test_a_pattern_that_matches_nothing_names_the_outputs_it_saw(network):
     assert str(error.value) == (
         "hidden_l1[1]: pattern 'HID1:*' matches none of the outputs: in:out, hid1:out, hid2:out, out:out"
     )
-
-
-class Scale(regkit.Regularizer):
-    """Multiplies what matches, as a plugin author would write it: select_outputs raises where a layer has nothing."""
-
-    def modify_graph(self, outputs):
-        for name, output in regkit.select_outputs(outputs, self.pattern):
-            outputs[name + "-unscaled"] = output
-            outputs[name] = output * 2
 
 
 def test_a_change_that_matched_no_layer_is_an_error_in_loss_and_listed_for_who_only_predicts(network):

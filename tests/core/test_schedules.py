@@ -10,6 +10,7 @@ import warnings
 
 import numpy as np
 import pytest
+from samples import Share
 
 import regkit
 from regkit.schedules import Cosine, Linear, Steps, Target, Warmup
@@ -51,15 +52,6 @@ def target(**options):
 
 def l1(weight):
     return regkit.build(hidden_l1=dict(weight=weight, pattern="hid"))
-
-
-class Share(regkit.Regularizer):
-    """A regularizer whose weight is a share of something."""
-
-    weight_below = 1
-
-    def loss(self, outputs):
-        return 1.0
 
 
 # Values

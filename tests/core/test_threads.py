@@ -9,6 +9,7 @@ import threading
 import time
 
 import pytest
+from samples import finder
 
 import regkit
 
@@ -32,17 +33,11 @@ def in_threads(ask):
 
 
 def test_threads_that_ask_at_once_get_one_class(installed, monkeypatch):
-    class Slow:
-        @staticmethod
-        def find_spec(*_):
-            return None
+    def slow(_context):
+        time.sleep(0.05)
+        return []
 
-        @staticmethod
-        def find_distributions(_context):
-            time.sleep(0.05)
-            return []
-
-    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Slow])
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, finder(slow)])
     installed("healthy")
     assert len(set(in_threads(lambda: type(regkit.build(acme_healthy=0.1)[0])))) == 1
 
@@ -54,20 +49,14 @@ import regkit
 parent, reads, go_on = os.getpid(), threading.Event(), threading.Event()
 
 
-class Slow:
-    @staticmethod
-    def find_spec(*_):
-        return None
-
-    @staticmethod
-    def find_distributions(_context):
-        if os.getpid() == parent:
-            reads.set()
-            go_on.wait()
-        return []
+def find_distributions(_context):
+    if os.getpid() == parent:
+        reads.set()
+        go_on.wait()
+    return []
 
 
-sys.meta_path.append(Slow)
+sys.meta_path.append(finder(find_distributions))
 thread = threading.Thread(target=regkit.available)
 thread.start()
 reads.wait()
@@ -86,7 +75,7 @@ print(os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status))
 def output_of(program, *path):
     """Return the output of a program in a fresh process, which is ended if it waits for good."""
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program],
+        [sys.executable, "-W", "ignore", "-c", f"from samples import finder\n{program}"],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([*map(str, path), *filter(None, sys.path)])},
         capture_output=True,
         text=True,
@@ -108,21 +97,15 @@ import sys, regkit
 readings = 0
 
 
-class Asks:
-    @staticmethod
-    def find_spec(*_):
-        return None
-
-    @staticmethod
-    def find_distributions(_context):
-        global readings
-        readings += 1
-        if readings < 10:
-            {asks}
-        return []
+def find_distributions(_context):
+    global readings
+    readings += 1
+    if readings < 10:
+        {asks}
+    return []
 
 
-sys.meta_path.append(Asks)
+sys.meta_path.append(finder(find_distributions))
 """
 
 
@@ -132,7 +115,7 @@ sys.meta_path.append(Asks)
         "regkit.available()",
         "regkit.split({'hidden_l1': 1})",
         "regkit.refresh()",
-        "try: regkit.build(hidden_l1=1)\n            except regkit.UnknownAliasError: pass",
+        "try: regkit.build(hidden_l1=1)\n        except regkit.UnknownAliasError: pass",
     ],
 )
 def test_a_finder_that_uses_regkit_does_not_wait_for_itself_and_is_asked_once(asks):
@@ -161,20 +144,14 @@ importing, reading = threading.Event(), threading.Event()
 sys.modules["events"] = sys.modules["__main__"]
 
 
-class Imports:
-    @staticmethod
-    def find_spec(*_):
-        return None
-
-    @staticmethod
-    def find_distributions(_context):
-        reading.set()
-        importing.wait()
-        import acme_needed
-        return []
+def find_distributions(_context):
+    reading.set()
+    importing.wait()
+    import acme_needed
+    return []
 
 
-sys.meta_path.append(Imports)
+sys.meta_path.append(finder(find_distributions))
 threads = [threading.Thread(target=regkit.available), threading.Thread(target=__import__, args=("acme_needed",))]
 for thread in threads:
     thread.start()
@@ -199,20 +176,14 @@ reading, go_on = threading.Event(), threading.Event()
 found = []
 
 
-class Slow:
-    @staticmethod
-    def find_spec(*_):
-        return None
-
-    @staticmethod
-    def find_distributions(_context):
-        if threading.current_thread() is thread:
-            reading.set()
-            go_on.wait()
-        return []
+def find_distributions(_context):
+    if threading.current_thread() is thread:
+        reading.set()
+        go_on.wait()
+    return []
 
 
-sys.meta_path.append(Slow)
+sys.meta_path.append(finder(find_distributions))
 thread = threading.Thread(target=lambda: found.append("later" in regkit.available()))
 thread.start()
 reading.wait()
