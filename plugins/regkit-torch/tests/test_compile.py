@@ -49,11 +49,22 @@ def regularizers():
     return regkit.build(hidden_l1=0.5, weight_l2=0.1)
 
 
-def by_hand(params, x):
+def activations(params, x):
     a = torch.tanh(x @ params["b0.lin.weight"].T + params["b0.lin.bias"])
-    b = torch.tanh(a @ params["b1.lin.weight"].T + params["b1.lin.bias"])
+    return a, torch.tanh(a @ params["b1.lin.weight"].T + params["b1.lin.bias"])
+
+
+def by_hand(params, x):
+    a, b = activations(params, x)
     weights = [w for w in params.values() if w.ndim == 2]
     return 0.5 * (a.abs().sum() + b.abs().sum()) / 2 + 0.1 * sum((w**2).sum() for w in weights) / 3
+
+
+def assert_same(loss, expected, params):
+    """Two losses are the same, and so are their gradients by some parameters."""
+    np.testing.assert_allclose(loss.item(), expected.item(), rtol=1e-12)
+    for one, other in zip(torch.autograd.grad(loss, params), torch.autograd.grad(expected, params)):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
 
 
 def params_of(model):
@@ -89,10 +100,7 @@ def test_a_full_graph_that_is_watched_before_its_first_call_has_the_loss_and_the
             loss = run.loss()
             params = params_of(model)
             expected = by_hand(params, x)
-            np.testing.assert_allclose(loss.item(), expected.item(), rtol=1e-12)
-            weights = [params["b0.lin.weight"], params["b1.lin.weight"]]
-            for one, other in zip(torch.autograd.grad(loss, weights), torch.autograd.grad(expected, weights)):
-                torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+            assert_same(loss, expected, [params["b0.lin.weight"], params["b1.lin.weight"]])
     assert sum(counters["graph_break"].values()) == 0
 
 
@@ -103,8 +111,7 @@ def test_later_watches_are_seen_too_also_for_other_outputs(model, compiled):
         with regkit_torch.watch(compiled, regkit.build(hidden_l1=dict(weight=1, pattern=pattern))) as run:
             compiled(X)
             params = params_of(model)
-            a = torch.tanh(X @ params["b0.lin.weight"].T + params["b0.lin.bias"])
-            b = torch.tanh(a @ params["b1.lin.weight"].T + params["b1.lin.bias"])
+            a, b = activations(params, X)
             expected = b.abs().sum() if pattern == "b1.act" else (a.abs().sum() + b.abs().sum()) / 2
             np.testing.assert_allclose(run.loss().item(), expected.item(), rtol=1e-12)
 
@@ -171,10 +178,7 @@ def test_from_the_second_step_on_the_penalties_are_computed_in_the_graph_of_the_
             compiled(step * X)
             loss, params = run.loss(), params_of(model)
             expected = by_hand(params, step * X)
-            np.testing.assert_allclose(loss.item(), expected.item(), rtol=1e-12)
-            weights = [params["b0.lin.weight"], params["b1.lin.weight"]]
-            for one, other in zip(torch.autograd.grad(loss, weights), torch.autograd.grad(expected, weights)):
-                torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+            assert_same(loss, expected, [params["b0.lin.weight"], params["b1.lin.weight"]])
     assert ["abs" in graph for graph in graphs] == [False, True]
 
 
@@ -185,8 +189,7 @@ def test_terms_of_a_compiled_model_have_values_after_the_loss_and_gradients_befo
             compiled(step * X)
             before, loss, after = run.terms(), run.loss(), run.terms()
             params = params_of(model)
-            a = torch.tanh(step * X @ params["b0.lin.weight"].T + params["b0.lin.bias"])
-            b = torch.tanh(a @ params["b1.lin.weight"].T + params["b1.lin.bias"])
+            a, b = activations(params, step * X)
             expected = 0.5 * (a.abs().sum() + b.abs().sum()) / 2
             for terms in (before, after):
                 np.testing.assert_allclose(terms[0].weighted.item(), expected.item(), rtol=1e-12)
@@ -234,8 +237,7 @@ def test_live_weights_and_taps_have_the_values_by_hand_beside_compiled_code(mode
             out = compiled(X)
             run.tap("tap", out)
             params = params_of(model)
-            a = torch.tanh(X @ params["b0.lin.weight"].T + params["b0.lin.bias"])
-            b = torch.tanh(a @ params["b1.lin.weight"].T + params["b1.lin.bias"])
+            a, b = activations(params, X)
             expected = step * sum(z.abs().sum() for z in (a, b, out)) / 3
             np.testing.assert_allclose(run.loss().item(), expected.item(), rtol=1e-12)
 
@@ -299,13 +301,9 @@ def steps_as_a_whole(model, run, **options):
 
 def check_step(model, loss, x):
     params = params_of(model)
-    a = torch.tanh(x @ params["b0.lin.weight"].T + params["b0.lin.bias"])
-    b = torch.tanh(a @ params["b1.lin.weight"].T + params["b1.lin.bias"])
+    _, b = activations(params, x)
     expected = (b @ params["out.weight"].T + params["out.bias"]).sum() + by_hand(params, x)
-    np.testing.assert_allclose(loss.item(), expected.item(), rtol=1e-12)
-    found = torch.autograd.grad(loss, list(params.values()))
-    for one, other in zip(found, torch.autograd.grad(expected, list(params.values()))):
-        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+    assert_same(loss, expected, list(params.values()))
 
 
 def test_a_compiled_step_with_the_loss_in_it_has_one_break_in_its_first_call_and_none_later(model):
@@ -405,8 +403,7 @@ def test_a_compiled_step_with_a_live_weight_has_its_value_at_each_step(model):
             strength.set(float(factor))
             loss = step(X)
             params = params_of(model)
-            a = torch.tanh(X @ params["b0.lin.weight"].T + params["b0.lin.bias"])
-            b = torch.tanh(a @ params["b1.lin.weight"].T + params["b1.lin.bias"])
+            _, b = activations(params, X)
             expected = (b @ params["out.weight"].T + params["out.bias"]).sum() + factor * b.abs().sum()
             np.testing.assert_allclose(loss.item(), expected.item(), rtol=1e-12)
 
@@ -455,15 +452,11 @@ def test_a_compiled_step_breaks_once_for_a_tap_and_once_for_the_loss_beside_it(m
         for factor in (1, 2, 3):
             loss = step(factor * X)
             params = params_of(model)
-            a = torch.tanh(factor * X @ params["b0.lin.weight"].T + params["b0.lin.bias"])
-            b = torch.tanh(a @ params["b1.lin.weight"].T + params["b1.lin.bias"])
+            _, b = activations(params, factor * X)
             out = b @ params["out.weight"].T + params["out.bias"]
             penalty = (b.abs().sum() + out.abs().sum()) / 2 if tapped else b.abs().sum()
             expected = out.sum() + penalty
-            np.testing.assert_allclose(loss.item(), expected.item(), rtol=1e-12)
-            found = torch.autograd.grad(loss, list(params.values()))
-            for one, other in zip(found, torch.autograd.grad(expected, list(params.values()))):
-                torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+            assert_same(loss, expected, list(params.values()))
     assert counters["stats"]["unique_graphs"] == breaks + 1
 
 
@@ -478,14 +471,10 @@ def test_a_compiled_step_takes_the_parameters_that_functional_call_swaps_in(mode
 
         for factor in (2, 3):
             params = {name: (factor * p).detach().requires_grad_() for name, p in model.named_parameters()}
-            a = torch.tanh(X @ params["b0.lin.weight"].T + params["b0.lin.bias"])
-            b = torch.tanh(a @ params["b1.lin.weight"].T + params["b1.lin.bias"])
+            _, b = activations(params, X)
             expected = (b @ params["out.weight"].T + params["out.bias"]).sum() + by_hand(params, X)
             loss = step(params, X)
-            np.testing.assert_allclose(loss.item(), expected.item(), rtol=1e-12)
-            found = torch.autograd.grad(loss, list(params.values()))
-            for one, other in zip(found, torch.autograd.grad(expected, list(params.values()))):
-                torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+            assert_same(loss, expected, list(params.values()))
 
 
 def test_two_views_through_a_compiled_model_are_one_loss_where_the_watch_is_of_all(model):

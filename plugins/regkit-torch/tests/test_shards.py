@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -21,19 +19,9 @@ spec.loader.exec_module(shard)
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory):
+def found(two_processes, tmp_path_factory):
     folder = tmp_path_factory.mktemp("shards")
-    command = [sys.executable, str(HERE / "shard.py")]
-    every = [
-        subprocess.Popen([*command, str(rank), str(folder)], stderr=subprocess.PIPE, text=True) for rank in range(2)
-    ]
-    try:
-        for process in every:
-            _, said = process.communicate(timeout=120)
-            assert process.returncode == 0, said
-    finally:
-        for process in every:
-            process.kill()
+    two_processes(HERE / "shard.py", folder)
     return json.loads((folder / "found.json").read_text())
 
 

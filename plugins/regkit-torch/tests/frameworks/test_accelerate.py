@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
-import subprocess
-import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -41,22 +38,14 @@ def test_accumulation_counts_once():
 
 
 @pytest.mark.parametrize("kind", ["ddp", "fsdp2"])
-def test_two_processes_have_the_step_of_one(kind, tmp_path):
+def test_two_processes_have_the_step_of_one(kind, two_processes, tmp_path):
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
-    every = []
-    for rank in range(2):
-        more = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        environment = {**os.environ, **{name: str(value) for name, value in more.items()}}
-        command = [sys.executable, str(HERE / "shard_accelerate.py"), str(rank), str(tmp_path), kind]
-        every.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment))
-    try:
-        for process in every:
-            _, errors = process.communicate(timeout=300)
-            assert process.returncode == 0, errors
-    finally:
-        for process in every:
-            process.kill()
+    environments = [
+        {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        for rank in ("0", "1")
+    ]
+    two_processes(HERE / "shard_accelerate.py", tmp_path, kind, environments=environments)
     for one, expected in zip(json.loads((tmp_path / f"{kind}.json").read_text()), by_hand()):
         torch.testing.assert_close(torch.tensor(one), expected.detach(), rtol=1e-5, atol=1e-6)
