@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import regkit_torch
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 
 import regkit
 
@@ -166,6 +169,88 @@ def test_a_regularizer_of_outputs_without_a_pattern_is_refused_with_a_table_wher
     with pytest.raises(regkit.OptionError) as caught, regkit_torch.watch(model, regkit.build(**options)):
         pass
     assert str(caught.value) == (f"{words}regkit_torch.names(model, *inputs) shows outputs and parameters. {TABLE}")
+
+
+@dataclasses.dataclass
+class Output:
+    """What models and their parts return in transformers: a dataclass, or tuples."""
+
+    last_hidden_state: torch.Tensor
+
+
+class Feed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc, self.norm = nn.Linear(6, 6), nn.LayerNorm(6)
+
+    def forward(self, z):
+        return torch.tanh(self.norm(self.fc(z)))
+
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.attn = nn.MultiheadAttention(6, 1)
+        self.mlp = Feed()
+
+    def forward(self, z):
+        return (self.mlp(z + self.attn(z, z, z)[0]),)
+
+
+class Trunk(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.wte = nn.Embedding(10, 6)
+        self.h = nn.ModuleList([Block(), Block()])
+
+    def forward(self, tokens):
+        z = self.wte(tokens)
+        for block in self.h:
+            (z,) = block(z)
+        return Output(z)
+
+
+class Language(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.transformer = Trunk()
+        self.head = nn.Linear(6, 10)
+
+    def forward(self, tokens):
+        return self.head(self.transformer(tokens).last_hidden_state)
+
+
+def recurrent():
+    return nn.Sequential(*[nn.ModuleDict({"lstm": nn.LSTM(3, 3)}) for _ in range(2)])
+
+
+@pytest.mark.parametrize(
+    ("make", "alias", "pattern"),
+    [
+        (Language, "hidden_l1", "transformer.h.*.mlp.fc"),
+        (lambda: weight_norm(nn.Linear(4, 3)), "hidden_l1", "hid*"),
+        (lambda: nn.Sequential(nn.Flatten(), weight_norm(nn.Linear(4, 3))), "hidden_l1", "1"),
+        (lambda: nn.Sequential(nn.LazyLinear(3)), "hidden_l1", "0"),
+        (recurrent, "noise", "*.lstm:0"),
+    ],
+    ids=["of a dataclass", "a single module", "of a weight that is computed", "lazy", "of a tuple"],
+)
+def test_the_pattern_that_the_error_proposes_is_one_of_tensors(make, alias, pattern):
+    with pytest.raises(regkit.OptionError) as caught, regkit_torch.watch(make(), regkit.build(**{alias: 0.1})):
+        pass
+    assert f"Name some: {alias}=dict(weight=..., pattern={pattern!r}). " in str(caught.value)
+
+
+def test_the_pattern_that_the_error_proposes_for_a_model_that_returns_dataclasses_has_a_loss():
+    torch.manual_seed(3)
+    model, seen = Language().double(), []
+    for block in model.transformer.h:
+        block.mlp.fc.register_forward_hook(lambda _, __, output: seen.append(output))
+    regs = regkit.build(hidden_l1=dict(weight=0.1, pattern="transformer.h.*.mlp.fc"))
+    with regkit_torch.watch(model, regs) as run:
+        model(torch.arange(5)[:, None])
+        expected = 0.1 * (seen[0].abs().sum() + seen[1].abs().sum()) / 2
+        torch.testing.assert_close(run.loss(), expected)
 
 
 def test_a_run_without_layers_needs_patterns():

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn.parameter import is_lazy
 
 import regkit
 from regkit import hosts
 
 from . import _weights
 from ._hooks import by_default, may_find, may_match
-from ._names import module_paths, params_of, table_of_modules
+from ._names import module_paths, params_of, pattern_of, table_of_modules
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -197,13 +198,28 @@ class Layout:
                 if of_hidden
                 else f"Which modules are {default} is not known of a model"
             )
-            example = (
-                f"{member.name.partition('[')[0]}=dict(weight=..., pattern={self.paths[0] if self.paths else 'hid*'!r})"
-            )
+            example = f"{member.name.partition('[')[0]}=dict(weight=..., pattern={_proposed(found)!r})"
             raise regkit.OptionError(
                 f"{member.name}: {type(member.regularizer).__name__} needs a pattern. {lacks}. Name some: {example}. "
                 f"regkit_torch.names(model, *inputs) shows outputs and parameters. There is:\n{table_of_modules(found)}"
             )
+
+
+def _proposed(found: Sequence[tuple[str, torch.nn.Module]]) -> str:
+    """Return a pattern of outputs that are tensors: those of the first layer with a matrix, in all blocks like its own.
+
+    Containers, such as the blocks of a transformer, may return tuples or dataclasses.
+    """
+    rows = [(hidden_output(path, module) or path, "output", type(module).__name__) for path, module in found]
+    for (path, module), row in zip(found, rows):
+        is_layer = module._modules.keys() <= {"parametrizations"} and not isinstance(module, _NO_LAYERS)
+        if path and is_layer and any(is_lazy(param) or param.dim() > 1 for param in module.parameters()):
+            return pattern_of(*row, rows)
+    return "hid*"
+
+
+#: Embeddings, whose outputs are inputs of a network; and the part of attention that torch never calls.
+_NO_LAYERS = (torch.nn.Embedding, torch.nn.EmbeddingBag, torch.nn.modules.linear.NonDynamicallyQuantizableLinear)
 
 
 def _tied_weight(model: torch.nn.Module, glob: str) -> str:

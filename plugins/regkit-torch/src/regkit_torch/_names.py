@@ -12,7 +12,7 @@ import torch
 from torch.nn.utils.rnn import PackedSequence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 #: torch.compile puts this into the paths of modules that it compiles.
 COMPILED = "_orig_mod"
@@ -226,7 +226,7 @@ def names(model: torch.nn.Module, *inputs: Any, **keywords: Any) -> Table:
             cls,
             tuple(tensor.shape),
             _zeros(tensor),
-            name if kind == "parameter" and tensor.dim() < 2 else _pattern(name, kind, cls, found),
+            name if kind == "parameter" and tensor.dim() < 2 else pattern_of(name, kind, cls, found),
         )
         for name, kind, cls, tensor in {(row[0], row[1]): row for row in found}.values()
     )
@@ -236,8 +236,11 @@ def _zeros(tensor: torch.Tensor) -> float:
     return float((tensor == 0).double().mean()) if tensor.numel() else 0.0
 
 
-def _pattern(name: str, kind: str, cls: str, found: Iterable[tuple[str, str, str, torch.Tensor]]) -> str:
-    """Return a glob for a name and for those that differ in numbers: with ``*`` if it matches no other class."""
+def pattern_of(name: str, kind: str, cls: str, found: Iterable[Sequence[Any]]) -> str:
+    """Return a glob for a name and for those that differ in numbers: with ``*`` if it matches no other class.
+
+    `found` has the name, the kind and the class of each output and parameter.
+    """
     path, _, rest = name.partition(":")
     parts = path.split(".")
     last = len(parts) - 1 if kind == "output" else len(parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -17,6 +18,22 @@ IDS = torch.randint(0, 50, (16, 6), generator=torch.Generator().manual_seed(1))
 LABELS = torch.randint(0, 3, (16,), generator=torch.Generator().manual_seed(2))
 
 pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def test_the_pattern_that_the_error_proposes_for_gpt2_selects_tensors_of_all_blocks():
+    torch.manual_seed(3)
+    config = transformers.GPT2Config(vocab_size=50, n_positions=6, n_embd=8, n_layer=2, n_head=2)
+    model = transformers.GPT2LMHeadModel(config)
+    pattern = "transformer.h.*.attn.c_attn"
+    proposed = re.escape(f"Name some: hidden_l1=dict(weight=..., pattern={pattern!r}). ")
+    with pytest.raises(regkit.OptionError, match=proposed), regkit_torch.watch(model, regkit.build(hidden_l1=0.1)):
+        pass
+    with regkit_torch.watch(model, regkit.build(hidden_l1=dict(weight=0.1, pattern=pattern))) as run:
+        seen = []
+        for block in model.transformer.h:
+            block.attn.c_attn.register_forward_hook(lambda _, __, output: seen.append(output))
+        model(IDS)
+        torch.testing.assert_close(run.loss(), 0.1 * (seen[0].abs().sum() + seen[1].abs().sum()) / 2)
 
 
 def classifier():
