@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from functools import wraps
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+import torch._compile
+from torch.compiler import is_compiling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -286,3 +290,35 @@ def in_graph(plan: Plan, places: Mapping[str, tuple[int, str]]) -> InGraph | Non
         return None
     params = [places[name] for name in plan.params]
     return InGraph(plan, plan.function, plan.device, plan.outputs, params, plan.constants)
+
+
+# Code that is not compiled
+
+
+def outside(function: Any, inside: Callable[..., Any] | None = None) -> Any:
+    """Return a function that is not compiled: compiled code breaks its graph to call it.
+
+    Parameters
+    ----------
+    function : callable
+    inside : callable, optional
+        Compiled in its place; where it returns None, compiled code breaks its graph after all.
+    """
+    disabled = getattr(torch._compile, "_disable_dynamo", torch.compiler.disable)(function)  # the first imports little
+
+    @wraps(function)
+    def either(*args: Any, **kwargs: Any) -> Any:
+        if not is_compiling() and not _compiles():
+            return function(*args, **kwargs)
+        if is_compiling() and inside is not None:
+            found = inside(*args, **kwargs)
+            if found is not None:
+                return found
+        return disabled(*args, **kwargs)
+
+    return either
+
+
+#: Returns the compiler of the functions that are called here, or None; without this, a wrapper takes 10 µs a call.
+_frames = getattr(getattr(torch._C, "_dynamo", None), "eval_frame", None)
+_compiles: Callable[[], Any] = getattr(_frames, "get_eval_frame_callback", lambda: "torch._dynamo" in sys.modules)

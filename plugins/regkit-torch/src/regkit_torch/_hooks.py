@@ -15,13 +15,13 @@ import regkit
 from regkit import hosts
 
 from ._arrays import Expression, Recording, created
-from ._forwards import version_of
+from ._forward import version_of
 from ._plans import Plan, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
 
-    from ._forwards import Forward
+    from ._forward import Forward
     from ._plans import Plans
 
     #: Outputs by their names, with their counts of changes in place when they were seen.

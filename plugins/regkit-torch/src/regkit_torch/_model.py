@@ -11,8 +11,9 @@ import regkit
 from regkit import hosts
 
 from . import _weights
-from ._compiled import End, Leavings, in_graph
-from ._forwards import contains, outside, reads, returned_names
+from ._compiled import End, Leavings, in_graph, outside
+from ._forward import reads, returned_names
+from ._forwards import contains
 from ._hooks import Computed, Network, changed_in_place, may_match
 from ._layout import Layout, Modules, may_be_shown
 from ._names import COMPILED, module_paths, named_outputs, params_of
@@ -21,7 +22,8 @@ from ._plans import plans_of
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Sequence
 
-    from ._forwards import Forward, Forwards
+    from ._forward import Forward
+    from ._forwards import Forwards
     from ._hooks import Outputs, Routing
     from ._plans import Plan
 

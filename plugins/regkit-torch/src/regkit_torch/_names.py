@@ -186,10 +186,10 @@ def names(model: torch.nn.Module, *inputs: Any, **keywords: Any) -> Table:
     name        kind       class       shape  zeros  pattern
     0.0         output     Linear      1x2    0.00   *.0
     0.1         output     ReLU        1x2    0.50   *.1
-    0           output     Sequential  1x2    0.50   *
+    0           output     Sequential  1x2    0.50   0
     1.0         output     Linear      1x2    0.50   *.0
     1.1         output     ReLU        1x2    0.50   *.1
-    1           output     Sequential  1x2    0.50   *
+    1           output     Sequential  1x2    0.50   1
     0.0.weight  parameter  Linear      2x2    0.50   *.*.weight
     1.0.weight  parameter  Linear      2x2    0.50   *.*.weight
     """

@@ -12,7 +12,7 @@ from torch.fx import Graph, Node
 from torch.utils.weak import WeakIdKeyDictionary
 
 from ._arrays import is_sharded, length_of
-from ._forwards import version_of
+from ._forward import version_of
 from ._functions import sorted_along
 
 if TYPE_CHECKING:

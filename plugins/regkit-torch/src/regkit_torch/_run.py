@@ -11,7 +11,9 @@ import torch
 import regkit
 from regkit import hosts
 
-from ._forwards import Forwards, in_checkpoint, merged, outside, without_gradients
+from ._compiled import outside
+from ._forward import in_checkpoint, without_gradients
+from ._forwards import Forwards, merged
 from ._hooks import Computed, Hooks, Network, routing_of
 from ._plans import plans_of
 from ._steps import change_parameters, has_moved, mean_of_processes, plain
@@ -19,7 +21,7 @@ from ._steps import change_parameters, has_moved, mean_of_processes, plain
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ._forwards import Forward
+    from ._forward import Forward
     from ._hooks import Route, Routing
 
 

@@ -13,7 +13,7 @@ import regkit
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from ._forwards import Forward
+    from ._forward import Forward
 
 #: Whether a tensor is of a transform of torch.func that has ended.
 _is_dead = getattr(torch._C._functorch, "is_dead_tensor_wrapper", lambda tensor: False)
