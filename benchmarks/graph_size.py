@@ -144,7 +144,7 @@ def main() -> None:
     name = installed_library()
     version = importlib.import_module(name).__version__
     for flags, most in MODES[name].items():
-        print(f"\n{name} {version}, {flags or 'default mode'}: ours / by hand")
+        print(f"\n{name} {version}, {flags or 'default mode'}: regkit / by hand")
         print(f"{'outputs':>8}  {'nodes':<12}{'gradient':<12}{'compile':<12}step (spread)")
         for size in (size for size in options.sizes if size <= most):
             print(compare(name, flags, size, options.seconds), flush=True)

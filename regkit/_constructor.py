@@ -139,7 +139,7 @@ def all_options(regularizer: object) -> dict[str, Any]:
     """Return every constructor argument of an instance as it is stored, the weight first."""
     for function in constructors(type(regularizer)):
         flags = function.__code__.co_flags
-        if flags & 0x08:  # **kwargs: it hands on what it was given
+        if flags & 0x08:  # **kwargs: it passes its arguments on
             continue
         if flags & 0x04:
             raise OptionError(f"the constructor of {type(regularizer).__name__} takes *args, which have no names")
@@ -211,7 +211,7 @@ def globs_as_written(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON has it, without None inside, which TOML cannot hold; TypeError if it has no form."""
+    """Return a value in JSON's form, without None inside, which TOML cannot hold; TypeError if it has none."""
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, (list, tuple)):

@@ -166,7 +166,7 @@ def _hidden_outputs(layers: Sequence[Any], outputs: Mapping[str, Any]) -> list[t
     again: dict[str, list[str]] = {}
     of_layers = {layer.output_name for layer in layers}
     for name in outputs:
-        if first_name(name) != name and name not in of_layers:  # a layer of that name has a role of its own
+        if first_name(name) != name and name not in of_layers:  # a layer of that name has its own role
             again.setdefault(first_name(name), []).append(name)
     selected = dict.fromkeys(name for main in names for name in (main, *again.get(main, ())))
     return [(name, outputs[name]) for name in selected]

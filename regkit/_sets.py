@@ -482,7 +482,7 @@ def _steps_of(n: Any) -> int:
     """
     try:
         count = -1 if isinstance(n, bool) else index(n)
-    except TypeError:  # JAX's error for what it traces is one
+    except TypeError:  # JAX's error for a traced value is one
         count = -1
     if count < 0:
         symbolic = as_python_number(n) is None and engine_of(n) is not None

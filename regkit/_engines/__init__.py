@@ -34,7 +34,7 @@ PROVIDED_BY["tensorflow"] = "regkit-tensorflow"
 _COMMON = (int, float, bool, str, dict, list, tuple, type(None))
 
 _by_type: WeakKeyDictionary[type, Engine] = WeakKeyDictionary()
-_read: tuple[Any, dict[str, list[str]]] | None = None  # of which reading of what is installed, and what it declares
+_read: tuple[Any, dict[str, list[str]]] | None = None  # the reading, and the engines that it declares
 
 
 def engine_of(value: Any) -> Engine | None:

@@ -189,7 +189,7 @@ def _newest() -> str:
 
 
 def _blocked() -> Iterator[str]:
-    """Yield the remedies for names in REGKIT_BLOCK of which nothing is installed. What it leaves out is printed."""
+    """Yield the remedies for names in REGKIT_BLOCK that are not installed; print the distributions left out."""
     found = {name: installed().named(name) for name in blocked_names()}
     if any(found.values()):
         blocked = (f"{first.name} {first.version}" for first, *_ in filter(None, found.values()))
@@ -213,7 +213,7 @@ def _holds_nothing(entry: object) -> bool:
 
 
 def _copies() -> Iterator[str]:
-    """Yield the remedies for distributions of ours that are installed more than once.
+    """Yield the remedies for distributions of regkit that are installed more than once.
 
     The rules are those of discovery: of several places of the path the first counts, and within a place all count.
     Equal copies, such as an editable installation has beside its sources, do no harm.

@@ -26,7 +26,7 @@ NO_NAMES = frozenset(keyword.kwlist)
 #: The limit to the length of a name: names of files are a few letters longer.
 LONGEST = 100
 
-#: The kinds of regularizers: of most, the template has the module and the test in a folder of its own.
+#: The kinds of regularizers: for most, a folder of the template has the module and the test.
 KINDS = ("penalty", "weights", "graph", "step")
 OF_KINDS = "kinds"
 
@@ -84,7 +84,7 @@ def new(name: str, into: Path, author: str | None, kind: str) -> None:
 
 
 def _write(folder: Path, template: Path, names: dict[str, str], author: str) -> None:
-    """Write a template into a folder, over what is there, with other names."""
+    """Write a template into a folder, with other names; existing files are replaced."""
     for source in sorted(template.rglob("*")):
         relative = source.relative_to(template)
         if source.is_file() and not {OF_KINDS, *LEFTOVERS} & set(relative.parts):

@@ -183,7 +183,7 @@ def _scan(node: Any, interior: Interior, inputs: list[Any], originals: set[Any],
 
 
 def _walk(interior: Interior, made: dict[Any, Any], originals: set[Any], place: Place) -> list[Any]:
-    """Make an inner graph anew, from what is in the place of its inputs on."""
+    """Rebuild an inner graph from the replacements of its inputs; return its outputs."""
     for node in interior.nodes:
         inputs = [made.get(variable, variable) for variable in node.inputs]
         within = interior.within.get(node)

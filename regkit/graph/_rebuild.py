@@ -55,7 +55,7 @@ def rebuild(outputs: Mapping[str, Any], modify: Modify, also: Sequence[Any] | No
     GraphError
         If the expressions are arrays, or of several libraries, if `modify` changes a dtype, a number of dimensions or
         a known length, or takes a name away, if something is changed and the expressions are of several graphs, or if
-        what is changed also stands within a node where it cannot be replaced, such as the step of a Scan.
+        a changed expression also stands within a node where it cannot be replaced, such as the step of a Scan.
     """
     further = () if also is None else tuple(also)
     engine = common_engine([*outputs.items(), *((f"also {i}", expression) for i, expression in enumerate(further))])

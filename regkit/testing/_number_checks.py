@@ -45,7 +45,7 @@ def penalty_and_gradient_are_finite_for_large_numbers(subject: Subject, library:
     outputs = {**usual, **handed_on, "in:out": usual["in:out"] * LARGE}
     by = [name for name in usual if name not in handed_on]  # a product with outputs is larger, whatever the penalty
     _assert_finite(subject, library, outputs, "where outputs are about 1e18 in float32", by)
-    usual["in:out"][..., 0] = 0  # which meets the large ones, so that outputs stay what they are
+    usual["in:out"][..., 0] = 0  # which meets the large ones, so that outputs do not change
     usual["hid1.w"][0] *= LARGE
     _assert_finite(subject, library, usual, "where some parameters are about 1e18 in float32")
 

@@ -109,7 +109,7 @@ def penalty_is_that_of_the_graph_given(subject: Subject, library: Any) -> None:
 
 @check("penalty_is_deterministic", on=EVERYWHERE)
 def unmatched_outputs_do_not_count(subject: Subject, library: Any) -> None:
-    """The penalty of one layer stays as it is when the outputs and parameters of others change, but for the input."""
+    """The penalty of one layer does not change with the outputs and parameters of others, except the input."""
     subject.needs_penalty()
     subject.needs("pattern")
     values = subject.network.values()

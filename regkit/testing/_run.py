@@ -100,7 +100,7 @@ class Conformance:
                 return Outcome(where, check.name, NOT_APPLICABLE, self._beyond[where, check.name])
         expected = self._expected.get(f"{where}-{check.name}") or self._expected.get(check.name)
         try:
-            with np.errstate(all="ignore"):  # what is not finite has a check of its own
+            with np.errstate(all="ignore"):  # other checks are about finite numbers
                 if check.on == CLASS:
                     check.run(self.subject)
                 else:

@@ -19,7 +19,7 @@ EXAMPLES = 40
 
 
 def _stepping(subject: Subject, **changes: Any) -> Any:
-    """Return a regularizer that acts after a step: by what it can act by beside its gradient, if it has the choice."""
+    """Return a regularizer that acts after a step: with the option for that, if it has one."""
     if not subject.has("after_step"):
         raise NotApplicable("it has no after_step hook")
     if not subject.takes("by") or "by" in subject.options:
@@ -99,7 +99,7 @@ def step_of_zero_changes_nothing(subject: Subject, library: Any) -> None:
 
 @check("only_matched_parameters_step", on=GRAPHS)
 def step_is_that_of_arrays(subject: Subject, library: Any) -> None:
-    """A step gives what it gives for NumPy's arrays, exact zeros included."""
+    """A step has the same result as with NumPy's arrays, exact zeros included."""
     params = _params(subject)
     regularizer = _stepping(subject)
     for rate in RATES:

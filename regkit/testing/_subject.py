@@ -25,7 +25,7 @@ from ..graph import gradient, jacobian
 from ._laboratory import Arrays, Values
 from ._network import Network
 
-#: The weight that a regularizer has where a check gives no other. Below 1, so that it can be a probability.
+#: The weight of a regularizer where a check uses no other. Below 1, so that it can be a probability.
 WEIGHT = 0.25
 
 #: Selects the output and the parameters of one layer of `Network`, for regularizers of either.
@@ -51,7 +51,7 @@ class Subject:
         self.cls: type = load(regularizer) if isinstance(regularizer, str) else regularizer
         if not isinstance(self.cls, type) or not has_hooks(self.cls):
             given = repr(self.cls)
-            if len(given) > 100:  # such as a table, or the environment with what is secret in it
+            if len(given) > 100:  # such as a table, or the environment, which may have secrets
                 given = f"an object of type {type(self.cls).__name__}"
             raise OptionError(f"{given} is not a regularizer. Accepted: an alias, or a class with hooks")
         if aliases is not None and (isinstance(aliases, str) or not isinstance(aliases, Sequence)):
@@ -257,7 +257,7 @@ def without_derivatives(error: BaseException, library: Any) -> bool:
 
 
 class Changes:
-    """Stands between a network and a set of regularizers, and keeps what each layer was before and after them."""
+    """Stands between a network and a set of regularizers, and keeps each layer from before and after them."""
 
     library: Any
     inputs: dict[str, Any]

@@ -75,10 +75,10 @@ class Expression:
 
     name: str | None = None
 
-    #: Whether it was computed from numbers alone, so that it moves to the device of the tensors that it meets.
+    #: Whether it was computed only from numbers, so that it moves to the device of the tensors that it meets.
     on_any_device = False
 
-    #: Whether it was computed from outputs, which have other lengths in other steps.
+    #: Whether it was computed from outputs, whose lengths may differ in other steps.
     varies = False
 
     def __init__(self, value: Any, node: Any = None, recording: Recording | None = None, dtype: str = "") -> None:
@@ -233,7 +233,7 @@ class Expression:
     def astype(self, dtype: Any) -> Expression:
         """Return it in another dtype."""
         wanted = torch_dtype(dtype)
-        if _is_number(self.value):  # which takes the dtype of what it meets
+        if _is_number(self.value):  # which takes the dtype of the other operand
             number = (
                 _applied(float, (self,), {}) if wanted.is_floating_point and type(self.value) is not float else self
             )
@@ -401,12 +401,12 @@ def arithmetic(function: Callable[..., Any], first: Any, second: Any) -> Any:
     numbers = [one for one in (_as_number(first), _as_number(second)) if one is not None]
     live = any(isinstance(one, Expression) and not one.varies for one in (first, second))
     if len(numbers) == 2 and live and function is not operator.truediv and not isinstance(function(*numbers), float):
-        return call(function, _plain(first), _plain(second))  # comparing two live weights gives no float
+        return call(function, _plain(first), _plain(second))  # a comparison of two live weights is not a float
     return _applied(function, (_plain(first), _plain(second)), {})
 
 
 def created(function: Callable[..., Any], arguments: Sequence[Any], keywords: dict[str, Any]) -> Expression:
-    """Return what a function makes of numbers alone; where hooks are recorded, as a part of the recording."""
+    """Return the result of a function of only numbers; while hooks are recorded, as a part of the recording."""
     recording = Recording.current()
     if recording is None:
         expression = Expression(function(*arguments, **keywords))
@@ -453,7 +453,7 @@ def is_sharded(value: Any) -> bool:
     return type(value) not in (torch.Tensor, torch.nn.Parameter) and hasattr(value, "full_tensor")
 
 
-#: What is computed of the parts of arrays that processes have; for other functions the whole is put together.
+#: Functions that each process computes for its part of an array; other functions get the whole array.
 BY_PARTS = {
     *(operator.add, operator.sub, operator.mul, operator.truediv, operator.pow, torch.abs, torch.neg, torch.sqrt),
     *(
@@ -479,7 +479,7 @@ def _full_tensor(sharded: Any) -> torch.Tensor:
 
 
 def _whole(expression: Expression) -> Expression:
-    """An expression of the whole array, of which each process has a part."""
+    """Return an expression of the whole array, of which each process has a part."""
     if not is_sharded(expression.value):
         return expression
     value = _full_tensor(expression.value)
@@ -499,7 +499,7 @@ class _Typed:
 
 
 def _operand(value: Any) -> Any:
-    """What an operator is applied to: an expression, a number, or a number with a dtype."""
+    """Return an operand of an operator: an expression, a number, or a number with a dtype."""
     if isinstance(value, (Expression, bool, int, float)) and not isinstance(value, np.generic):
         return value
     if isinstance(value, torch.Tensor):
@@ -709,5 +709,5 @@ class Recording:
         return self.graph
 
     def forget(self) -> None:
-        """Forget all tensors: what hooks were given refers to this recording, and it to that."""
+        """Forget all tensors, since the expressions that hooks got and this recording refer to each other."""
         self.outputs, self.seen, self._params, self._arguments = {}, {}, {}, {}

@@ -1,4 +1,4 @@
-"""Functions of expressions under NumPy's names: what `regkit.graph.functions` gives for tensors."""
+"""Functions of expressions under NumPy's names, which `regkit.graph.functions` returns for tensors."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def _named(name: str) -> Callable[..., Any] | None:
 
 
 def _or_of_numbers(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that gives numbers to NumPy: lengths are numbers here, and expressions in a graph library."""
+    """Return a function that uses NumPy for numbers: lengths are numbers here, and expressions in a graph library."""
 
     def either(*arguments: Any, **keywords: Any) -> Any:
         if not any(isinstance(argument, (Expression, torch.Tensor)) for argument in arguments):

@@ -244,7 +244,7 @@ def looks_at(member: hosts.Member, name: str, hidden: Container[str] | None) -> 
     """Return whether a member gets an output; `hidden` are the names that are selected by default."""
     if hidden is None or not member.needs_pattern:
         return member.looks_at(name)
-    # the set checks that what a glob takes out of the default is there, so that is kept too
+    # outputs that a glob takes out are kept too, since the set checks that they exist
     taken = name.partition("@")[0] in hidden or by_default(member, name, hidden)
     return taken or any(hosts.matches(name, globs) for globs in member.named)
 

@@ -114,7 +114,7 @@ def table_of_modules(found: Iterable[tuple[str, torch.nn.Module]]) -> str:
     return "\n".join(f"  {path.ljust(width)}  {cls}" for path, cls in rows) or "  no modules"
 
 
-# What may be named
+# The table of names
 
 
 class Named(NamedTuple):
@@ -123,7 +123,7 @@ class Named(NamedTuple):
     Attributes
     ----------
     name : str
-        What patterns match.
+        The name that patterns match.
     kind : {"output", "parameter"}
     cls : str
         The class of the module that it is of.
@@ -204,7 +204,7 @@ def names(model: torch.nn.Module, *inputs: Any, **keywords: Any) -> Table:
         return hook
 
     every = module_paths(model)
-    first = dict(reversed(every))  # what is compiled has the path of its wrapper
+    first = dict(reversed(every))  # a compiled module has the path of its wrapper
     trained = [module for _, module in every if module.training]
     handles = [module.register_forward_hook(seen(path)) for path, module in first.items() if path]
     try:

@@ -253,7 +253,7 @@ class Run:
             return None
         self._last = Computed(computed.plan, [one.detach() for one in computed.results], None)
         if torch.is_grad_enabled() and self._network.train:
-            self._compiled_losses = 2  # a count would make each loss a graph of its own
+            self._compiled_losses = 2  # with a count, torch.compile would compile again for each loss
         return computed.results[0]
 
     @partial(outside, inside=_loss_in_graph)

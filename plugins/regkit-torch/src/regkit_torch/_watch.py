@@ -195,7 +195,7 @@ class Watch:
             self._left.clear()
             self._run._end("this watch has ended, and nothing is kept of the model since. Use run.loss() within `with`")
 
-    # What forwards and hooks do
+    # Called by forwards and hooks
 
     def _begin(self, module: torch.nn.Module) -> Forward | None:
         """Open a forward, unless one is open or a backward computes a checkpoint again; return it."""
