@@ -241,6 +241,18 @@ def test_sparsity_is_that_of_numpy(lib, shape):
         assert float(value) == pytest.approx(expected[name])
 
 
+def test_nan_is_no_zero(lib):
+    z = np.array([[np.nan, 0.0, 1.0], [0.0, 0.0, 2.0]])
+    expected = {"zeros": 0.5, "l0": 1.5, "dead": 1 / 3}
+    x = lib.tensor("x")
+    found = lib.function([x], [regkit.graph.sparsity([x])[name] for name in expected])(z)
+    for name, value in zip(expected, found):
+        assert float(value) == float(regkit.graph.sparsity([z])[name]) == pytest.approx(expected[name])
+    layers = [regkit.Layer("all", {"w": z})]
+    assert regkit.build(weight_l0=1).loss(layers, {}) == 3
+    assert regkit.build(weight_l0=1).metrics(layers, {})["weight_l0.zeros"] == 0.5
+
+
 @pytest.mark.parametrize(("returned", "words"), [(3, "expected a mapping"), ({"a": np.ones(2)}, "'a' has 1 axes")])
 def test_metrics_that_are_no_scalars_by_name_are_refused(returned, words):
     class Mine(regkit.Regularizer):

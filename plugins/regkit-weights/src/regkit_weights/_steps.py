@@ -153,7 +153,8 @@ class WeightL0(WeightPenalty):
     vectors_by_name = True
 
     def _penalty(self, name: str, w: Any) -> Any:
-        return regkit.graph.held(regkit.graph.cast(abs(w) > 0, str(w.dtype)).sum())
+        one, zeros = (regkit.graph.cast(flag, str(w.dtype)) for flag in (1, abs(w) <= 0))
+        return regkit.graph.held((one - zeros).sum())  # NaN counts
 
     def after_step(self, params: MutableMapping[str, Any], amount: Any, divisors: Mapping[str, Any]) -> None:
         """Set small elements to zero."""
