@@ -186,13 +186,16 @@ def check_changes(owner: str, before: Mapping[str, Any], after: Mapping[str, Any
             )
 
 
-def warn_of_order(members: Sequence[Any]) -> None:
-    """Warn of a proximal step after a projection, whose bound it breaks."""
+def warn_of_order(members: Iterable[Any]) -> None:
+    """Warn, once, of a proximal step after a projection, whose bound it breaks."""
     projected = ""
     for member in members:
         if getattr(member.regularizer, "by", None) == "projection":
             projected = member.name
         elif member.is_proximal and projected:
+            if member.memory.is_late:
+                return
+            member.memory.is_late = True
             warn(
                 f"{member.name} is a proximal step after the projection {projected}, and moves parameters off what the "
                 "projection holds. Write the projection last"

@@ -23,8 +23,8 @@ from ._messages import listed
 from ._selection import matches, no_layers, nothing_matches, unmatched_globs
 from ._sets import RegularizerSet
 from ._steps import count_loss as _count_loss
+from ._steps import warn_of_order, warn_without_step
 from ._steps import warn_of_schedules as _warn_of_schedules
-from ._steps import warn_without_step
 from ._terms import Term, weighted_total
 from .errors import GraphError, NoMatchError, OptionError
 
@@ -46,6 +46,7 @@ __all__ = [
     "unchanged",
     "unmatched",
     "waiting",
+    "warn_of_order",
     "warn_of_schedules",
     "warn_without_step",
     "with_weights",

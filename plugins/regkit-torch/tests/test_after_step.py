@@ -113,6 +113,19 @@ def test_members_with_and_without_a_pattern_act_in_the_order_written():
     np.testing.assert_allclose(model.a.detach(), 5 * 0.5 - 0.5 * 4.0, rtol=1e-12)
 
 
+@pytest.mark.parametrize("pattern", [None, "*"])
+def test_a_proximal_step_after_a_projection_warns_once_also_where_one_sees_frozen_parameters(pattern):
+    model = Weights(w=V, fixed=V)
+    model.fixed.requires_grad_(False)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    regs = regkit.build(
+        weight_nonnegative=dict(weight=1, pattern=pattern), weight_l1=dict(weight=1, by="proximal", pattern="w")
+    )
+    with pytest.warns(UserWarning, match="weight_l1 is a proximal step after the projection") as found:
+        trained(model, optimizer, regs, 3)
+    assert len(found) == 1
+
+
 def test_decay_and_projections_act_under_any_optimizer_and_proximal_steps_raise():
     model = Weights(w=np.array([[-1.0, 2.0]]))
     optimizer = torch.optim.RMSprop(model.parameters(), lr=0.1)
