@@ -232,7 +232,8 @@ def warn_of_schedules(members: Iterable[Any], losses: int) -> None:
     if late:
         warn(
             f"{', '.join(member.name for member in late)}: the weight follows the step, and nothing moved it, so it "
-            "has the value of step 0. Call regs.step() after each step of the optimizer"
+            "has the value of step 0. In regkit_torch give watch the optimizer; elsewhere call regs.step() after each "
+            "step of the optimizer"
         )
         for member in late:
             member.memory.still = -float("inf")  # which is said once

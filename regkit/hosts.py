@@ -309,8 +309,8 @@ def warn_of_schedules(regs: RegularizerSet, losses: int) -> None:
     ...     warnings.simplefilter("always")
     ...     regkit.hosts.warn_of_schedules(regs, 1)
     >>> print(found[0].message)
-    hidden_l1: the weight follows the step, and nothing moved it, so it has the value of step 0. Call regs.step() \
-after each step of the optimizer
+    hidden_l1: the weight follows the step, and nothing moved it, so it has the value of step 0. In regkit_torch \
+give watch the optimizer; elsewhere call regs.step() after each step of the optimizer
     """
     _warn_of_schedules(regs._named(), losses)
 
