@@ -132,6 +132,13 @@ def test_by_a_proximal_step_the_term_has_its_value_and_no_gradient(lib, alias):
     assert (values["gradient"][1] != 2).any()
 
 
+def test_a_decay_of_halves_is_rounded_once():
+    w = np.linspace(1, 2, 500).reshape(5, 100).astype("float16")
+    for rate in (0.0001, 0.0003, 0.0007, 0.01):
+        (found,) = stepped({"w": w}, rate, decoupled_decay=1).values()
+        np.testing.assert_array_equal(found, (w * (1 - np.float64(rate))).astype("float16"))
+
+
 def test_half_precision_and_empty_parameters_keep_dtype_and_shape():
     for alias in ("weight_l1", "weight_l2", "elastic_net", "group_lasso"):
         (found,) = stepped({"w": W.astype("float16")}, **{alias: dict(weight=0.1, by="proximal")}).values()

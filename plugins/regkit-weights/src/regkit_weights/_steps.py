@@ -57,8 +57,9 @@ class DecoupledDecay(OfParameters):
     def after_step(self, params: MutableMapping[str, Any], amount: Any) -> None:
         """Shrink the parameters that count."""
         for name, w in self._counting([regkit.Layer("", params)]):
-            one = regkit.graph.cast(1, str(w.dtype))
-            params[name] = w * (one - regkit.graph.cast(amount, str(w.dtype)))
+            wide = regkit.graph.widened(w)
+            one, share = (regkit.graph.cast(number, str(wide.dtype)) for number in (1, amount))
+            params[name] = regkit.graph.cast(wide * (one - share), str(w.dtype))
 
 
 class WeightNonnegative(OfParameters):
