@@ -145,3 +145,11 @@ def test_half_precision_and_empty_parameters_keep_dtype_and_shape():
         assert (found.dtype, found.shape) == (np.float16, W.shape)
         (found,) = stepped({"w": W[:0]}, **{alias: dict(weight=0.1, by="proximal")}).values()
         assert found.shape == (0, 3)
+
+
+def test_a_group_that_becomes_zero_is_divided_without_a_warning_of_numpy():
+    w, divisor = np.full((1, 4), 2.0**-40), np.full((1, 4), 2.0**-8)
+    regs = regkit.build(group_lasso=dict(weight=0.5, by="proximal"))
+    with np.errstate(all="raise"):
+        found = regs.after_step({"w": w}, 1.0, divisors={"w": divisor})["w"]
+    np.testing.assert_array_equal(found, 0 * w)
