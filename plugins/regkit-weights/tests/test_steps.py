@@ -117,6 +117,16 @@ def test_a_distance_counts_elements_by_their_importance():
             regkit.build(weight_distance={"weight": 1, **wrong})
 
 
+@pytest.mark.parametrize("shape", [(1, 3), (2, 1), (3, 2)])
+def test_a_reference_of_another_shape_raises_and_is_not_repeated(lib, shape):
+    far = dict(weight=1, reference={"w": np.zeros(shape)})
+    weighed = dict(weight=1, reference={"w": W}, importance={"w": np.ones(shape)})
+    for w in (W, lib.shared(W, name="w")):
+        for options, argument in ((far, "reference"), (weighed, "importance")):
+            with pytest.raises(regkit.GraphError, match=rf"{argument} of 'w' is of shape \({shape[0]}, .* of \(2, 3\)"):
+                regkit.build(weight_distance=options).loss([regkit.Layer("all", {"w": w})], {})
+
+
 @pytest.mark.parametrize("alias", ["weight_l1", "weight_l2", "elastic_net", "group_lasso"])
 def test_by_a_proximal_step_the_term_has_its_value_and_no_gradient(lib, alias):
     w = lib.tensor("w")

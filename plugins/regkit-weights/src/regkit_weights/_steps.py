@@ -260,4 +260,13 @@ class WeightDistance(WeightPenalty):
                 f"{argument} of {name!r} has {array.ndim} axes, and the parameter {w.ndim}. Of a stacked parameter "
                 f"each slice has an array, by its name: {name!r}, '{name}@1' and so on"
             )
+        shape = _lengths(w)
+        if shape not in (None, array.shape):
+            raise regkit.GraphError(f"{argument} of {name!r} is of shape {array.shape}, and the parameter of {shape}")
         return array.astype(str(w.dtype))
+
+
+def _lengths(w: Any) -> tuple[int, ...] | None:
+    """Return the shape of a parameter; None where only a compiled function has it."""
+    shape = w.get_value(borrow=True).shape if hasattr(w, "get_value") else w.shape  # of a graph library, or an array
+    return shape if isinstance(shape, tuple) and all(isinstance(length, int) for length in shape) else None
