@@ -146,7 +146,7 @@ def test_a_decay_of_halves_is_rounded_once():
     w = np.linspace(1, 2, 500).reshape(5, 100).astype("float16")
     for rate in (0.0001, 0.0003, 0.0007, 0.01):
         (found,) = stepped({"w": w}, rate, decoupled_decay=1).values()
-        np.testing.assert_array_equal(found, (w * (1 - np.float64(rate))).astype("float16"))
+        np.testing.assert_array_equal(found, (w.astype("float64") * (1 - rate)).astype("float16"))
 
 
 def test_half_precision_and_empty_parameters_keep_dtype_and_shape():
