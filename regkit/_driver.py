@@ -151,11 +151,12 @@ class Driver:
             member.memory.stepped = True
         return stepped(params, rate, layers, divisors, partial(self._changed, layers))
 
-    def metrics(self, layers: Sequence[Any], outputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Run the hook, and return the scalars of all members by the names of member and scalar."""
+    def metrics(self, layers: Sequence[Any], outputs: Mapping[str, Any], check: bool = True) -> dict[str, Any]:
+        """Run the hook, and return the scalars of all members by the names of member and scalar; `check` as `terms`."""
         engine = check_outputs(outputs)
         check_layers(layers)
-        self._check_globs(self.members, outputs, layers)
+        if check:
+            self._check_globs(self.members, outputs, layers)
         expressions = Expressions.needed(engine, layers)
         shown = (outputs, layers) if expressions is None else (expressions.of_each(outputs), expressions.layers(layers))
         found: dict[str, Any] = {}

@@ -38,6 +38,7 @@ __all__ = [
     "listed",
     "matches",
     "members",
+    "metrics",
     "named_params",
     "no_match",
     "subset",
@@ -322,6 +323,14 @@ def terms(regs: RegularizerSet, layers: Sequence[Any], outputs: Mapping[str, Any
     among the outputs that the set looks at there are none that are taken out. The host checks all names: `unmatched`.
     """
     return regs._hooks.terms(layers, outputs, check=False)
+
+
+def metrics(regs: RegularizerSet, layers: Sequence[Any], outputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metrics of outputs that a host has kept for a set, of all that there are.
+
+    It is `RegularizerSet.metrics`, but for the globs of a pattern, as in `terms`.
+    """
+    return regs._hooks.metrics(layers, outputs, check=False)
 
 
 def total(terms: Sequence[Term]) -> Any:

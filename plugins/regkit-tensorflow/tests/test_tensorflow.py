@@ -315,6 +315,17 @@ def test_metrics_are_those_of_numpy():
     assert float(run.metrics()["weight_l1.zeros"]) == 0.5
 
 
+@pytest.mark.parametrize("train", [False, True])
+def test_metrics_are_of_what_a_pattern_leaves_and_of_changes_in_predictions(train):
+    regs = regkit.build(hidden_topk=dict(k=1, pattern="hid"), hidden_l1=dict(weight=1, pattern=["h*", "!hidden"]))
+    run = regkit_tensorflow.Run(regs, train=train)
+    run.skip("hidden")
+    run.tap("hid", tf.constant([[1.0, 2.0, 3.0, 4.0]]))
+    found = run.metrics()
+    assert float(found["hidden_topk.zeros"]) == 0.75
+    assert float(found["hidden_l1.l0"]) == (1 + 4) / 2  # the pattern matches the original beside it too
+
+
 def test_a_step_that_never_comes_warns_at_the_second_loss(recwarn):
     regs = regkit.build(weight_nonnegative=1)
     layers = [regkit.Layer("hid", {"hid.w": tf.ones((2, 2))})]

@@ -422,6 +422,22 @@ def test_a_schedule_that_nothing_moves_warns():
         train()
 
 
+def test_metrics_are_of_what_a_pattern_leaves():
+    model = torch.nn.Sequential(torch.nn.Identity(), torch.nn.ReLU(), torch.nn.Linear(3, 1))
+    weight = regkit.schedules.Target("zeros", 0.5, start=1.0, gain=1.0)
+    regs = regkit.build(hidden_l1=dict(weight=weight, pattern=["*", "!0", "!2"]))
+    x = torch.tensor([[1.0, -1.0, 0.0], [2.0, -3.0, 4.0]])
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with regkit_torch.watch(model, regs, optimizer=optimizer) as run:
+        model(x)
+        assert float(run.metrics()["hidden_l1.zeros"]) == pytest.approx(0.5)
+        model[1](x[:1])
+        run.discard()
+        (model(x[:1]).sum() + run.loss()).backward()
+        optimizer.step()
+    assert weight.value == pytest.approx(np.exp(0.5 - 2 / 3))
+
+
 def test_metrics_of_weights_need_no_forward():
     model = Weights(w=np.array([[0.0, 1.0]]))
     with regkit_torch.watch(model, regkit.build(weight_l1=0.1)) as run:

@@ -195,8 +195,11 @@ class Run:
     @as_written
     def metrics(self) -> dict[str, Any]:
         """Return scalars to look at by the names of member and scalar, as `regkit.RegularizerSet.metrics` does."""
+        chosen = self._regs
+        if not self._train:
+            chosen = hosts.subset(chosen, [m.name for m in self._members if m.penalizes or m.in_predictions])
         with within(self._scope()):
-            return self._that_count().metrics(self._layers, self._outputs)
+            return hosts.metrics(chosen, self._layers, self._outputs)
 
     def _that_count(self) -> regkit.RegularizerSet:
         """Return the regularizers; in predictions those that have a penalty, since the others have changed nothing."""
