@@ -109,10 +109,8 @@ def here(*arguments):
 
 
 def test_a_search_prints_the_best_and_what_to_build_and_the_same_command_adds_nothing(folder):
-    status, out, err = run("a_network:search", "--plot", "found.png", "--csv", "found.csv")
+    status, out, err = run("a_network:search")
     assert status == 0, err
-    assert (folder / "found.png").read_bytes().startswith(b"\x89PNG")
-    assert len((folder / "found.csv").read_text().splitlines()) == 7
     lines = out.splitlines()
     assert lines[0] == "6 trials: 6 complete"
     assert "preparing" not in out
@@ -215,7 +213,7 @@ def test_several_aims_give_the_front(folder):
 def test_the_users_modules_of_the_folder_are_sent_whole_and_those_of_an_environment_are_not(folder, monkeypatch):
     commands._loaded("a_network:search")
     assert {"a_network", "helping"} <= cloudpickle.list_registry_pickle_by_value()
-    monkeypatch.setattr(sys, "base_prefix", str(folder / "python"))
+    monkeypatch.setattr(commands, "get_path", lambda name: str(folder / "python/lib"))
     assert commands._is_of(sys.modules["a_network"], folder)
     for file in ("python/lib/os.py", "venv/lib/site-packages/numpy.py", "../elsewhere.py"):
         assert not commands._is_of(type(sys)("one"), folder)
@@ -252,18 +250,10 @@ def test_a_search_that_is_not_accepted_exits_with_2(folder, monkeypatch, target,
     assert told in err
 
 
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (["--plot", "found.what"], "--plot is found.what; accepted: a file that ends in one of "),
-        (["--csv", "no/found.csv"], "--csv is no/found.csv, but there is no folder no"),
-        (["--trials", "0"], "'--trials': 0 is not in the range x>=1"),
-    ],
-)
-def test_an_option_that_is_not_accepted_is_told_before_the_search(folder, arguments, told):
-    status, out, err = here("a_network:search", *arguments)
+def test_a_number_of_trials_that_is_not_accepted_is_told_before_the_search(folder):
+    status, out, err = here("a_network:search", "--trials", "0")
     assert (status, out) == (2, "")
-    assert told in err
+    assert "'--trials': 0 is not in the range x>=1" in err
     assert not (folder / "a_network.search.db").exists()
 
 

@@ -18,6 +18,7 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
+from sysconfig import get_path
 from typing import Any
 
 import click
@@ -54,10 +55,8 @@ class NoResult(click.ClickException):
 @click.command()
 @click.argument("target", metavar="MODULE:NAME")
 @click.option("--trials", type=click.IntRange(1), help="How many there are to be in the end.")
-@click.option("--plot", type=click.Path(path_type=Path), help="Draw measures against weights, such as in search.png.")
-@click.option("--csv", type=click.Path(path_type=Path), help="Write a row for each trial.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object in place of the tables.")
-def search(target: str, trials: int | None, plot: Path | None, csv: Path | None, as_json: bool) -> None:
+def search(target: str, trials: int | None, as_json: bool) -> None:
     """Run a search of your own, or go on with it.
 
     MODULE:NAME is a regkit_search.Search in a module of this folder, or an installed one, such as my_network:search.
@@ -68,7 +67,6 @@ def search(target: str, trials: int | None, plot: Path | None, csv: Path | None,
     command = f"regkit search {target}" + (f" --trials {trials}" if trials else "")
     found: Search | None = None
     try:
-        _check_outputs(plot, csv)
         with _printing_to_standard_error(), _progress_in_lines():
             found = _loaded(target)
             found = replace(found, storage=found.storage or f"{target.replace(':', '.')}.db")
@@ -83,7 +81,6 @@ def search(target: str, trials: int | None, plot: Path | None, csv: Path | None,
         sys.exit(INTERRUPTED)
     except Exception as error:  # of Optuna, its storage or Dask
         raise NoResult(f"{target}: the search cannot go on: {in_words(error)}. Finished trials are stored") from error
-    _write(result, plot, csv)
     where = shown(found.storage).strip("'")
     (_print_json if as_json else _print_tables)(result, where)
     if not result.is_complete:
@@ -138,12 +135,10 @@ def _meant(name: str, names: list[str]) -> str:
 
 
 def _is_of(module: Any, folder: Path) -> bool:
-    """Return whether a module is the user's: in the folder, and not in an environment below it."""
+    """Return whether a module is the user's: in the folder, and not of an environment below it."""
     file = Path(getattr(module, "__file__", None) or "/").absolute()
-    if not file.is_relative_to(folder) or {"site-packages", "dist-packages"} & {*file.parts}:
-        return False
-    pythons = {Path(one) for one in (sys.prefix, sys.base_prefix)} - {folder}
-    return not any(one.is_relative_to(folder) and file.is_relative_to(one) for one in pythons)
+    is_installed = {"site-packages", "dist-packages"} & {*file.parts} or file.is_relative_to(get_path("stdlib"))
+    return file.is_relative_to(folder) and not is_installed
 
 
 # Printing
@@ -242,26 +237,3 @@ def _progress_in_lines() -> Iterator[None]:
     finally:
         LOGGER.setLevel(before)
         LOGGER.removeHandler(handler)
-
-
-def _check_outputs(plot: Path | None, csv: Path | None) -> None:
-    """Raise before the search if a file could not be written after it."""
-    for option, path in (("--plot", plot), ("--csv", csv)):
-        if path is not None and not path.parent.is_dir():
-            raise regkit.OptionError(f"{option} is {path}, but there is no folder {path.parent}")
-    if plot is not None:
-        from matplotlib.backend_bases import FigureCanvasBase
-
-        kinds = FigureCanvasBase.get_supported_filetypes()
-        if plot.suffix[1:].lower() not in kinds:
-            raise regkit.OptionError(f"--plot is {plot}; accepted: a file that ends in one of {', '.join(kinds)}")
-
-
-def _write(result: Result, plot: Path | None, csv: Path | None) -> None:
-    try:
-        if csv is not None:
-            result.frame().to_csv(csv, index=False)
-        if plot is not None and result.is_complete:
-            result.plot().savefig(plot)
-    except OSError as error:
-        raise Failure(f"{error.filename} cannot be written: {error.strerror}") from error
