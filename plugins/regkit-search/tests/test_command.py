@@ -114,8 +114,9 @@ def test_a_search_prints_the_best_and_what_to_build_and_the_same_command_adds_no
     lines = out.splitlines()
     assert lines[0] == "6 trials: 6 complete"
     assert "preparing" not in out
-    assert "0 of 6 trials\n" in err
-    assert "6 of 6 trials, best error" in err
+    states = re.split(r"[\r\n]+", err)
+    assert any(one.startswith("0 of 6 trials |") for one in states)
+    assert any(one.startswith("6 of 6 trials, best error") for one in states)
     (call,) = [line for line in lines if line.startswith("regkit.build(")]
     best = json.loads(here("a_network:search", "--json")[1])["front"][0]["config"]
     assert eval(call, {"regkit": regkit}).config() == regkit.build(best).config()
@@ -123,8 +124,8 @@ def test_a_search_prints_the_best_and_what_to_build_and_the_same_command_adds_no
         "All trials are stored in a_network.search.db. `regkit search a_network:search` goes on from there, with more "
         "--trials."
     )
-    assert here("a_network:search") == (0, out, "6 of 6 trials" + err.partition("6 of 6 trials")[2])
-    assert here("a_network:search", "--trials", "5")[2].startswith("6 of 6 trials")
+    assert here("a_network:search")[:2] == (0, out)
+    assert "6 of 6 trials, best error" in here("a_network:search", "--trials", "5")[2]
 
 
 def test_more_trials_go_beyond_and_json_has_all_of_them(folder):

@@ -275,7 +275,9 @@ def figure_of(
 
 def _set_scale(axes: Any, values: pd.Series) -> None:
     """Set a log axis for numbers that differ by more than a factor of 3; it has a place for 0 too."""
-    positive = values[values > 0] if pd.api.types.is_numeric_dtype(values) else ()
+    if not pd.api.types.is_numeric_dtype(values):
+        return
+    positive = values[values > 0]
     if len(positive) and positive.max() > 3 * positive.min():
         if (values == 0).any():
             axes.set_xscale("symlog", linthresh=float(positive.min()))

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from numbers import Integral
 from pathlib import Path
 from threading import Lock
@@ -34,8 +33,8 @@ LONGEST = 2000
 #: How many prepared networks are kept, the latest: each holds compiled functions, and data.
 KEPT = 8
 
-#: Gets each report of a trial, its value and its step; returns whether the trial is pruned.
-Reported = Callable[[float, int], bool]
+#: Gets the number of a trial and its reports so far, the value of each step; returns whether the trial is pruned.
+Reported = Callable[[int, Mapping[int, float]], bool]
 
 
 class SearchError(regkit.RegkitError, RuntimeError):
@@ -83,11 +82,12 @@ class Trial:
         In `path` and `cv_path`, set it to hand a value on to the next trial as its `start`.
     """
 
-    def __init__(self, task: Task, reported: Reported, start: Any = None, fold: int = 0) -> None:
+    def __init__(self, task: Task, reported: Reported) -> None:
         self.number = task.number
         self.params = dict(task.params)
         self.seed = int(np.random.SeedSequence([task.seed, task.number]).generate_state(1)[0])
-        self.fold, self.start = fold, start
+        self.fold = 0
+        self.start: Any = None
         self.keep: Any = None
         self.reports: dict[int, float] = {}
         self.notes: dict[str, Any] = {}
@@ -119,7 +119,7 @@ class Trial:
             warnings.warn(f"report got step={step} for the second time, and ignores {value!r}", stacklevel=2)
             return
         self.reports[int(step)] = number
-        if self._reported(number, int(step)):
+        if self._reported(self.number, self.reports):
             self._pruned = True
             raise TrialPruned(f"pruned at step {step}")
 
@@ -215,13 +215,19 @@ def _measures(returned: Any) -> dict[str, float]:
     return measures
 
 
-def fault_of(measures: Mapping[str, Any], aims: Mapping[str, str]) -> str:
+def is_number(value: float) -> bool:
+    """Return whether a value is not NaN."""
+    return not math.isnan(value)
+
+
+def fault_of(measures: Mapping[str, Any], aims: Iterable[str], accepts: Callable[[float], bool] = is_number) -> str:
     """Return why measures are not those of a complete trial; an empty string if they are."""
     for aim in aims:
         if aim not in measures:
             return f"evaluate returned no {aim!r}, which is an aim. It returned: {', '.join(measures) or 'nothing'}"
-        if math.isnan(measures[aim]):
-            return f"evaluate returned NaN for {aim!r}, which is an aim"
+        if not accepts(measures[aim]):
+            shown = f"{measures[aim]:g}".replace("nan", "NaN")
+            return f"evaluate returned {shown} for {aim!r}, which is an aim"
     return ""
 
 
@@ -299,9 +305,9 @@ class Networks:
         self._unused: list[Network] = []  # the latest at the end
         self._lock, self._preparing = Lock(), Lock()
 
-    def run(self, tasks: Sequence[Task], reported: Callable[[int, float, int], bool]) -> list[Outcome]:
+    def run(self, tasks: Sequence[Task], reported: Reported) -> list[Outcome]:
         """Run trials of one structure at once: those of a batch, or one."""
-        trials = [Trial(task, partial(reported, task.number)) for task in tasks]
+        trials = [Trial(task, reported) for task in tasks]
         weights = [self._space.weights(task.params) for task in tasks]
         try:
             network = self._taken(tasks[0].structure) or self._made(tasks[0], weights[0])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import logging
 import math
 import os
 import signal
@@ -32,8 +31,8 @@ from rich.text import Text
 import regkit
 
 from ._result import SHOWN, Result
-from ._run import LOGGER, Search, short
-from ._study import NAME, shown, url_of
+from ._run import Search, short
+from ._storage import NAME, shown, url_of
 from ._trial import SearchError, in_words
 
 #: The exit status of an interrupted search: 128 and the number of the signal.
@@ -67,7 +66,7 @@ def search(target: str, trials: int | None, as_json: bool) -> None:
     command = f"regkit search {target}" + (f" --trials {trials}" if trials else "")
     found: Search | None = None
     try:
-        with _printing_to_standard_error(), _progress_in_lines():
+        with _printing_to_standard_error():
             found = _loaded(target)
             found = replace(found, storage=found.storage or f"{target.replace(':', '.')}.db")
             result = found.run(trials)
@@ -224,16 +223,3 @@ def _printing_to_standard_error() -> Iterator[None]:
     finally:
         os.dup2(ours, 1)
         os.close(ours)
-
-
-@contextmanager
-def _progress_in_lines() -> Iterator[None]:
-    """Write lines of progress to standard error where no bar is shown."""
-    handler, before = logging.StreamHandler(), LOGGER.level
-    LOGGER.addHandler(handler)
-    LOGGER.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        LOGGER.setLevel(before)
-        LOGGER.removeHandler(handler)
