@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from numbers import Real
 from typing import Any
 
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-    distribution_to_json,
-)
+from optuna.distributions import BaseDistribution, CategoricalDistribution, distribution_to_json
 from optuna.trial import Trial as OptunaTrial
 
 import regkit
@@ -46,16 +40,6 @@ class Parameter:
         """Whether another value needs another compilation."""
         return bool(self.member) and not self.live
 
-    def suggest(self, trial: OptunaTrial) -> Any:
-        """Return the value that Optuna suggests."""
-        one = self.distribution
-        if isinstance(one, FloatDistribution):
-            return trial.suggest_float(self.name, one.low, one.high, step=one.step, log=one.log)
-        if isinstance(one, IntDistribution):
-            return trial.suggest_int(self.name, one.low, one.high, step=one.step, log=one.log)
-        assert isinstance(one, CategoricalDistribution)
-        return trial.suggest_categorical(self.name, one.choices)
-
     def extremes(self) -> tuple[Any, ...]:
         """Return every choice, or both ends."""
         one: Any = self.distribution
@@ -65,17 +49,7 @@ class Parameter:
 class Space:
     """The parameters of a search by name, and the options for `regkit.build` that follow from their values.
 
-    Parameters
-    ----------
-    options : mapping of str to value
-        Options of `regkit.build` with distributions of Optuna in the place of values.
-    parameters : mapping of str to distribution, optional
-        Further parameters, which only ``evaluate`` uses.
-
-    Raises
-    ------
-    regkit.RegkitError
-        If an alias is unknown, or an argument does not accept a value of its distribution.
+    The arguments are ``space`` and ``parameters`` of `run`.
     """
 
     def __init__(self, options: Mapping[str, Any], parameters: Mapping[str, BaseDistribution] | None = None) -> None:
@@ -105,7 +79,7 @@ class Space:
         """Return the values of a trial's parameters. An alias that is not used has no other parameters."""
         found: dict[str, Any] = {}
         for name in self._needed(found):
-            found[name] = self.parameters[name].suggest(trial)
+            found[name] = trial._suggest(name, self.parameters[name].distribution)
         return found
 
     def is_complete(self, params: Params) -> bool:
@@ -118,10 +92,9 @@ class Space:
             raise regkit.OptionError(f"enqueue has {params!r}; accepted: mappings of names of parameters to values")
         for name, value in params.items():
             if name not in self.parameters:
-                near = get_close_matches(str(name), self.parameters, 1)
-                meant = f" Did you mean {near[0]!r}?" if near else ""
                 raise regkit.OptionError(
-                    f"enqueue has {name!r}, which is no parameter.{meant} Parameters: {', '.join(self.parameters)}"
+                    f"enqueue has {name!r}, which is no parameter.{did_you_mean(name, self.parameters)} Parameters: "
+                    f"{', '.join(self.parameters)}"
                 )
             distribution = self.parameters[name].distribution
             try:
@@ -200,6 +173,12 @@ class Space:
                     raise regkit.OptionError(
                         f"{name} may become {value!r} by its distribution, {parameter.distribution}: {error}"
                     ) from None
+
+
+def did_you_mean(name: Any, names: Collection[str]) -> str:
+    """Return the question whether the most similar name is meant; an empty string if none is similar."""
+    near = get_close_matches(str(name), names, 1)
+    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def _members(alias: Any, value: Any) -> list[tuple[str, dict[str, Any]]]:
