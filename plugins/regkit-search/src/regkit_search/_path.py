@@ -45,13 +45,12 @@ class Path:
     """
 
     def __init__(self, alias: str, rows: list[dict[str, Any]]) -> None:
-        self.alias = alias
-        self._rows = rows
+        self.alias, self._frame = alias, pd.DataFrame(rows)
+        self._frame["failure"] = self._frame.pop("failure")  # is the last column
 
     def frame(self) -> pd.DataFrame:
         """Return a row for each trial: number, state, weight, measures, failure."""
-        names = ["number", "state", f"{self.alias}.weight", *(name for row in self._rows for name in row)]
-        return pd.DataFrame(self._rows, columns=[*(one for one in dict.fromkeys(names) if one != "failure"), "failure"])
+        return self._frame.copy()
 
     def plot(self) -> Any:
         """Return a figure of each measure against the weight on a log axis.
@@ -196,7 +195,7 @@ class Walker:
             (outcome,) = evaluated(self._evaluate, trial, [self.name])
             error = outcome.error
             if aim is not None and not error and not outcome.pruned:
-                error = fault_of(outcome.measures, [aim], math.isfinite)
+                error = fault_of(outcome.measures, [aim], finite=True)
                 if aim not in outcome.measures:  # no other weight would change that
                     raise SearchError(error)
             state = "pruned" if outcome.pruned else "failed" if error else "complete"

@@ -226,18 +226,8 @@ def figure_of(
     Of several aims all but the last have a column too, so that each pair has a panel with the front. The name of
     such an aim stands where its row and its column meet.
 
-    Parameters
-    ----------
-    frame : pandas.DataFrame
-        As `Result.frame` returns it.
-    parameters : sequence of str
-    aims : mapping of str to {"minimize", "maximize"}
-    others : collection of str
-        Columns that are no measures.
-    best : collection of int
-        Numbers of the trials that stand out.
-    joined : bool, default False
-        Whether a line goes through the trials in their order, as along a path.
+    `others` are columns that are no measures, `best` the numbers of the trials that stand out. A line joins the trials
+    of a path in their order.
     """
     from matplotlib.figure import Figure
 

@@ -34,28 +34,16 @@ GOES_ON = "Finished trials are stored: the same call goes on from there"
 class Storage:
     """A storage of Optuna for one process, which also hides a pruner's marks on trials that run again.
 
-    A call is made again while a database on a server is away, and other errors are a `SearchError`.
-
-    Parameters
-    ----------
-    storage : str, path, BaseStorage or None
-        A URL, the file of an SQLite database, a storage of Optuna, or None for one in memory.
-
-    Attributes
-    ----------
-    where : str
-        What errors name.
-    name : str
-        Of the study.
-    running_from : int or None
-        From this number on, trials are shown as if they were running.
+    A call is made again while a database on a server is away. Errors of the storage are a `SearchError`.
     """
 
     #: How the marks begin that Optuna's pruners leave on a trial.
     MARKS = "completed_rung_"
 
     def __init__(self, storage: Any) -> None:
-        self.where, self.name, self.running_from = shown(storage), "", None
+        self.where, self.name = shown(storage), ""
+        #: From this number on, trials are shown as if they were running.
+        self.running_from: int | None = None
         is_file = isinstance(storage, (str, os.PathLike))
         if storage is not None and not isinstance(storage, BaseStorage) and not is_file:
             raise regkit.OptionError(

@@ -32,19 +32,7 @@ FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
 class StoredStudy:
-    """A study that hands trials out and takes outcomes back. Trials that an earlier run left running come first.
-
-    Parameters
-    ----------
-    search : regkit_search.Search
-    space : Space
-    aims : mapping of str to {"minimize", "maximize"}
-
-    Raises
-    ------
-    regkit.OptionError
-        If the storage cannot be opened, is in use, or holds another search of that name.
-    """
+    """A study that hands trials out and takes outcomes back. Trials that an earlier run left running come first."""
 
     def __init__(self, search: Any, space: Space, aims: Mapping[str, str]) -> None:
         self.space, self.aims, self.wanted = space, dict(aims), search.trials
@@ -93,13 +81,7 @@ class StoredStudy:
         return self.study.pruner.prune(self.study, trial)
 
     def finish(self, number: int, outcome: Outcome) -> None:
-        """Store the outcome of a trial, unless it was finished before and ran again for the others of its batch.
-
-        Raises
-        ------
-        SearchError
-            If the first trials have all failed.
-        """
+        """Store the outcome of a trial, unless it was finished before and ran again for the others of its batch."""
         if number not in self._out:
             return
         trial = self._storage.get_trial(self._out.pop(number))

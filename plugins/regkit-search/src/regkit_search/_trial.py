@@ -170,9 +170,8 @@ def evaluated(evaluate: Callable[[Any], Any], trials: Trial | Trials, parameters
     outcomes = [Outcome(reports=trial.reports) for trial in every]
     try:
         returned = evaluate(trials)
-        each = [returned] if isinstance(trials, Trial) else _for_each(returned, len(trials))
-        for trial, outcome, one in zip(every, outcomes, each):
-            measures = _measures(one)
+        each = _measures(returned, None if isinstance(trials, Trial) else len(trials))
+        for trial, outcome, measures in zip(every, outcomes, each):
             for name in (*trial.notes, *measures):
                 if not isinstance(name, str) or name in (*COLUMNS, *parameters) or name.startswith(RESERVED):
                     raise regkit.OptionError(f"evaluate returned {name!r}, which is the name of something else")
@@ -186,46 +185,31 @@ def evaluated(evaluate: Callable[[Any], Any], trials: Trial | Trials, parameters
     return outcomes
 
 
-def _for_each(returned: Any, count: int) -> list[dict[str, Any]]:
-    """Return the measures of each trial of a batch."""
-    measures: list[dict[str, Any]] = [{} for _ in range(count)]
-    for name, values in returned.items() if isinstance(returned, Mapping) else [(None, returned)]:
-        numbers = list(values) if hasattr(values, "__len__") else []
-        if name is None or len(numbers) != count:
-            raise regkit.OptionError(
-                f"evaluate returned {_short(values)}{f' for {name!r}' if name else ''}; accepted: a mapping of names "
-                f"to a number for each of the {count} trials"
-            )
-        for each, number in zip(measures, numbers):
-            each[name] = number
-    return measures
-
-
-def _measures(returned: Any) -> dict[str, float]:
+def _measures(returned: Any, count: int | None) -> list[dict[str, float]]:
+    """Return the measures of a trial, or of so many trials of a batch."""
+    each = "real numbers, the aims among them" if count is None else f"a number for each of the {count} trials"
+    accepted = f"accepted: a mapping of names to {each}"
     if not isinstance(returned, Mapping):
-        raise regkit.OptionError(
-            f"evaluate returned {_short(returned)}; accepted: a mapping of names to real numbers, the aims among them"
-        )
-    measures = {}
-    for name, value in returned.items():
-        number = as_float(value)
-        if number is None:
-            raise regkit.OptionError(f"evaluate returned {_short(value)} for {name!r}; accepted: a real number")
-        measures[name] = number
+        raise regkit.OptionError(f"evaluate returned {_short(returned)}; {accepted}")
+    measures: list[dict[str, float]] = [{} for _ in range(count or 1)]
+    for name, values in returned.items():
+        numbers = [values] if count is None else list(values) if hasattr(values, "__len__") else []
+        if len(numbers) != len(measures):
+            raise regkit.OptionError(f"evaluate returned {_short(values)} for {name!r}; {accepted}")
+        for one, value in zip(measures, numbers):
+            number = as_float(value)
+            if number is None:
+                raise regkit.OptionError(f"evaluate returned {_short(value)} for {name!r}; accepted: a real number")
+            one[name] = number
     return measures
 
 
-def is_number(value: float) -> bool:
-    """Return whether a value is not NaN."""
-    return not math.isnan(value)
-
-
-def fault_of(measures: Mapping[str, Any], aims: Iterable[str], accepts: Callable[[float], bool] = is_number) -> str:
+def fault_of(measures: Mapping[str, Any], aims: Iterable[str], finite: bool = False) -> str:
     """Return why measures are not those of a complete trial; an empty string if they are."""
     for aim in aims:
         if aim not in measures:
             return f"evaluate returned no {aim!r}, which is an aim. It returned: {', '.join(measures) or 'nothing'}"
-        if not accepts(measures[aim]):
+        if math.isnan(measures[aim]) or (finite and math.isinf(measures[aim])):
             shown = f"{measures[aim]:g}".replace("nan", "NaN")
             return f"evaluate returned {shown} for {aim!r}, which is an aim"
     return ""
