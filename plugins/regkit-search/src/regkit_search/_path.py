@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import pickle
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from typing import Any
 
@@ -19,8 +19,20 @@ from regkit import hosts
 
 from ._folders import take_own_folders
 from ._result import figure_of
-from ._storage import Storage
-from ._trial import RESERVED, Evaluate, Prepare, SearchError, Task, Trial, evaluated, fault_of, in_words, prepared
+from ._storage import SEARCH, Storage, difference_of
+from ._trial import (
+    RESERVED,
+    Evaluate,
+    Prepare,
+    SearchError,
+    Task,
+    Trial,
+    check_integer,
+    evaluated,
+    fault_of,
+    in_words,
+    prepared,
+)
 
 #: Of a path that finds its weights: how many in a factor of 10, and the smallest, or a smaller one if that matters, as
 #: a share of the largest.
@@ -31,6 +43,9 @@ MATTERS, PRECISION = 1e-3, 1.02
 
 #: The largest and the smallest weight that are tried.
 LARGEST, SMALLEST = 1e6, 1e-9
+
+#: Attributes of a study: the weights that were found, the rows of a fold that is complete.
+WEIGHTS, FOLD = f"{RESERVED}weights", RESERVED + "fold {}"
 
 #: Of a path without a result.
 FAILS = "evaluate fails at all weights"
@@ -141,28 +156,30 @@ class CVPath(Path):
 class Walker:
     """A network that walks the weights of one alias, which is made of the same arguments in every process."""
 
-    def __init__(self, prepare: Prepare, alias: str, options: Mapping[str, Any], seed: int, first: float) -> None:
-        self.arguments = prepare, alias, options, seed, first
-        self.name, self._seed, self._live = f"{alias}.weight", seed, regkit.Live(first)
+    def __init__(
+        self, caller: str, prepare: Prepare, alias: str, options: Mapping[str, Any], seed: int, weights: Sequence[float]
+    ) -> None:
+        if not weights:
+            raise regkit.OptionError(f"{caller} got no weights; accepted: one or more")
         further = options.get(alias, {})
         if not isinstance(further, Mapping) or "weight" in further:
             raise regkit.OptionError(
                 f"the options have {further!r} for {alias!r}; accepted: further arguments, without the weight"
             )
+        self.arguments = caller, prepare, alias, options, seed, weights
+        self.name, self._caller, self._seed = f"{alias}.weight", caller, seed
+        self._live = regkit.Live(weights[0])
         self._regs = regkit.build({**options, alias: {**further, "weight": self._live}})
+        for weight in weights:  # those that are not accepted are told now
+            self._live.set(weight)
         self._prepare = prepare
         self._evaluate: Evaluate | None = None
         #: Names of regularizers that change parameters after a step, which never came.
         self.waiting: set[str] = set()
 
-    def check(self, weights: Iterable[float]) -> None:
-        """Raise `regkit.OptionError` unless all weights are accepted."""
-        for weight in weights:
-            self._live.set(weight)
-
-    def warn(self, caller: str) -> None:
+    def warn(self) -> None:
         """Warn of regularizers that change parameters after a step, which never came."""
-        hosts.warn_without_step([one for one in hosts.members(self._regs, caller) if one.name in self.waiting])
+        hosts.warn_without_step([one for one in hosts.members(self._regs, self._caller) if one.name in self.waiting])
 
     def each(self, workers: Any, method: str, calls: list[tuple[Any, ...]]) -> Iterator[Any]:
         """Yield what a method of this walker returns for each of several arguments, or of one on workers of Dask."""
@@ -301,12 +318,9 @@ def path(
     [4.0, 6.0, 7.0]
     """
     walked = list(weights)
-    if not walked:
-        raise regkit.OptionError("path got no weights; accepted: one or more")
-    walker = Walker(prepare, alias, options or {}, seed, walked[0])
-    walker.check(walked)
+    walker = Walker("path", prepare, alias, options or {}, seed, walked)
     rows = walker.walk(walked)
-    walker.warn("path")
+    walker.warn()
     return Path(alias, rows)
 
 
@@ -384,72 +398,47 @@ def cv_path(
     >>> found.best_weight < 0.1
     True
     """
-    if not isinstance(folds, int) or isinstance(folds, bool) or folds < 2:
-        raise regkit.OptionError(f"folds is {folds!r}; accepted: an integer of at least 2")
-    if max_failures is not None and (type(max_failures) is not int or max_failures < 1):
-        raise regkit.OptionError(f"max_failures is {max_failures!r}; accepted: an integer of at least 1, or None")
+    check_integer("folds", folds, 2)
+    check_integer("max_failures", max_failures, 1, or_none=True)
     given = None if weights is None else sorted(weights, reverse=True)
-    if given is not None and not given:
-        raise regkit.OptionError("cv_path got no weights; accepted: one or more, or None")
-    walker = Walker(prepare, alias, options or {}, seed, given[0] if given else 1.0)
-    walker.check(given or ())
     search = {"alias": alias, "options": options or {}, "folds": folds, "aim": minimize, "seed": seed, "weights": given}
+    walker = Walker("cv_path", prepare, alias, options or {}, seed, [1.0] if given is None else given)
     with ExitStack() as stack:
         workers = None
         if client is not None:
             from ._dask import connected
 
             workers = stack.enter_context(connected(client))
-        stored = stack.enter_context(closing(Stored(storage, search)))
-        found = given or stored.get("weights")
+        stored = stack.enter_context(closing(Storage(storage, f"cv_path of {alias}")))
+        study = _study_of(stored, search)
+        found = given or study.user_attrs.get(WEIGHTS)
         if found is None:
             ends = list(walker.each(workers, "ends", [(fold, minimize) for fold in range(folds)]))
             bottom, top = min(low for low, _ in ends), max(high for _, high in ends)
             found = list(map(float, np.geomspace(top, bottom, round(COUNT * math.log10(top / bottom)))))
-            stored.put("weights", found)
-        left = [fold for fold in range(folds) if not stored.get(f"fold {fold}")]
+            study.set_user_attr(WEIGHTS, found)
+        left = [fold for fold in range(folds) if FOLD.format(fold) not in study.user_attrs]
         most = max_failures if given else None  # beyond a weight that is found, training may fail
         calls = [(found, fold, minimize, most) for fold in left]
         for fold, rows in zip(left, walker.each(workers, "walk", calls)):
             if all(row["state"] == "failed" for row in rows):
                 which = FAILS if len(rows) == len(found) else f"evaluate fails at the first {len(rows)} weights"
                 raise SearchError(f"{which} in fold {fold}. The last failure: {rows[-1]['failure']}")
-            stored.put(f"fold {fold}", rows)
-        rows = [{**row, "fold": fold} for fold in range(folds) for row in stored.get(f"fold {fold}")]
-    walker.warn("cv_path")
+            study.set_user_attr(FOLD.format(fold), rows)
+        every = study.user_attrs
+    walker.warn()
+    rows = [{**row, "fold": fold} for fold in range(folds) for row in every[FOLD.format(fold)]]
     return CVPath(alias, rows, minimize)
 
 
-class Stored:
-    """The folds that are complete, as attributes of a study of Optuna."""
-
-    def __init__(self, storage: Any, search: Mapping[str, Any]) -> None:
-        self._storage = Storage(storage)
-        self._storage.lock(f"cv_path of {search['alias']}")
-        try:
-            self._open(search)
-        except BaseException:
-            self.close()
-            raise
-
-    def _open(self, search: Mapping[str, Any]) -> None:
-        name = self._storage.name
-        self._study = optuna.create_study(storage=self._storage, study_name=name, load_if_exists=True)
-        written = json.loads(json.dumps(search, default=repr))
-        before = self.get("search") or written
-        for key, value in written.items():
-            if before.get(key) != value:
-                raise regkit.OptionError(
-                    f"storage {self._storage.where} holds another path of {search['alias']!r}: its {key} is "
-                    f"{before.get(key)!r}, and here it is {value!r}. Give this one another storage"
-                )
-        self.put("search", written)
-
-    def close(self) -> None:
-        self._storage.unlock()
-
-    def get(self, name: str) -> Any:
-        return self._study.user_attrs.get(f"{RESERVED}{name}")
-
-    def put(self, name: str, value: Any) -> None:
-        self._study.set_user_attr(f"{RESERVED}{name}", value)
+def _study_of(storage: Storage, search: Mapping[str, Any]) -> optuna.Study:
+    """Return the study that has the folds of a path as attributes. It has no trials of Optuna."""
+    study = optuna.create_study(storage=storage, study_name=storage.name, load_if_exists=True)
+    written = json.loads(json.dumps(search, default=repr))
+    if (difference := difference_of(study.user_attrs.get(SEARCH), written)) is not None:
+        raise regkit.OptionError(
+            f"storage {storage.where} holds another path of {search['alias']!r}: {difference}. Give this one another "
+            "storage"
+        )
+    study.set_user_attr(SEARCH, written)
+    return study

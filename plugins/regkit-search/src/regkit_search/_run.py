@@ -22,8 +22,9 @@ import regkit
 
 from ._result import Result
 from ._space import Space
+from ._storage import Storage
 from ._study import StoredStudy
-from ._trial import COLUMNS, Networks, Prepare
+from ._trial import COLUMNS, Networks, Prepare, check_integer
 
 #: Seconds between two states of the bar, and between two lines in a file.
 BAR, LINE = 0.1, 10.0
@@ -77,11 +78,10 @@ enqueue, timeout, max_failures, batch
     def __post_init__(self) -> None:
         if not callable(self.prepare):
             raise regkit.OptionError(f"prepare is {self.prepare!r}; accepted: a function of a set of regularizers")
-        for argument, low in (("trials", 1), ("seed", 0), ("max_failures", 1), ("batch", 1)):
-            value = getattr(self, argument)
-            is_left_out = value is None and argument in ("max_failures", "batch")
-            if not is_left_out and (type(value) is not int or value < low):
-                raise regkit.OptionError(f"{argument} is {value!r}; accepted: an integer of at least {low}")
+        check_integer("trials", self.trials, 1)
+        check_integer("seed", self.seed, 0)
+        check_integer("max_failures", self.max_failures, 1, or_none=True)
+        check_integer("batch", self.batch, 1, or_none=True)
         if self.timeout is not None and not self.timeout > 0:
             raise regkit.OptionError(f"timeout is {self.timeout!r}; accepted: seconds, or None")
         for argument, kind, example in (("sampler", BaseSampler, "TPESampler"), ("pruner", BasePruner, "MedianPruner")):
@@ -126,7 +126,8 @@ enqueue, timeout, max_failures, batch
                 from ._dask import cluster
 
                 run_all = stack.enter_context(cluster(self.client, networks, self.resources)).run
-            stored = stack.enter_context(closing(StoredStudy(self, space, aims)))
+            storage = stack.enter_context(closing(Storage(self.storage, self.name)))
+            stored = StoredStudy(self, space, aims, storage)
             run_all(stored, stack.enter_context(progress(stored)))
         stored.warn()
         result = Result(stored)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 from zlib import crc32
 
 from filelock import FileLock, Timeout
+from optuna import Study
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage, get_storage
 from optuna.trial import FrozenTrial, TrialState
@@ -22,8 +24,8 @@ import regkit
 
 from ._trial import SearchError
 
-#: The name of a study that gets no other.
-NAME = "regkit-search"
+#: The name of a study that gets no other, and the attribute of a study with the search that it is of.
+NAME, SEARCH = "regkit-search", "regkit:search"
 
 #: For so many seconds a database on a server may be away.
 PATIENCE = 300.0
@@ -40,8 +42,10 @@ class Storage:
     #: How the marks begin that Optuna's pruners leave on a trial.
     MARKS = "completed_rung_"
 
-    def __init__(self, storage: Any) -> None:
-        self.where, self.name = shown(storage), ""
+    def __init__(self, given: Any, name: str | None = None) -> None:
+        self.name = name or (given.study_name if isinstance(given, Study) else NAME)
+        storage = given._storage if isinstance(given, Study) else given
+        self.where = shown(storage)
         #: From this number on, trials are shown as if they were running.
         self.running_from: int | None = None
         is_file = isinstance(storage, (str, os.PathLike))
@@ -57,15 +61,16 @@ class Storage:
         self._hidden: dict[int, set[str]] = {}  # by a trial's id: marks of its earlier run
         self._count = 0  # how many trials there were at the last look
         self._lock: Any = None
+        self._take()
 
     @property
     def is_remote(self) -> bool:
         """Whether it is a database on a server."""
         return self._engine is not None and self._engine.dialect.name != "sqlite"
 
-    def lock(self, name: str) -> None:
-        """Have a study of a file or of PostgreSQL for this process alone, until `unlock` or until it ends."""
-        self.name = name
+    def _take(self) -> None:
+        """Have a study of a file or of PostgreSQL for this process alone, until `close` or until it ends."""
+        name = self.name
         dialect = self._engine.dialect.name if self._engine is not None else ""
         is_ours = True
         if dialect == "sqlite" and self._engine.url.database not in (None, "", ":memory:"):
@@ -80,14 +85,14 @@ class Storage:
             key = crc32(f"regkit-search {name}".encode())
             is_ours = self._lock.execute(text("select pg_try_advisory_lock(:key)"), {"key": key}).scalar_one()
         if not is_ours:
-            self.unlock()
+            self.close()
             raise regkit.OptionError(
                 f"another process runs the search {name!r} in storage {self.where}. Wait until it has ended, or give "
                 "this one another name"
             )
 
-    def unlock(self) -> None:
-        """Give the lock back."""
+    def close(self) -> None:
+        """Let another process have the study."""
         if isinstance(self._lock, FileLock):
             self._lock.release()
         elif self._lock is not None:
@@ -163,8 +168,8 @@ class Storage:
         while True:
             try:
                 if until is not None:
-                    self.unlock()
-                    self.lock(self.name)
+                    self.close()
+                    self._take()
                     if (found := made()) is not None:
                         return found
                 return method(*args, **named)
@@ -192,6 +197,15 @@ class Storage:
         if is_early:
             seen.state, seen.values = TrialState.RUNNING, None
         return seen
+
+
+def difference_of(stored: Mapping[str, Any] | None, search: Mapping[str, Any]) -> str | None:
+    """Return in which point a search differs from the stored one; None if there is none, or it is the same."""
+    before = stored or search
+    for name in {**search, **before}:
+        if before.get(name) != search.get(name):
+            return f"its {name} is {json.dumps(before.get(name))}, and here it is {json.dumps(search.get(name))}"
+    return None
 
 
 def url_of(storage: Any) -> str:

@@ -19,11 +19,11 @@ import regkit
 from regkit import hosts
 
 from ._space import Space
-from ._storage import NAME, Storage
+from ._storage import SEARCH, Storage, difference_of
 from ._trial import Outcome, SearchError, Task, fault_of, in_words
 
-#: Attributes of a study and of its trials: the search, why a trial failed, which failed trial it stands for.
-SEARCH, ERROR, STANDS_FOR = "regkit:search", "regkit:error", "regkit:stands_for"
+#: Attributes of a trial: why it failed, which failed trial it stands for.
+ERROR, STANDS_FOR = "regkit:error", "regkit:stands_for"
 
 #: Samplers whose suggestions follow from the seed and the earlier trials alone.
 RESUMED_EXACTLY = (TPESampler, RandomSampler, GridSampler, NSGAIISampler, NSGAIIISampler)
@@ -34,30 +34,41 @@ FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 class StoredStudy:
     """A study that hands trials out and takes outcomes back. Trials that an earlier run left running come first."""
 
-    def __init__(self, search: Any, space: Space, aims: Mapping[str, str]) -> None:
+    def __init__(self, search: Any, space: Space, aims: Mapping[str, str], storage: Storage) -> None:
         self.space, self.aims, self.wanted = space, dict(aims), search.trials
         self._seed, self._batch = search.seed, search.batch
         self._failures, self._max_failures = 0, search.max_failures
         self._waiting: list[hosts.Member] = []
         self._out: dict[int, int] = {}  # number -> Optuna's id of trials that are out
         self._ready: list[list[Task]] = []  # what is left of the latest batch, each with one structure
+        self._storage = storage
         theirs = search.storage if isinstance(search.storage, optuna.Study) else None
-        self._storage = Storage(theirs._storage if theirs else search.storage)
-        self._storage.lock(search.name or (theirs.study_name if theirs else NAME))
-        try:
-            self._open(search, theirs)
-        except BaseException:
-            self.close()
-            raise
+        self.study = optuna.create_study(
+            storage=storage,  # type: ignore[arg-type]  # has all that a storage of Optuna has
+            study_name=storage.name,
+            directions=list(self.aims.values()),
+            sampler=search.sampler or (theirs and theirs.sampler),
+            pruner=search.pruner or (theirs.pruner if theirs else NopPruner()),
+            load_if_exists=True,
+        )
+        if search.storage is not None and not isinstance(self.study.sampler, RESUMED_EXACTLY):
+            warnings.warn(
+                f"{type(self.study.sampler).__name__} may suggest other values after an interruption than without one. "
+                f"These do not: {', '.join(one.__name__ for one in RESUMED_EXACTLY)}",
+                stacklevel=5,
+            )
+        self._sampler = self.study.sampler = Seeded(self.study.sampler, self._seed)
+        self._claim()
+        for params in search.enqueue:
+            self.study.enqueue_trial(dict(params), skip_if_exists=True)
+        self._left = self._trials(TrialState.RUNNING)
+        replaced = stand_ins(self.study)
+        self.finished = sum(trial.number not in replaced for trial in self._trials(*FINISHED))
         self._until = None if search.timeout is None else time.monotonic() + search.timeout
 
     def warn(self) -> None:
         """Warn of regularizers that change parameters after a step, if a training ended without one."""
         hosts.warn_without_step(self._waiting)
-
-    def close(self) -> None:
-        """Let another process have the study."""
-        self._storage.unlock()
 
     @property
     def prunes(self) -> bool:
@@ -176,37 +187,12 @@ class StoredStudy:
 
     # Opening
 
-    def _open(self, search: Any, theirs: optuna.Study | None) -> None:
-        self.study = optuna.create_study(
-            storage=self._storage,  # type: ignore[arg-type]  # has all that a storage of Optuna has
-            study_name=self._storage.name,
-            directions=list(self.aims.values()),
-            sampler=search.sampler or (theirs and theirs.sampler),
-            pruner=search.pruner or (theirs.pruner if theirs else NopPruner()),
-            load_if_exists=True,
-        )
-        if search.storage is not None and not isinstance(self.study.sampler, RESUMED_EXACTLY):
-            warnings.warn(
-                f"{type(self.study.sampler).__name__} may suggest other values after an interruption than without one. "
-                f"These do not: {', '.join(one.__name__ for one in RESUMED_EXACTLY)}",
-                stacklevel=6,
-            )
-        self._sampler = self.study.sampler = Seeded(self.study.sampler, self._seed)
-        self._claim()
-        for params in search.enqueue:
-            self.study.enqueue_trial(dict(params), skip_if_exists=True)
-        self._left = self._trials(TrialState.RUNNING)
-        replaced = stand_ins(self.study)
-        self.finished = sum(trial.number not in replaced for trial in self._trials(*FINISHED))
-
     def _claim(self) -> None:
         """Write down which search the study is of, or compare."""
         search = json.loads(json.dumps({**self.space.written(), "aims": self.aims, "seed": self._seed}))
         search.update({"batch": self._batch} if self._batch else {})
         stored = self.study.user_attrs.get(SEARCH)
-        if stored == search:
-            return
-        name, trials = self.study.study_name, self._trials()
+        name, trials, difference = self.study.study_name, self._trials(), difference_of(stored, search)
         if stored is None:
             directions = [one.name.lower() for one in self.study.directions]
             if directions != list(self.aims.values()):
@@ -214,13 +200,11 @@ class StoredStudy:
                     f"the study {name!r} is to {' and '.join(directions)}, and the aims are to "
                     f"{' and '.join(self.aims.values())}. Give aims in the directions of the study"
                 )
-            is_ours = all(map(self._is_ours, trials))
-            difference = "it was not made by regkit-search, and has other parameters"
-        else:
-            is_ours = {**stored, "aims": 0} == {**search, "aims": 0} and self._rename(stored["aims"], trials)
-            one = next(one for one in {**search, **stored} if stored.get(one) != search.get(one))
-            difference = f"its {one} is {json.dumps(stored.get(one))}, and here it is {json.dumps(search.get(one))}"
-        if not is_ours:
+            if not all(map(self._is_ours, trials)):
+                difference = "it was not made by regkit-search, and has other parameters"
+        elif {**stored, "aims": 0} == {**search, "aims": 0} and difference and self._rename(stored["aims"], trials):
+            difference = None
+        if difference:
             raise regkit.OptionError(
                 f"storage {self._storage.where} holds another search under the name {name!r}: {difference}. Give this "
                 "one another name or another storage"

@@ -226,6 +226,13 @@ def in_words(error: BaseException) -> str:
     return f"{type(error).__name__}: {message}"[:LONGEST] + where
 
 
+def check_integer(argument: str, value: Any, low: int, or_none: bool = False) -> None:
+    """Raise `regkit.OptionError` unless an argument is an integer that is large enough."""
+    if (type(value) is not int or value < low) and not (or_none and value is None):
+        more = ", or None" if or_none else ""
+        raise regkit.OptionError(f"{argument} is {value!r}; accepted: an integer of at least {low}{more}")
+
+
 def as_float(value: Any) -> float | None:
     """Return a real number, or an array of one element of any library, as a float; None for other values."""
     if isinstance(value, (str, bytes, bool, complex)):
