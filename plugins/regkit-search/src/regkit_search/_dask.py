@@ -220,8 +220,8 @@ def connected(given: Any) -> Iterator[Client]:
             client = Client(client, timeout=PATIENCE, set_as_default=False)
     except (OSError, TimeoutError, ValueError, TypeError, RuntimeError) as error:
         raise regkit.OptionError(
-            f"client is {client!r}, where no Dask scheduler answers: {error}. Start one: dask scheduler; or give a client "
-            "that has what the address needs: Client(address, security=...)"
+            f"client is {client!r}, where no Dask scheduler answers: {error}. Start one: dask scheduler; or give a "
+            "client that has what the address needs: Client(address, security=...)"
         ) from error
     if not isinstance(client, Client):
         raise regkit.OptionError(

@@ -71,7 +71,7 @@ class Result:
         SearchError
             If there are several aims, or no trial is complete and within its constraints.
         """
-        return self._the_best().config
+        return self._space.options(self._the_best().params)
 
     @property
     def best_params(self) -> dict[str, Any]:
@@ -82,8 +82,7 @@ class Result:
         SearchError
             As `best`.
         """
-        number = self._the_best().number
-        return dict(self.study.get_trials(deepcopy=False)[number].params)
+        return dict(self._the_best().params)
 
     @property
     def front(self) -> list[Found]:
@@ -94,10 +93,11 @@ class Result:
         SearchError
             If no trial is complete and within its constraints.
         """
+        if len(self.aims) == 1:
+            return [self._found(self._the_best())]
         if not self.is_complete:
             raise SearchError(self.no_trial_is_complete())
-        best = self.study.best_trials if len(self.aims) > 1 else self._ranked[:1]
-        return sorted(map(self._found, best), key=lambda one: next(iter(one.aims.values())))
+        return sorted(map(self._found, self.study.best_trials), key=lambda one: next(iter(one.aims.values())))
 
     @property
     def ranking(self) -> list[Found]:
@@ -172,10 +172,12 @@ class Result:
         feasible = [one for one in trials if all(value <= 0 for value in _constraints(one))]
         return sorted(feasible, key=lambda one: sign * one.values[0])
 
-    def _the_best(self) -> Found:
+    def _the_best(self) -> FrozenTrial:
         if len(self.aims) > 1:
             raise SearchError(f"with several aims, {', '.join(self.aims)}, there is no best trial. Take one of front")
-        return self.front[0]
+        if not self.is_complete:
+            raise SearchError(self.no_trial_is_complete())
+        return self._ranked[0]
 
     def _found(self, trial: FrozenTrial) -> Found:
         return Found(trial.number, self._aims(trial), self._space.options(trial.params))

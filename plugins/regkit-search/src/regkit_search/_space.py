@@ -22,9 +22,8 @@ USED = "used"
 
 @dataclass(frozen=True)
 class Parameter:
-    """One distribution: the name of its parameter, and the regularizer and argument it belongs to, if any."""
+    """One distribution, and the regularizer and argument it belongs to, if any."""
 
-    name: str
     distribution: BaseDistribution
     member: str = ""
     argument: str = ""
@@ -57,17 +56,22 @@ class Space:
             raise regkit.OptionError(
                 f"the space is {options!r}; accepted: a mapping of aliases to values, some of them distributions"
             )
-        self._members = {alias: _members(alias, value) for alias, value in options.items()}
+        #: The alias of each regularizer, its name in a set, and its arguments.
+        self._members = [member for alias, value in options.items() for member in _members(alias, value)]
         self._own = dict(parameters or {})
-        found = [one for members in self._members.values() for member in members for one in _parameters(*member)]
-        self.parameters = {one.name: one for one in found}
+        self.parameters = {
+            f"{name}.{argument}": Parameter(given, name, argument)
+            for _, name, arguments in self._members
+            for argument, given in arguments.items()
+            if isinstance(given, BaseDistribution)
+        }
         for name, distribution in self._own.items():
             if not isinstance(name, str) or not isinstance(distribution, BaseDistribution) or name in self.parameters:
                 raise regkit.OptionError(
                     f"parameters has {name!r}: {distribution!r}; accepted: distributions of Optuna, such as "
                     "FloatDistribution(1e-4, 1, log=True), under names that the space does not have"
                 )
-            self.parameters[name] = Parameter(name, distribution)
+            self.parameters[name] = Parameter(distribution)
         if not self.parameters:
             raise regkit.OptionError(
                 "the space has no distribution, so there is nothing to search. Give one, such as "
@@ -115,51 +119,31 @@ class Space:
 
     def options(self, params: Params, lives: Mapping[str, regkit.Live] | None = None) -> dict[str, Any]:
         """Return the options for `regkit.build`, with these objects for live weights, or with their values."""
-        built = {}
-        for alias, members in self._members.items():
-            values = [self._value(name, arguments, params, lives or {}) for name, arguments in members]
-            values = [value for value in values if value is not None]
-            if values:
-                built[alias] = values[0] if len(members) == 1 else values
-        return built
+        built: dict[str, list[Any]] = {}
+        for alias, name, arguments in self._members:
+            value = {argument: params.get(f"{name}.{argument}", given) for argument, given in arguments.items()}
+            if value.pop(USED, True) and value.get("weight", 0) is not None:
+                live = {"weight": lives[name]} if lives and name in lives else {}
+                built.setdefault(alias, []).append({**value, **live})
+        return {alias: values[0] if len(values) == 1 else values for alias, values in built.items()}
 
     def written(self) -> dict[str, Any]:
         """Return the space in a form for JSON. Equal forms are the same search."""
-        space = {alias: dict(members) for alias, members in self._members.items()}
+        space = {name: arguments for _, name, arguments in self._members}
         every = {"space": space, **({"parameters": self._own} if self._own else {})}
         as_written = json.dumps(every, default=lambda one: {"distribution": json.loads(distribution_to_json(one))})
         return dict(json.loads(as_written))
 
     def _needed(self, params: Params) -> Iterator[str]:
         """Yield the names of parameters, without those of aliases that are not used."""
-        for members in self._members.values():
-            for name, arguments in members:
-                names = [one.name for one in _parameters(name, arguments)]
-                switch = f"{name}.{USED}"
-                if switch in names:
-                    yield switch
-                    if not params.get(switch):
-                        continue
-                    names.remove(switch)
-                yield from names
+        for _, name, arguments in self._members:
+            switch = f"{name}.{USED}"
+            names = [one for one in (f"{name}.{argument}" for argument in arguments) if one in self.parameters]
+            for one in sorted(names, key=lambda one: one != switch):  # the switch first
+                yield one
+                if one == switch and not params.get(switch):
+                    break
         yield from self._own
-
-    def _value(self, name: str, arguments: Mapping[str, Any], params: Params, lives: Mapping[str, Any]) -> Any:
-        """The mapping for one regularizer, or None if it is not used."""
-        if not params.get(f"{name}.{USED}", arguments.get(USED, True)):
-            return None
-        made = {}
-        for argument, given in arguments.items():
-            parameter = self.parameters.get(f"{name}.{argument}")
-            if argument == USED:
-                continue
-            if parameter is None:
-                made[argument] = given
-            elif parameter.live and name in lives:
-                made[argument] = lives[name]
-            else:
-                made[argument] = params[parameter.name]
-        return None if made.get("weight", 0) is None else made
 
     def _check(self) -> None:
         """Build with both ends or all choices of each distribution, the other parameters at their first value."""
@@ -181,35 +165,30 @@ def did_you_mean(name: Any, names: Collection[str]) -> str:
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
-def _members(alias: Any, value: Any) -> list[tuple[str, dict[str, Any]]]:
-    """Return the regularizers of an alias: the name of each in a set, and its arguments."""
+def _members(alias: Any, value: Any) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield the regularizers of an alias: the alias, the name of each in a set, and its arguments."""
     if not isinstance(alias, str):
         raise regkit.OptionError(f"the space has the alias {alias!r}; accepted: names")
     regkit.load(alias)
     values = value if isinstance(value, (list, tuple)) else [value]
     if not values:
         raise regkit.OptionError(f"the space has an empty list for {alias!r}; accepted: one value or more")
-    return [(f"{alias}[{number}]" if number else alias, _arguments(alias, one)) for number, one in enumerate(values)]
+    for number, one in enumerate(values):
+        arguments = dict(one) if isinstance(one, Mapping) else {"weight": one}
+        for argument, given in arguments.items():
+            _check_argument(alias, argument, given)
+        yield alias, f"{alias}[{number}]" if number else alias, arguments
 
 
-def _arguments(alias: str, value: Any) -> dict[str, Any]:
-    arguments = dict(value) if isinstance(value, Mapping) else {"weight": value}
-    for argument, given in arguments.items():
-        if isinstance(given, BaseDistribution):
-            if argument == USED and set(getattr(given, "choices", ())) != {True, False}:
-                raise regkit.OptionError(f"{alias}.{USED} is {given}; accepted: CategoricalDistribution([True, False])")
-            continue
-        try:
-            json.dumps(given, allow_nan=False)
-        except (TypeError, ValueError):
-            raise regkit.OptionError(
-                f"the space has {argument}={given!r} for {alias!r}; accepted: distributions of Optuna, and values that "
-                "JSON can hold, because the space is stored and sent to other machines"
-            ) from None
-    return arguments
-
-
-def _parameters(member: str, arguments: Mapping[str, Any]) -> Iterator[Parameter]:
-    for argument, given in arguments.items():
-        if isinstance(given, BaseDistribution):
-            yield Parameter(f"{member}.{argument}", given, member, argument)
+def _check_argument(alias: str, argument: str, given: Any) -> None:
+    if isinstance(given, BaseDistribution):
+        if argument == USED and set(getattr(given, "choices", ())) != {True, False}:
+            raise regkit.OptionError(f"{alias}.{USED} is {given}; accepted: CategoricalDistribution([True, False])")
+        return
+    try:
+        json.dumps(given, allow_nan=False)
+    except (TypeError, ValueError):
+        raise regkit.OptionError(
+            f"the space has {argument}={given!r} for {alias!r}; accepted: distributions of Optuna, and values that "
+            "JSON can hold, because the space is stored and sent to other machines"
+        ) from None
