@@ -158,10 +158,10 @@ class Cluster:
                     self._answer(stored, **report)
                 report = self._news.get_nowait()
         for sent in [one for one in self._out if one.future.done()]:
-            outcomes = self._outcomes(sent)
-            self._out.remove(sent)
-            for task, outcome in zip(sent.tasks, outcomes):
-                stored.finish(task.number, outcome)
+            if (outcomes := self._outcomes(sent)) is not None:
+                self._out.remove(sent)
+                for task, outcome in zip(sent.tasks, outcomes):
+                    stored.finish(task.number, outcome)
 
     def _answer(
         self, stored: StoredStudy, number: int, reports: list[tuple[int, float]], worker: str, attempt: str
@@ -170,12 +170,14 @@ class Cluster:
             pruned = stored.report(number, dict(reports))
             self._client.run(answer, self._name, attempt, pruned, workers=[worker], on_error="ignore")
 
-    def _outcomes(self, sent: Sent) -> list[Outcome]:
-        """Return what came of trials; nothing if they were among those whose workers died, and are to run alone."""
+    def _outcomes(self, sent: Sent) -> list[Outcome] | None:
+        """Return what came of trials: none of those that are to run alone, None where Dask runs them again."""
         if sent.future.status == "cancelled":
             raise SearchError(f"the scheduler has cancelled trials, or is gone. {GOES_ON}")
         try:
-            outcomes, worker = sent.future.result()
+            outcomes, worker = sent.future.result(timeout=LOOK)
+        except TimeoutError:  # it was lost with its worker
+            return None
         except KilledWorker as error:
             if not sent.alone:
                 self._suspects.append(sent.tasks)
