@@ -112,10 +112,11 @@ class Storage:
             "a time runs a search"
         )
 
-    def hide_marks(self, trial_id: int) -> None:
-        """Hide the marks on a trial until they are set again."""
-        marks = self._call(self._storage.get_trial, trial_id).system_attrs
-        self._hidden[trial_id] = {name for name in marks if name.startswith(self.MARKS)}
+    def without_marks(self, trial: FrozenTrial) -> FrozenTrial:
+        """Return a trial without its marks, which are hidden from now on until they are set again."""
+        marks = {name for name in trial.system_attrs if name.startswith(self.MARKS)}
+        self._hidden.setdefault(trial._trial_id, set()).update(marks)
+        return self._seen(trial)
 
     # As of Optuna
 

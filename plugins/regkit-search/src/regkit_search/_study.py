@@ -85,9 +85,10 @@ class StoredStudy:
         """Return whether a trial with these reports so far, the value of each step, is pruned."""
         if not self.prunes:
             return False
+        trial = self._storage.get_trial(self._out[number])
         if len(reports) == 1:  # it begins, perhaps again
-            self._storage.hide_marks(self._out[number])
-        trial = copy.copy(self._storage.get_trial(self._out[number]))
+            trial = self._storage.without_marks(trial)
+        trial = copy.copy(trial)
         trial.intermediate_values = dict(reports)
         return self.study.pruner.prune(self.study, trial)
 
