@@ -169,7 +169,7 @@ class Result:
         """Complete trials within their constraints, the best by the first aim first."""
         trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         sign = -1 if next(iter(self.aims.values())) == "maximize" else 1
-        feasible = [one for one in trials if all(value <= 0 for value in _constraints(one))]
+        feasible = [one for one in trials if all(value <= 0 for value in one.constraints.values())]
         return sorted(feasible, key=lambda one: sign * one.values[0])
 
     def _the_best(self) -> FrozenTrial:
@@ -192,13 +192,6 @@ class Result:
 
     def _aims(self, trial: FrozenTrial) -> dict[str, float]:
         return dict(zip(self.aims, trial.values or ()))
-
-
-def _constraints(trial: FrozenTrial) -> list[float]:
-    """Return the constraints of a trial, which keeps those that are at most 0."""
-    attributes = trial.system_attrs  # a list of all in Optuna 4, and from 5 on an attribute for each that has a name
-    named = [value for name, value in attributes.items() if name.startswith("constraints:")]
-    return [*attributes.get("constraints", ()), *named]
 
 
 _STATES = {state: state.name.lower() for state in TrialState} | {TrialState.FAIL: "failed"}
