@@ -8,6 +8,7 @@ What cannot be said so is here. Each function looks at the expression it is give
 | `library` | tells which library made an expression |
 | `Engine` | what a distribution subclasses to bring another library: see `regkit.graph.engine` |
 | `functions` | gives the module that has its ``exp``, ``log``, ``sqrt`` and so on |
+| `absolute` | gives the absolute value with one derivative at 0 on every library |
 | `cast` | keeps dtypes as they are where a number meets an expression |
 | `widened` | makes floats of integers, and float32 of float16 and bfloat16 |
 | `weight` | gives a regularizer's weight, a number, live or symbolic, for an expression |
@@ -21,7 +22,7 @@ What cannot be said so is here. Each function looks at the expression it is give
 """
 
 from .._engines import Engine, functions, library
-from ._arithmetic import cast, mean, reduced_sum, sparsity, total, widened
+from ._arithmetic import absolute, cast, mean, reduced_sum, sparsity, total, widened
 from ._gradients import gradient, held, jacobian
 from ._random import random_stream
 from ._rebuild import rebuild
@@ -29,6 +30,7 @@ from ._weights import weight
 
 __all__ = [
     "Engine",
+    "absolute",
     "cast",
     "functions",
     "gradient",

@@ -163,6 +163,34 @@ def mean(terms: Sequence[Any]) -> Any:
     return result / cast(len(terms), str(result.dtype))
 
 
+def absolute(expression: Any) -> Any:
+    r"""Return the absolute value of each element, with the derivative :math:`\operatorname{sign}(x)`, which is 0 at 0.
+
+    The derivative of ``abs`` is that of the library: JAX has 1 at 0, the others have 0.
+
+    Parameters
+    ----------
+    expression : expression
+
+    Returns
+    -------
+    expression
+        In the same dtype.
+
+    Raises
+    ------
+    GraphError
+        If it is an expression of no supported library.
+
+    Examples
+    --------
+    >>> import numpy, regkit
+    >>> print(regkit.graph.absolute(numpy.array([-2.0, 0.0])))
+    [2. 0.]
+    """
+    return engine(expression).absolute(expression)
+
+
 def reduced_sum(elements: Any, reduction: str = "sum", name: str = "the array") -> Any:
     r"""Return the sum of all elements of an array, divided by how many there are of what the reduction says.
 

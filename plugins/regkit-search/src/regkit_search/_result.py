@@ -237,7 +237,7 @@ def figure_of(
         for axes, across in zip(row, columns):
             if across == up:
                 axes.set_axis_off()
-                axes.text(0.03, 0.08, f"← {names[up]} ↓", transform=axes.transAxes)
+                axes.text(0.5, 0.5, f"← {names[up]} ↓", ha="center", va="center", transform=axes.transAxes)
                 continue
             if joined or (across in aims and up in aims):
                 line = frame if joined else frame[is_best].sort_values(across)
