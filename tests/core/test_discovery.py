@@ -17,6 +17,7 @@ import pytest
 
 import regkit
 from regkit import _discovery as discovery
+from regkit._discovery import wording
 from regkit._discovery.claims import Claim
 
 INSTALLED = Path(__file__).parents[1] / "installed"
@@ -197,6 +198,22 @@ def test_a_description_below_the_header_has_no_fields(site):
     regkit.refresh()
     (claim,) = regkit.available()["acme_body"]
     assert claim.version == "1.0"  # of the folder's name
+
+
+def test_an_entry_that_is_commented_out_is_none(site):
+    distribute(site, "acme_out", "#acme_out = acme_out:Mine\n;acme_off = acme_out:Mine\nacme_in = acme_out:Mine")
+    assert sorted(alias for alias in regkit.available() if "acme" in alias) == ["acme_in"]
+
+
+def test_a_finder_that_fails_hides_no_file_of_a_package(monkeypatch):
+    class Failing:
+        def find_spec(self, *_):
+            raise RuntimeError
+
+    expected = list(wording._files("regkit_hidden_l1"))
+    assert expected
+    monkeypatch.setattr(sys, "meta_path", [Failing(), *sys.meta_path])
+    assert list(wording._files("regkit_hidden_l1")) == expected
 
 
 def test_two_versions_in_one_folder_conflict_only_where_they_differ(installed):
