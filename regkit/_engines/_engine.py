@@ -110,6 +110,10 @@ class Engine:
         """Return an expression of the same value that gradients do not pass through."""
         raise NotImplementedError
 
+    def absolute(self, expression: Any) -> Any:
+        """Return the absolute value; an engine of a library in which its derivative at 0 is not 0 has another way."""
+        return abs(expression)
+
     def gradient(self, cost: Any, wrt: Sequence[Any]) -> Sequence[Any]:
         """Return the derivatives of a scalar by each of several expressions; GraphError where there are none."""
         raise NotImplementedError

@@ -8,6 +8,7 @@ arrays. The rest is here. Each function uses the library of the expression that 
 | `library` | returns the name of the library of an expression |
 | `Engine` | base class of engines, which bring other libraries |
 | `functions` | returns the module with ``exp``, ``log``, ``sqrt`` and so on |
+| `absolute` | returns the absolute value, with one derivative at 0 on every library |
 | `cast` | gives a number the dtype of an expression |
 | `widened` | converts integers to floats, and float16 and bfloat16 to float32 |
 | `weight` | returns a regularizer's weight, a number, live or symbolic, for an expression |
@@ -21,7 +22,7 @@ arrays. The rest is here. Each function uses the library of the expression that 
 """
 
 from .._engines import Engine, functions, library
-from ._arithmetic import cast, mean, reduced_sum, sparsity, total, widened
+from ._arithmetic import absolute, cast, mean, reduced_sum, sparsity, total, widened
 from ._gradients import gradient, held, jacobian
 from ._random import random_stream
 from ._rebuild import rebuild
@@ -29,6 +30,7 @@ from ._weights import weight
 
 __all__ = [
     "Engine",
+    "absolute",
     "cast",
     "functions",
     "gradient",

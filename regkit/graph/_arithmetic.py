@@ -163,6 +163,34 @@ def mean(terms: Sequence[Any]) -> Any:
     return result / cast(len(terms), str(result.dtype))
 
 
+def absolute(expression: Any) -> Any:
+    r"""Return the absolute value of each element, with the derivative :math:`\operatorname{sign}(x)`, which is 0 at 0.
+
+    The derivative of ``abs`` is that of the library: JAX has 1 at 0, the others have 0.
+
+    Parameters
+    ----------
+    expression : expression
+
+    Returns
+    -------
+    expression
+        In the same dtype.
+
+    Raises
+    ------
+    GraphError
+        If it is an expression of no supported library.
+
+    Examples
+    --------
+    >>> import numpy, regkit
+    >>> print(regkit.graph.absolute(numpy.array([-2.0, 0.0])))
+    [2. 0.]
+    """
+    return engine(expression).absolute(expression)
+
+
 def reduced_sum(elements: Any, reduction: str = "sum", name: str = "the array") -> Any:
     r"""Return the sum of all elements of an array, divided by 1, by their number, or by the number of examples.
 
@@ -220,7 +248,8 @@ def sparsity(outputs: Sequence[Any]) -> dict[str, Any]:
     -------
     dict of str to scalar expression
         ``zeros``, the share of elements that are exactly 0; ``l0``, the number of units that are not 0 in an example;
-        ``dead``, the share of units that are 0 in all examples. An array without axes counts as one unit.
+        ``dead``, the share of units that are 0 in all examples. NaN is not 0. An array without axes counts as one unit,
+        and one without elements as zero everywhere.
 
     Examples
     --------
@@ -236,8 +265,14 @@ def sparsity(outputs: Sequence[Any]) -> dict[str, Any]:
 def _sparsity(z: Any) -> dict[str, Any]:
     dtype = str(z.dtype)
     z = z if z.ndim else z.reshape((1,))
-    active = cast(abs(z) > 0, dtype)
-    one, units = cast(1, dtype), cast(z.shape[-1], dtype)
-    l0 = reduced_sum(active, "mean") * units
-    in_any = cast(active.sum(axis=tuple(range(z.ndim - 1))) > 0, dtype)
-    return {"zeros": one - reduced_sum(active, "mean"), "l0": l0, "dead": one - reduced_sum(in_any, "mean")}
+    zeros = cast(abs(z) <= 0, dtype)
+    active = cast(1, dtype) - zeros
+    in_none = cast(active.sum(axis=tuple(range(z.ndim - 1))) <= 0, dtype)
+    l0 = reduced_sum(active, "mean") * cast(z.shape[-1], dtype)
+    return {"zeros": _share(zeros, dtype), "l0": l0, "dead": _share(in_none, dtype)}
+
+
+def _share(flags: Any, dtype: str) -> Any:
+    """Return the mean of zeros and ones; 1 for an empty array."""
+    empty = flags.size < 1
+    return (flags.sum() + cast(empty, dtype)) / cast(flags.size + empty, dtype)

@@ -260,3 +260,12 @@ def test_a_hook_for_which_the_adapter_has_no_method_keeps_sets_from_starting(mon
     monkeypatch.setitem(HOOKS, "anew", ("outputs",))
     with pytest.raises(regkit.HookSignatureError, match="the adapter has no method for the hook 'anew'"):
         regkit.build(hidden_l1=1).log()
+
+
+def test_a_metric_may_be_a_plain_number():
+    class Counting(regkit.Regularizer):
+        def metrics(self, layers):
+            return {"layers": len(layers), "share": 0.5}
+
+    regs = regkit.build(counting=Counting())
+    assert regs.metrics([regkit.Layer("hid")], {}) == {"counting.layers": 1, "counting.share": 0.5}

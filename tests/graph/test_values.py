@@ -225,6 +225,30 @@ def test_drop_path_keeps_examples_over_the_probability_of_keeping_them_or_sets_t
     near(np.corrcoef(*masks)[0, 1], 0, len(z) ** -0.5)
 
 
+@pytest.mark.graph
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("alias", ["hidden_l1", "hidden_variation", "hidden_hoyer", "weight_l1", "elastic_net"])
+def test_what_is_0_has_no_gradient_of_an_absolute_value(alias, library):
+    z = np.array([[0.5, 0.0, 0.0], [0.0, 0.0, -2.0]])
+    by_hand = {
+        "hidden_variation": [[1, -1, 0], [0, 1, -1]],  # of the steps -0.5, 0 and 0, -2
+        "hidden_hoyer": np.zeros((2, 3)),  # one active unit is as sparse as can be
+        "elastic_net": (np.sign(z) + z) / 2,
+    }.get(alias, np.sign(z))
+    lab = laboratory(library)
+    regs = regkit.build({alias: dict(weight=1.0, pattern="*")})
+
+    def loss(given):
+        engine = engine_of(given["z"])
+        array = engine.unwrap(given["z"])
+        shown = ([], {"h": array}) if "hidden" in alias else ([regkit.Layer("h", {"h.w": array})], {})
+        return engine.wrap(regs.loss(*shown))
+
+    with lab.running():
+        _, gradient = lab.compiled(loss, {"z": z}, by=["z"])({"z": z})
+    np.testing.assert_allclose(gradient, by_hand, atol=1e-12)
+
+
 @pytest.mark.parametrize("alias", values.SPARSE)
 def test_sparse_changes_keep_those_elements_that_the_formula_keeps(alias, place):
     z = values.numbers((100, 60), 5)

@@ -43,7 +43,7 @@ class OfOutputs(regkit.Regularizer):
         selected = regkit.select_outputs(outputs, self.pattern)
         if not selected:
             raise regkit.GraphError("nothing is selected")
-        elements = [abs(regkit.graph.widened(z)) for _, z in selected]
+        elements = [regkit.graph.absolute(regkit.graph.widened(z)) for _, z in selected]
         scale = regkit.graph.held(
             regkit.graph.functions(elements[0]).exp(regkit.graph.total([e.sum() for e in elements]))
         )

@@ -134,7 +134,7 @@ class HiddenHoyer(ReducedPenalty):
         scale = abs(z).sum(axis=others, keepdims=True)
         zero = regkit.graph.cast(scale <= 0, str(z.dtype))  # 1 there, for no 0 / 0
         scaled = z / regkit.graph.held(scale + zero)
-        norms = abs(scaled).sum(axis=others, keepdims=True)
+        norms = regkit.graph.absolute(scaled).sum(axis=others, keepdims=True)
         measures = norms * norms / ((scaled * scaled).sum(axis=others, keepdims=True) + zero)
         return regkit.graph.reduced_sum(measures, self.reduction, f"output {name!r}")
 
@@ -204,7 +204,7 @@ class HiddenVariation(ReducedPenalty):
             raise regkit.GraphError(f"{name!r} has {z.ndim} axes, so {type(self).__name__} finds no axis {self.axis}")
         before = (slice(None),) * (self.axis % z.ndim)
         later, earlier = (*before, slice(1, None)), (*before, slice(None, -1))
-        steps = abs(z[later] - z[earlier])
+        steps = regkit.graph.absolute(z[later] - z[earlier])
         if self.reduction != "batch":
             return regkit.graph.reduced_sum(steps, self.reduction)
         return regkit.graph.reduced_sum(steps) / count(z.shape[0], steps)  # steps along axis 0 are fewer than examples

@@ -98,7 +98,7 @@ class HiddenL1(regkit.Regularizer):
         selected = regkit.select_outputs(outputs, self.pattern, layers)
         norms = [
             # a float before abs, which has no value for the lowest integer
-            regkit.graph.reduced_sum(abs(regkit.graph.widened(z)), self.reduction, f"output {name!r}")
+            regkit.graph.reduced_sum(regkit.graph.absolute(regkit.graph.widened(z)), self.reduction, f"output {name!r}")
             for name, z in selected
         ]
         return regkit.graph.mean(norms)

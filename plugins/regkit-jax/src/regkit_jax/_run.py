@@ -285,12 +285,36 @@ class Run:
         self._check_globs()
         self.check_changes()
         with within(self._scope(self._derivatives and self._derivatives.more(), self.key)):
-            return hosts.terms(self._penalties, self._layers, self._whole_batch())
+            return hosts.terms(self._penalties, self._layers, self._whole_batch("loss"))
 
-    def _whole_batch(self) -> dict[str, Any]:
-        """Return the outputs, those that penalties may look at being of the whole batch."""
+    def metrics(self) -> dict[str, Any]:
+        """Return scalars to look at by the names of member and scalar, as `regkit.RegularizerSet.metrics` does.
+
+        They are of all that was tapped. A function that is differentiated returns them beside its loss, for
+        ``has_aux=True``. Errors are those of `loss`.
+
+        Examples
+        --------
+        >>> import jax, jax.numpy as jnp, regkit, regkit_jax
+        >>> regs = regkit.build(hidden_l1=dict(weight=0.1, pattern="hid"))
+        >>> @jax.jit
+        ... def zeros(x):
+        ...     run = regkit_jax.Run(regs)
+        ...     run.tap("hid", jax.nn.relu(x))
+        ...     return run.metrics()["hidden_l1.zeros"]
+        >>> print(zeros(jnp.array([[1.0, -2.0, 3.0, -4.0]])))
+        0.5
+        """
+        self._check_open(self._outputs)
+        self._check_globs()
+        self.check_changes()
+        with within(self._scope(None, self.key)):
+            return hosts.metrics(self._regs, self._layers, self._whole_batch("metrics"))
+
+    def _whole_batch(self, hook: str) -> dict[str, Any]:
+        """Return the outputs, those that members may look at in a hook being of the whole batch."""
         main = bool(self._layers)  # hooks may ask for the main outputs of layers
-        looking = [m for m in self._members if m.penalizes] if self._axes else []
+        looking = [m for m in self._members if hook in m.hooks] if self._axes else []
         return {
             name: whole(name, output, self._axes)
             if any(m.looks_at(name) or (main and m.selects != "params") for m in looking)

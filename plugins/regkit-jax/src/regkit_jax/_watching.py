@@ -116,6 +116,11 @@ class _Run(Run):
         with self._naming_paths():
             return super().terms()
 
+    def metrics(self) -> dict[str, Any]:
+        self._check_seen()
+        with self._naming_paths():
+            return super().metrics()
+
     def _check_seen(self) -> None:
         """Raise for another model in the place of the watched one, and for a module that a member is for, not seen.
 

@@ -56,6 +56,9 @@ class JAX(Engine):
     def held(self, expression: Any) -> Any:
         return jax.lax.stop_gradient(expression)
 
+    def absolute(self, expression: Any) -> Any:
+        return jnp.where(expression == 0, jnp.zeros_like(expression), abs(expression))  # JAX has a derivative of 1 at 0
+
     def gradient(self, cost: Any, wrt: Sequence[Any]) -> Sequence[Any]:
         return self._derivatives(jax.grad, cost, wrt)
 

@@ -66,7 +66,7 @@ class WeightL1(ProximalPenalty):
     vectors_by_name = True
 
     def _penalty(self, name: str, w: Any) -> Any:
-        return self._reduced(name, abs(w))
+        return self._reduced(name, regkit.graph.absolute(w))
 
     def _stepped(self, name: str, w: Any, amount: Any) -> Any:
         return soft_threshold(w, self._share(amount, w))
@@ -202,7 +202,7 @@ class ElasticNet(ProximalPenalty):
 
     def _penalty(self, name: str, w: Any) -> Any:
         share, rest = (regkit.graph.cast(ratio, str(w.dtype)) for ratio in (self.l1_ratio, (1 - self.l1_ratio) / 2))
-        return self._reduced(name, share * abs(w) + rest * (w * w))
+        return self._reduced(name, share * regkit.graph.absolute(w) + rest * (w * w))
 
     def _stepped(self, name: str, w: Any, amount: Any) -> Any:
         one, share, rest = (regkit.graph.cast(number, str(w.dtype)) for number in (1, self.l1_ratio, 1 - self.l1_ratio))
