@@ -170,7 +170,7 @@ def test_a_model_that_is_watched_cannot_be_watched_again(part, model, x):
     assert calls() == before
 
 
-PATHS = "Modules of the model: blocks.0.mlp, blocks.0, blocks.1.mlp, blocks.1, blocks, hid1, pair. Within nnx.jit"
+PATHS = "Modules of the model: blocks.0.mlp, blocks.0, blocks.1.mlp, blocks.1, hid1, pair. Within nnx.jit"
 
 
 @pytest.mark.parametrize("alias", ["hidden_l1", "dropout"])

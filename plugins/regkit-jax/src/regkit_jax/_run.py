@@ -6,7 +6,7 @@ import copy
 import re
 from collections.abc import Iterable, Mapping
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import jax
 
@@ -36,6 +36,16 @@ NUMBERED = re.compile(r"@\d+$")
 
 #: An output as it was given, and as the regularizers left it.
 GIVEN, LEFT = "given", "left"
+
+
+class Options(TypedDict, total=False):
+    """The arguments of a `Run` that a watch takes too, beside its model and its set."""
+
+    key: Any
+    live: Mapping[str, Any] | None
+    again: Callable[[Run], Any] | None
+    stacked: Mapping[str, int] | None
+    axis_name: str | tuple[str, ...] | None
 
 
 class Run:
