@@ -253,3 +253,37 @@ def test_a_model_of_which_parameters_are_trained_and_others_frozen_is_one(params
     found, expected = (jax.value_and_grad(f)(trained, frozen) for f in (loss, hand))
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-11)
+
+
+def test_a_model_in_a_watch_of_its_own_is_left_to_it(params, x):
+    teacher = jax.tree.map(lambda w: w / 2, params)
+    l1, l2 = (regkit.build({alias: {"weight": 0.5, "pattern": "out"}}) for alias in ("hidden_l1", "hidden_l2"))
+    with regkit_jax.linen.watch(params, l1) as first, regkit_jax.linen.watch(teacher, l2) as second:
+        outs = [Net().apply({"params": one}, x) for one in (params, teacher)]
+    np.testing.assert_allclose(first.loss(), 0.5 * abs(outs[0]).sum(), rtol=1e-12)
+    np.testing.assert_allclose(second.loss(), 0.5 * (outs[1] ** 2).sum(), rtol=1e-12)
+
+
+def test_parameters_in_boxes_have_the_names_of_others(x):
+    class Boxed(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            init = nn.with_partitioning(nn.initializers.lecun_normal(), ("x", None))
+            return nn.Dense(3, name="hid", kernel_init=init, param_dtype=jnp.float64)(x)
+
+    params = Boxed().init(jax.random.key(0), x)["params"]
+    regs = regkit.build(hidden_l1=dict(weight=0.5, pattern="*"), weight_l2=dict(weight=0.1, pattern="hid.kernel"))
+    out, loss = loss_of(regs, params, x, Boxed())
+    hid = jnp.dot(x, params["hid"]["kernel"].value)  # the bias is 0
+    np.testing.assert_allclose(out, hid.sum(), rtol=1e-12)
+    np.testing.assert_allclose(
+        loss, 0.5 * abs(hid).sum() + 0.1 * (params["hid"]["kernel"].value ** 2).sum(), rtol=1e-12
+    )
+
+
+def test_variables_in_the_place_of_parameters_are_refused(params):
+    with (
+        pytest.raises(regkit.OptionError, match=r"which have params; accepted: the parameters, variables\['params'\]"),
+        regkit_jax.linen.watch({"params": params}, regkit.build(weight_l2=0.1)),
+    ):
+        pass

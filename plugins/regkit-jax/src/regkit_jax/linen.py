@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from ._run import Options, Run
 
 __all__ = ["watch"]
+
+#: The watches that are open here.
+_open: ContextVar[tuple[_Applied, ...]] = ContextVar("regkit_jax_linen_watches", default=())
 
 _LINEN = Library("Flax Linen", "Within nn.jit Linen does not call again what was compiled")
 
@@ -54,6 +59,8 @@ def watch(params: Any, regs: regkit.RegularizerSet, **options: Unpack[Options]) 
 
     Raises
     ------
+    regkit.OptionError
+        Also if it gets ``variables``, of which the parameters are a part.
     regkit.GraphError
         Also if models with other parameters are applied beside the watched one, and a pattern matches their modules.
 
@@ -70,6 +77,11 @@ def watch(params: Any, regs: regkit.RegularizerSet, **options: Unpack[Options]) 
     >>> jax.jit(jax.grad(loss))(params)["layers_0"]["kernel"].shape
     (3, 4)
     """
+    if isinstance(params, Mapping) and "params" in params:
+        raise regkit.OptionError(
+            f"watch got variables of Flax Linen, which have {', '.join(params)}; accepted: the parameters, "
+            "variables['params']"
+        )
     layers = layers_of(params)
     watched = _Applied(params, layers)
 
@@ -79,8 +91,13 @@ def watch(params: Any, regs: regkit.RegularizerSet, **options: Unpack[Options]) 
             return output
         return watched.show_module(context.module, output)
 
-    with watching(watched, regs, layers, **options) as run, linen.intercept_methods(show):
-        yield run
+    with watching(watched, regs, layers, **options) as run:
+        token = _open.set((*_open.get(), watched))
+        try:
+            with linen.intercept_methods(show):
+                yield run
+        finally:
+            _open.reset(token)
 
 
 class _Applied(Watched):
@@ -91,20 +108,20 @@ class _Applied(Watched):
         super().__init__(_LINEN, dict.fromkeys(path for each in parts for path in accumulate(each, "{}.{}".format)))
         self.params = jax.tree.leaves(params)
         self.opened = _internals.here()
-        self.with_these: bool | None = None  # whether the model is applied with them, or others made of them
+        self.with_these: bool | None = None  # whether the model is applied with them, or with others made of them
 
     def show_module(self, module: linen.Module, output: Any) -> Any:
         """Show what a module returned, unless it is of another model."""
-        path = ".".join(module.path)
-        params = module.scope.root.variables().get("params", {}) if module.scope is not None else {}
+        params = jax.tree.leaves(module.scope.root.variables().get("params", {}))  # type: ignore[union-attr]
+        with_these = self.has(params)
+        if not with_these and any(other.has(params) for other in _open.get()):
+            return output
         if self.run.mistakes(params):
             self.is_mistaken = True
             return output
-        before = len(self.run.outputs)
+        path, before = ".".join(module.path), len(self.run.outputs)
         shown = self.show(path, output)
         if _internals.here() == self.opened and len(self.run.outputs) > before:  # within others, all are tracers
-            own = {id(leaf) for leaf in self.params}
-            with_these = any(id(leaf) in own for leaf in jax.tree.leaves(params))
             if self.with_these not in (None, with_these):
                 raise regkit.GraphError(
                     f"module {path!r}, which a pattern matches, was applied with the watched parameters, and with "
@@ -112,3 +129,7 @@ class _Applied(Watched):
                 )
             self.with_these = with_these
         return shown
+
+    def has(self, params: Sequence[Any]) -> bool:
+        """Return whether some parameters are of the watched ones."""
+        return not {id(param) for param in self.params}.isdisjoint(map(id, params))
