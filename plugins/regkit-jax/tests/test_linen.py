@@ -79,6 +79,34 @@ def test_a_module_within_remat_raises(params, x):
         jax.grad(loss)(params)
 
 
+@pytest.mark.parametrize(
+    "changes", [dict(dropout=dict(weight=0.5, pattern="block.mlp")), dict(hidden_topk=dict(k=2, pattern="block"))]
+)
+def test_a_change_within_remat_is_that_without_it(changes, params, x, key):
+    regs = regkit.build(**changes, hidden_l1=dict(weight=0.3, pattern="out"), weight_l2=dict(weight=0.2))
+
+    def loss(params, key, net):
+        with regkit_jax.linen.watch(params, regs, key=key) as run:
+            return (net.apply({"params": params}, x) ** 2).sum() + run.loss()
+
+    compiled = jax.jit(jax.value_and_grad(loss), static_argnums=2)
+    found, expected = compiled(params, key, Net(nn.remat)), compiled(params, key, Net())
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
+
+
+@pytest.mark.parametrize("alias", ["dropout", "hidden_topk"])
+def test_a_change_within_what_is_compiled_by_itself_raises(alias, params, x, key):
+    regs = regkit.build({alias: {"pattern": "block.mlp", **({"k": 1} if alias == "hidden_topk" else {"weight": 0.5})}})
+
+    @jax.jit
+    def compiled(params, key):
+        return loss_of(regs, params, x, Net(nn.jit), key=key)
+
+    with pytest.raises(regkit.GraphError, match="output of module 'block.mlp' would be changed within jit, which"):
+        compiled(params, key)
+
+
 def test_penalties_of_parameters_hold_through_remat(params, x):
     regs = regkit.build(weight_l2=dict(weight=0.2, pattern="*.kernel"))
 

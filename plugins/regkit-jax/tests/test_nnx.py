@@ -390,3 +390,15 @@ def test_a_block_that_is_not_to_be_called_is_skipped_or_taken_out(pattern, skipp
         if skipped:
             run.skip("blocks.1")
     np.testing.assert_allclose(run.loss(), abs(model.blocks[0](x)).sum(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("transform", [jax.checkpoint, jax.jit])
+def test_a_change_that_a_transformation_would_keep_raises(transform, x):
+    model = Two(lambda block, x: transform(block)(x))
+    regs = regkit.build(hidden_topk=dict(k=1, pattern="blocks.1"))
+    with (
+        pytest.raises(regkit.GraphError, match="output of module 'blocks.1' would be changed within (jit|checkpoint)"),
+        regkit_jax.nnx.watch(model, regs),
+    ):
+        model(x)
+    assert (model(x) != 0).all()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -184,13 +184,11 @@ class Run:
         Raises
         ------
         regkit.GraphError
-            If it is not an array of floats, the name not a string, or the function that the run was made for has
-            ended.
+            If it is not an array of floats, the name not a string, or the function that the key belongs to has ended.
         regkit.OptionError
             If a regularizer that changes outputs has no pattern, and there are no layers.
         """
         self._check_name(name)
-        self._check_open(list(self._outputs)[:1])
         times = next(times for times in range(len(self._given) + 1) if numbered(name, times) not in self._given)
         full = numbered(name, times)
         given = self._replaced.get((GIVEN, full), as_output(name, value))
@@ -290,23 +288,28 @@ class Run:
 
         Errors are those of `loss`.
         """
-        self._check_open(self._outputs)
+        self._check_open()
         self._check_trace()
         self._check_globs()
         self.check_changes()
         with within(self._scope(self._derivatives and self._derivatives.more(), self.key)):
             return hosts.terms(self._penalties, self._layers, self._whole_batch())
 
+    def _looked_at(self, main: Collection[str]) -> dict[str, Any]:
+        """Return the outputs that penalties may look at, some of which hooks may ask for as main outputs of layers."""
+        looking = [m for m in self._members if m.penalizes]
+        return {
+            name: output
+            for name, output in self._outputs.items()
+            if any(m.looks_at(name) or (name in main and m.selects != "params") for m in looking)
+        }
+
     def _whole_batch(self) -> dict[str, Any]:
         """Return the outputs, those that penalties may look at being of the whole batch."""
-        main = bool(self._layers)  # hooks may ask for the main outputs of layers
-        looking = [m for m in self._members if m.penalizes] if self._axes else []
-        return {
-            name: whole(name, output, self._axes)
-            if any(m.looks_at(name) or (main and m.selects != "params") for m in looking)
-            else output
-            for name, output in self._outputs.items()
-        }
+        if not self._axes:
+            return self._outputs
+        looked_at = self._looked_at(self._outputs if self._layers else ())
+        return self._outputs | {name: whole(name, output, self._axes) for name, output in looked_at.items()}
 
     def _check_globs(self) -> None:
         """Raise for a glob that matches nothing, or takes nothing out."""
@@ -343,6 +346,8 @@ class Run:
                 "the key is a constant of a function that JAX compiles, which would draw the same at every call. Pass "
                 "it to the function as an argument"
             )
+        if _internals.ended(self.key):
+            raise self._ended("the key is of")
         repeats = isinstance(self.key, jax.core.Tracer) and _internals.repeats(self.key)
         return Scope(key, derivatives, _internals.tracing(), repeats)
 
@@ -353,14 +358,22 @@ class Run:
                 "output is called that is tapped again"
             )
 
-    def _check_open(self, names: Any) -> None:
-        for name in names:
-            if _internals.ended(self._outputs[name]):
-                raise regkit.GraphError(
-                    f"output {name!r} was tapped in a function that JAX has transformed (jit, grad, vmap, checkpoint, "
-                    "scan) and that has ended, so nothing can be computed from it. Make the Run inside of that "
-                    "function, and return from there what loss() gives"
-                )
+    def _check_open(self) -> None:
+        """Raise for an output that a penalty looks at, and from which nothing can be computed any more.
+
+        One that was only changed is right: what a model goes on with has come out of the transformation.
+        """
+        main = [layer.output_name for layer in self._layers if getattr(layer, "role", None) != "hidden"]
+        for name, output in self._looked_at(main).items():
+            if _internals.ended(output):
+                raise self._ended(f"output {name!r} was tapped in")
+
+    def _ended(self, what: str) -> regkit.GraphError:
+        return regkit.GraphError(
+            f"{what} a function that JAX has transformed (jit, grad, vmap, checkpoint, scan) and that has ended, so "
+            "nothing can be computed from it. Make the Run inside of that function, and return from there what loss() "
+            "gives"
+        )
 
     def _check_trace(self) -> None:
         """Raise where the parameters that the run was given are constants of what JAX transforms here."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import jax
+
 import regkit
 from regkit import hosts
 
+from . import _internals
 from ._run import Run
 
 if TYPE_CHECKING:
@@ -19,10 +22,20 @@ if TYPE_CHECKING:
 
 
 class Library(NamedTuple):
-    """A library of modules: its name, and where a watch does not see that it calls them, in words."""
+    """A library of modules.
+
+    Attributes
+    ----------
+    name : str
+    unseen : str
+        Where a watch does not see that it calls modules, in words.
+    kept : str
+        What begins the names of transformations, in the words of JAX, that keep what they have traced of a module.
+    """
 
     name: str
     unseen: str
+    kept: tuple[str, ...]
 
 
 class Watched:
@@ -36,6 +49,8 @@ class Watched:
         The present one: a penalty of derivatives computes the model again, in another.
     called : set of str
         The paths of modules that were called.
+    trace : object
+        That of JAX in which the watch was opened, or the model is computed again.
     is_mistaken : bool
         Whether another model was called whose parameters JAX transforms, and not those of the run.
     """
@@ -46,11 +61,19 @@ class Watched:
         self.run: Run
         self.called: set[str] = set()
         self.is_mistaken = False
+        self.trace = _internals.running()[0]
 
     def show(self, path: str, output: Any) -> Any:
         """Show what a module returned, and return it as the regularizers leave it."""
         self.called.add(path)
-        return self.run.tap_all(path, output)
+        left = self.run.tap_all(path, output)
+        kept = [name for name in _internals.recording(self.trace) if name.startswith(self.library.kept)]
+        if kept and any(one is not other for one, other in zip(jax.tree.leaves(output), jax.tree.leaves(left))):
+            raise regkit.GraphError(
+                f"the output of module {path!r} would be changed within {kept[0]}, which keeps what it has traced, and "
+                "the change with it, after the watch too. Call the module outside of it"
+            )
+        return left
 
 
 @contextmanager
@@ -130,8 +153,9 @@ class _Run(Run):
             ) from None
 
     def _compute(self, run: Run) -> None:
-        before, self._watched.run = self._watched.run, run
+        before = self._watched.run, self._watched.trace
+        self._watched.run, self._watched.trace = run, _internals.running()[0]
         try:
             super()._compute(run)
         finally:
-            self._watched.run = before
+            self._watched.run, self._watched.trace = before

@@ -33,6 +33,7 @@ __all__ = ["watch"]
 _EQUINOX = Library(
     "Equinox",
     "Within eqx.filter_jit, eqx.filter_vmap, eqx.filter_checkpoint and their kind Equinox calls copies of modules",
+    (),
 )
 
 

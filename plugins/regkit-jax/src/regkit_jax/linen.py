@@ -33,7 +33,7 @@ __all__ = ["watch"]
 #: The watches that are open here.
 _open: ContextVar[tuple[_Applied, ...]] = ContextVar("regkit_jax_linen_watches", default=())
 
-_LINEN = Library("Flax Linen", "Within nn.jit Linen does not call again what was compiled")
+_LINEN = Library("Flax Linen", "Within nn.jit Linen does not call again what was compiled", ("jit",))
 
 
 @contextmanager

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["watch"]
 
-_NNX = Library("Flax NNX", "Within nnx.jit, nnx.grad, nnx.remat and their kind Flax calls copies of modules")
+_NNX = Library("Flax NNX", "Within nnx.jit, nnx.grad, nnx.remat and their kind Flax calls copies of modules", ("",))
 
 
 def watch(model: nnx.Module, regs: regkit.RegularizerSet, **options: Unpack[Options]) -> AbstractContextManager[Run]:
