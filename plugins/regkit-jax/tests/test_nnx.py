@@ -382,6 +382,20 @@ def test_a_block_that_is_called_as_a_copy_may_be_tapped_by_hand(x):
     np.testing.assert_allclose(found, (abs(first).sum() + abs(model.blocks[1](first)).sum()) / 2, rtol=1e-12)
 
 
+def test_a_module_that_is_taken_out_is_so_beside_one_that_returns_several():
+    class Both(nnx.Module):
+        def __init__(self):
+            self.pair, self.hid = Pair(), nnx.Linear(2, 2, rngs=nnx.Rngs(0))
+
+        def __call__(self, x):
+            return self.pair(x)[0]
+
+    model = Both()
+    with regkit_jax.nnx.watch(model, of(["*", "!hid", "!pair:1"])) as run:
+        model(jnp.ones(3))
+    np.testing.assert_allclose(run.loss(), 3.0)
+
+
 @pytest.mark.parametrize(("pattern", "skipped"), [("blocks.*", True), (["*", "!blocks.1"], False)])
 def test_a_block_that_is_not_to_be_called_is_skipped_or_taken_out(pattern, skipped, x):
     model = Two(lambda block, x: x)

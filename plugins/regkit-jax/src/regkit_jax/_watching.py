@@ -127,20 +127,17 @@ class _Run(Run):
                 "the watched model was not called, but another, whose parameters JAX transforms here. The penalties of "
                 "the watched parameters would have a gradient of 0. Watch what the function gets"
             )
-        names = [name.partition(":") for name in (*self._given, *self._skipped)]
-        named = {path for path, _, _ in names}
-        inner = {"", *(colon + rest for _, colon, rest in names)}  # of arrays in tuples
+        names = {*self._watched.called, *self._given, *self._skipped}
+        for path in hosts.uncalled(self._members, self._watched.paths, names):
+            raise regkit.GraphError(
+                f"module {path!r}, which a pattern matches, was not called within the watch. "
+                f"{self._watched.library.unseen}: return from there what the module returns, and tap it by hand, "
+                f"run.tap({path!r}, ...). If it is not to be called, write run.skip({path!r}), or take it out of "
+                f"the pattern with '!{path}'"
+            )
         for path in self._watched.paths:
-            if path in self._watched.called or path in named:
-                continue
-            if any(m.selects == "outputs" and m.wants(path + end) for m in self._members for end in inner):
-                raise regkit.GraphError(
-                    f"module {path!r}, which a pattern matches, was not called within the watch. "
-                    f"{self._watched.library.unseen}: return from there what the module returns, and tap it by hand, "
-                    f"run.tap({path!r}, ...). If it is not to be called, write run.skip({path!r}), or take it out of "
-                    f"the pattern with '!{path}'"
-                )
-            self.skip(path)  # so that patterns can take it out
+            if path not in names:
+                self.skip(path)  # so that patterns can take it out
 
     @contextmanager
     def _naming_paths(self) -> Iterator[None]:
