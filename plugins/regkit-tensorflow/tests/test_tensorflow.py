@@ -177,7 +177,7 @@ def test_mistakes_have_the_errors_that_they_have_on_every_host():
             regkit_tensorflow.watch(net, l1).__enter__()
     with pytest.raises(regkit.NoMatchError, match="dropout: pattern 'hid' matches none of the outputs"):
         regkit_tensorflow.Run(regkit.build(dropout=dict(weight=0.5, pattern="hid"))).loss()
-    for wrong in (Z, tf.constant([1, 2]), None):
+    for wrong in (Z, tf.constant([1, 2]), None, tf.sparse.from_dense(Z), tf.RaggedTensor.from_tensor(Z)):
         with pytest.raises(regkit.GraphError, match="output 'hid' is of .*; accepted: a tf.Tensor of floats"):
             regkit_tensorflow.Run(l1).tap("hid", wrong)
     leaked = []

@@ -123,8 +123,9 @@ class Run:
         """
         if not isinstance(name, str) or not name or "@" in name:
             raise regkit.GraphError(f"tap got the name {name!r}; accepted: a string without @")
-        if not tf.is_tensor(value) or not value.dtype.is_floating:
-            shown = f"of {value.dtype.name}" if tf.is_tensor(value) else f"of type {type(value).__name__}"
+        dense = isinstance(value, (tf.Tensor, tf.Variable))
+        if not dense or not value.dtype.is_floating:
+            shown = f"of {value.dtype.name}" if dense else f"of type {type(value).__name__}"
             raise regkit.GraphError(f"output {name!r} is {shown}; accepted: a tf.Tensor of floats")
         if not tf.executing_eagerly() and not is_open(self._graph):
             raise regkit.GraphError(
