@@ -132,13 +132,6 @@ def test_a_loop_within_which_nothing_is_drawn_may_have_any_key(key):
     np.testing.assert_array_equal(jax.jit(steps)(key), [25, 25])
 
 
-def test_a_key_of_a_function_that_has_ended_is_refused(x, key):
-    runs = []
-    jax.jit(lambda key: runs.append(regkit_jax.Run(of("dropout"), key=key)))(key)
-    with pytest.raises(regkit.GraphError, match="the key is of a function that JAX has transformed .* and that has e"):
-        runs[0].tap("hid", x)
-
-
 def test_drawing_outside_of_a_run_is_refused(x):
     with pytest.raises(regkit.GraphError, match="JAX draws from a key, and none is here"):
         of("dropout").modify_graph({"hid": x})

@@ -148,6 +148,7 @@ class Run:
         # not if the run was made outside of it
         params = bool(self._layers) and any(m.penalizes and m.selects == "params" for m in self._members)
         self._opened = _internals.here() if params else None
+        self._trace = _internals.running()[0]
 
     def _begin(self, regs: regkit.RegularizerSet) -> None:
         """Take new sets of the members, which have seen nothing: for penalties, and for changes of outputs."""
@@ -184,7 +185,8 @@ class Run:
         Raises
         ------
         regkit.GraphError
-            If it is not an array of floats, the name not a string, or the function that the key belongs to has ended.
+            If it is not an array of floats, the name not a string, or what a regularizer looks at or changes is tapped
+            where the function of the run is not differentiated: within a `jax.custom_jvp`, or after its end.
         regkit.OptionError
             If a regularizer that changes outputs has no pattern, and there are no layers.
         """
@@ -195,6 +197,7 @@ class Run:
         self._given[full] = given
         outputs = {name: given}
         self._check_batch(name, given)
+        self._check_differentiated(name)
         if self._changing:
             with within(self._scope(self._derivatives, self._key_here)):
                 self._changes.modify_graph(outputs, self._layers)
@@ -346,8 +349,6 @@ class Run:
                 "the key is a constant of a function that JAX compiles, which would draw the same at every call. Pass "
                 "it to the function as an argument"
             )
-        if _internals.ended(self.key):
-            raise self._ended("the key is of")
         repeats = isinstance(self.key, jax.core.Tracer) and _internals.repeats(self.key)
         return Scope(key, derivatives, _internals.tracing(), repeats)
 
@@ -366,14 +367,11 @@ class Run:
         main = [layer.output_name for layer in self._layers if getattr(layer, "role", None) != "hidden"]
         for name, output in self._looked_at(main).items():
             if _internals.ended(output):
-                raise self._ended(f"output {name!r} was tapped in")
-
-    def _ended(self, what: str) -> regkit.GraphError:
-        return regkit.GraphError(
-            f"{what} a function that JAX has transformed (jit, grad, vmap, checkpoint, scan) and that has ended, so "
-            "nothing can be computed from it. Make the Run inside of that function, and return from there what loss() "
-            "gives"
-        )
+                raise regkit.GraphError(
+                    f"output {name!r} was tapped in a function that JAX has transformed (jit, grad, vmap, checkpoint, "
+                    "scan) and that has ended, so nothing can be computed from it. Make the Run inside of that "
+                    "function, and return from there what loss() gives"
+                )
 
     def _check_trace(self) -> None:
         """Raise where the parameters that the run was given are constants of what JAX transforms here."""
@@ -383,6 +381,19 @@ class Run:
                 "scan), so the parameters of its layers would be constants, with a gradient of 0. Make the Run, or "
                 "open the watch, inside of the function that is differentiated or compiled, with its parameters"
             )
+
+    def _check_differentiated(self, name: str) -> None:
+        """Raise where what differentiates the function of the run does not see the output."""
+        if any(trace is self._trace for trace in _internals.running()):
+            return
+        for member in self._members:
+            if (member.penalizes and member.looks_at(name)) or (member in self._changing and member.changes(name)):
+                raise regkit.GraphError(
+                    f"{member.name}: output {name!r} is tapped where the transformation of the run is not: within a "
+                    "function that has its derivative by jax.custom_jvp or jax.custom_vjp, which knows nothing of the "
+                    "tap, or after the function that made the run has ended. Return the output from there, and tap it "
+                    "where the run was made"
+                )
 
     def _check_batch(self, name: str, output: Any) -> None:
         """Raise for one example under ``vmap`` where a regularizer divides by the examples."""
@@ -407,7 +418,7 @@ class Run:
         run = copy.copy(self)
         run.key = run._key_here = key
         run._derivatives = derivatives
-        run._opened = None  # the trace here is that of the derivative
+        run._opened, run._trace = None, _internals.running()[0]  # the trace here is that of the derivative
         run._begin(self._regs)
         run._given, run._outputs = {}, {}
         run._replaced = {place: value for places, value in values for place in places}
