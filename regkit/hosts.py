@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from ._calls import Calls
 from ._layers import check_layers, named_params
 from ._members import Member
 from ._messages import listed
@@ -29,6 +30,7 @@ from ._terms import Term, weighted_total
 from .errors import GraphError, NoMatchError, OptionError
 
 __all__ = [
+    "Calls",
     "Member",
     "check_given_layers",
     "check_layers",

@@ -378,3 +378,45 @@ def test_layers_of_keras_within_a_module_are_refused():
     net.parts = [Dense(2, 2), keras.layers.Dense(2)]
     with pytest.raises(regkit.GraphError, match="'parts.1' is a layer of Keras"):
         regkit_tensorflow.watch(net, regkit.build(weight_l2=1)).__enter__()
+
+
+class Recurrent(tf.Module):
+    """A loop that AutoGraph converts."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = Dense(2, 2)
+
+    def __call__(self, x):
+        for _ in tf.range(3):
+            x = self.cell(x)
+        return x
+
+
+class Outer(tf.Module):
+    def __init__(self):
+        super().__init__()
+        self.recurrent = Recurrent()
+
+    def __call__(self, x):
+        return self.recurrent(x)
+
+
+@pytest.mark.parametrize("decorate", [lambda function: function, tf.function])
+def test_a_loop_of_a_module_in_a_traced_function_has_the_changes_and_the_penalty_of_what_it_returns(decorate):
+    net = Outer()
+    regs = regkit.build(
+        hidden_topk=dict(k=1, pattern="recurrent.cell"), hidden_l1=dict(weight=0.5, pattern="recurrent")
+    )
+
+    @decorate
+    def loss(x):
+        with regkit_tensorflow.watch(net, regs) as run:
+            net(x)
+            return run.loss()
+
+    h = Z
+    for _ in range(3):
+        h = h @ np.full((2, 2), 0.5)
+        h = np.where(np.arange(2) == 0, h, 0)  # of equal ones the first stays
+    assert float(loss(tf.constant(Z))) == pytest.approx(0.5 * abs(h).sum())

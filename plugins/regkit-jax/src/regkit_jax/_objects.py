@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-import threading
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import regkit
+from regkit import hosts
 
 from ._watching import Library, Watched, watching
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from typing_extensions import Unpack
 
@@ -45,7 +44,7 @@ def watching_objects(
     with watching(watched, regs, layers, **options) as run:
         token = _open.set((*_open.get(), watched))
         try:
-            with _patched({type(module) for module in modules.values()}):
+            with _calls.of({type(module) for module in modules.values()}):
                 yield run
         finally:
             _open.reset(token)
@@ -55,7 +54,9 @@ class _Objects(Watched):
     """Those of a model, by their identity too."""
 
     def __init__(self, library: Library, modules: Mapping[str, Any]) -> None:
-        callable_ = {path: module for path, module in modules.items() if path and _owner(type(module)) is not None}
+        callable_ = {
+            path: module for path, module in modules.items() if path and hosts.Calls.owner(type(module)) is not None
+        }
         super().__init__(library, callable_)
         self.path_of = {id(module): path for path, module in callable_.items()}
         self.modules = modules  # so that an id stays that of the module
@@ -80,54 +81,6 @@ class _Objects(Watched):
         return self.show(self.path_of[id(module)], output)
 
 
-# Between a class and the calls of its instances
-
-_lock = threading.Lock()
-#: Class -> its method, the one that stands in for it, and for how many blocks: several threads may have some open.
-_patches: dict[type, tuple[Any, Any, int]] = {}
-
-
-@contextmanager
-def _patched(classes: Iterable[type]) -> Iterator[None]:
-    """Let calls of the instances of classes go through `_called`; afterwards the classes are as they were."""
-    owners = {owner for cls in classes if (owner := _owner(cls)) is not None}
-    with _lock:
-        for owner in owners:
-            _begin(owner)
-    try:
-        yield
-    finally:
-        with _lock:
-            for owner in owners:
-                _end(owner)
-
-
-def _owner(cls: type) -> type | None:
-    """Return the class that defines the method."""
-    return next((base for base in cls.__mro__ if "__call__" in vars(base)), None)
-
-
-def _begin(owner: type) -> None:
-    original, standing, blocks = _patches.get(owner, (None, None, 0))
-    if not blocks:
-        method = original = vars(owner)["__call__"]
-
-        @functools.wraps(method)
-        def standing(self: Any, *arguments: Any, **keywords: Any) -> Any:
-            return _called(self, lambda: method.__get__(self, type(self))(*arguments, **keywords))
-
-        owner.__call__ = standing  # type: ignore[method-assign]
-    _patches[owner] = original, standing, blocks + 1
-
-
-def _end(owner: type) -> None:
-    original, standing, blocks = _patches.pop(owner)
-    if blocks > 1:
-        _patches[owner] = original, standing, blocks - 1
-    elif vars(owner).get("__call__") is standing:  # otherwise another library has put its method there
-        owner.__call__ = original  # type: ignore[method-assign]
-
-
 def _called(module: Any, call: Callable[[], Any]) -> Any:
     """Stand in for the call of a module, watched or not."""
     for watched in _open.get():
@@ -136,3 +89,6 @@ def _called(module: Any, call: Callable[[], Any]) -> Any:
     for watched in _open.get():
         watched.is_mistaken = watched.is_mistaken or watched.run.mistakes(module)
     return call()
+
+
+_calls = hosts.Calls(_called)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
-from unittest import mock
 
 import tensorflow as tf
 
@@ -81,7 +80,7 @@ def watch(module: tf.Module, regs: regkit.RegularizerSet, *, train: bool = True,
     run = watched.run = _Run(watched, regs, train=train, tape=tape)
     token = _open.set((*_open.get(), watched))
     try:
-        with _patched({type(one) for one in watched.paths}):
+        with _calls.of({type(one) for one in watched.paths}):
             yield run
         run.check_called()
         run.check_recorded()
@@ -214,21 +213,12 @@ def _joined(path: Any) -> str:
     return ".".join(str(part[-1]) if isinstance(part, tuple) else str(part) for part in path)
 
 
-@contextmanager
-def _patched(classes: set[type]) -> Iterator[None]:
-    """Let classes of modules go through the open watches when their instances are called."""
+def _called(module: Any, call: Callable[[], Any]) -> Any:
+    """Stand in for the call of a module, watched or not."""
+    for watched in _open.get():
+        if any(one is module for one in watched.paths):
+            return watched.call(module, call)
+    return call()
 
-    def replacement(original: Callable[..., Any]) -> Callable[..., Any]:
-        def __call__(self: Any, *arguments: Any, **keywords: Any) -> Any:  # noqa: N807 - it takes that method's place
-            for watched in _open.get():
-                if any(one is self for one in watched.paths):
-                    return watched.call(self, lambda: original(self, *arguments, **keywords))
-            return original(self, *arguments, **keywords)
 
-        return __call__
-
-    with ExitStack() as stack:
-        for cls in classes:
-            if callable(getattr(cls, "__call__", None)):  # noqa: B004 - of its instances
-                stack.enter_context(mock.patch.object(cls, "__call__", replacement(cls.__call__)))
-        yield
+_calls = hosts.Calls(_called)
