@@ -4,9 +4,9 @@
 
 First the lasso, beside its closed form where columns are orthonormal, and beside scikit-learn on the diabetes data.
 Then scikit-learn's digits, read by a softmax of the 64 pixels: `group_lasso` sets all weights of a pixel to zero
-together, so that the pixel is not needed. The penalty is in the loss without a gradient, and its proximal operator
-comes after each step of gradient descent: ``by="proximal"`` and ``regs.after_step``. Without that no weight becomes
-exactly zero. The zeros are the same on all libraries, or the program fails.
+together, so that the pixel is not needed. With ``by="proximal"`` a penalty has no gradient, and ``regs.after_step``
+applies its proximal operator after each step of gradient descent. By its gradient no weight would become exactly zero.
+The program fails if two libraries have different zeros.
 """
 
 from __future__ import annotations

@@ -68,7 +68,6 @@ class Driver:
         self._hooks: Any = HookManager(self.members).hook
         self._changing = [member for member in self.members if member.changes_graph]
         self._stepping = [member for member in self.members if member.changes_params]
-        self._order_is_checked = False
 
     # One call for each method of the set, from the top down
 
@@ -147,18 +146,17 @@ class Driver:
         """Run the hook on parameters or updates, and return them in their form."""
         if not self._stepping:
             return stepped(params, rate, layers, divisors, lambda values, *_: values)
-        if not self._order_is_checked:
-            self._order_is_checked = True
-            warn_of_order(self._stepping)
+        warn_of_order(self._stepping)
         for member in self._stepping:
             member.memory.stepped = True
         return stepped(params, rate, layers, divisors, partial(self._changed, layers))
 
-    def metrics(self, layers: Sequence[Any], outputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Run the hook, and return the scalars of all members by the names of member and scalar."""
+    def metrics(self, layers: Sequence[Any], outputs: Mapping[str, Any], check: bool = True) -> dict[str, Any]:
+        """Run the hook, and return the scalars of all members by the names of member and scalar; `check` as `terms`."""
         engine = check_outputs(outputs)
         check_layers(layers)
-        self._check_globs(self.members, outputs, layers)
+        if check:
+            self._check_globs(self.members, outputs, layers)
         expressions = Expressions.needed(engine, layers)
         shown = (outputs, layers) if expressions is None else (expressions.of_each(outputs), expressions.layers(layers))
         found: dict[str, Any] = {}

@@ -24,15 +24,18 @@ class Memory:
         How many losses of arrays there were before that.
     still : int
         How many losses there were before a weight that is a schedule moved.
+    is_late : bool
+        Whether it was said that it is a proximal step after a projection.
     """
 
-    __slots__ = ("losses", "seen", "stepped", "still")
+    __slots__ = ("is_late", "losses", "seen", "stepped", "still")
 
     def __init__(self) -> None:
         self.seen: dict[Any, Any] = {}
         self.stepped = False
         self.losses = 0
         self.still: float = 0
+        self.is_late = False
 
 
 class Member:

@@ -209,10 +209,10 @@ class RegularizerSet:
         Raises
         ------
         OptionError
-            If `params` or `rate` is not accepted.
+            If `params`, `rate` or `divisors` is not accepted, or there are no parameters.
         GraphError
-            If a hook changes a dtype or a number of axes, no update is of a parameter of the layers, or a proximal
-            step has one amount for all elements and cannot be divided.
+            If a hook changes integers, a dtype or a number of axes, no update is of a parameter of the layers, or a
+            proximal step has one amount for all elements and cannot be divided.
         NoMatchError
             If a pattern matches no parameter.
 

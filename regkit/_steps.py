@@ -15,8 +15,8 @@ from .errors import GraphError, OptionError
 Change = Callable[[dict[str, Any], Any, dict[str, Any]], dict[str, Any]]
 
 ACCEPTED = (
-    "a dict of names to arrays, or the updates of a graph library: pairs of a shared variable and its new value, or a "
-    "dict of them"
+    "a dict of names to arrays, or the updates of a graph library: a list of pairs of a shared variable and its new "
+    "value, or a dict of them"
 )
 
 
@@ -33,11 +33,13 @@ def stepped(params: Any, rate: Any, layers: Sequence[Any], divisors: Any, change
     """
     check_layers(layers)
     if isinstance(params, Mapping) and all(isinstance(name, str) for name in params):
-        values = dict(params)
-        common_engine(values.items())
+        if not params:
+            raise OptionError("after_step got no parameters; accepted: all parameters of the network")
+        common_engine(params.items())
         first: dict[int, str] = {}  # an array under two names, such as a tied weight, counts once and steps once
-        names = {name: first.setdefault(id(value), name) for name, value in values.items()}
-        changed = _with_rates({name: values[name] for name in first.values()}, rate, divisors, change, values)
+        names = {name: first.setdefault(id(value), name) for name, value in params.items()}
+        rate, divisors = _by_first_name("rate", rate, names), _by_first_name("divisors", divisors, names)
+        changed = _with_rates({name: params[name] for name in first.values()}, rate, divisors, change)
         return {name: changed[one] for name, one in names.items()}
     pairs = list(params.items()) if isinstance(params, Mapping) else params
     if not isinstance(pairs, (list, tuple)) or not all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs):
@@ -62,25 +64,43 @@ def stepped(params: Any, rate: Any, layers: Sequence[Any], divisors: Any, change
     )
 
 
-def _with_rates(
-    values: dict[str, Any], rate: Any, divisors: Any, change: Change, every: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
+def _by_first_name(argument: str, given: Any, names: Mapping[str, str]) -> Any:
+    """Return a mapping of what parameters have, in which those with several names go by their first.
+
+    Raises
+    ------
+    OptionError
+        If a parameter has one number under one name and another under another.
+    """
+    if not isinstance(given, Mapping):
+        return given
+    found: dict[Any, Any] = {}
+    for name, one in given.items():
+        first = found.setdefault(names.get(name, name), one)
+        if None not in (as_python_number(first), as_python_number(one)) and not _same_number(first, one):
+            raise OptionError(
+                f"after_step got {argument}={first!r} and {argument}={one!r} for one array, which is "
+                f"{names[name]!r} and {name!r}; accepted: one"
+            )
+    return found
+
+
+def _with_rates(values: dict[str, Any], rate: Any, divisors: Any, change: Change) -> dict[str, Any]:
     """Return values changed with each rate, of which each parameter takes that of its own rate.
 
-    So all parameters count in each. A parameter without a rate stays. `every` has further names that a rate or divisor
-    may have.
+    So all parameters count in each. A parameter without a rate stays.
     """
-    divisors = {name: one for name, one in _checked_divisors(divisors, every or values).items() if name in values}
+    divisors = _checked_divisors(divisors, values)
     if not isinstance(rate, Mapping):
         _check_rate(rate)
         return change(values, rate, divisors)
-    _check_names("rate", rate, every or values)
+    _check_names("rate", rate, values)
     result = dict(values)
     for one in _distinct(rate.values()):
         _check_rate(one)
         changed = change(values, one, divisors)
         mine = [name for name, its in rate.items() if its is one or _same_number(its, one)]
-        result.update({name: changed[name] for name in mine if name in values})
+        result.update({name: changed[name] for name in mine})
     return result
 
 
@@ -146,26 +166,36 @@ def _check_names(argument: str, given: Mapping[str, Any], values: Mapping[str, A
 
 
 def check_changes(owner: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
-    """Raise if a hook has taken a parameter away, added one, or changed a dtype or the number of axes."""
+    """Raise if a hook has taken a parameter away, added one, changed integers, or a dtype or the number of axes."""
     for name in (*before, *after):
         if name not in after or name not in before:
             what = "took away" if name not in after else "added"
             raise GraphError(f"{owner}: after_step {what} {name!r}; it changes the values of the parameters there are")
         old, new = before[name], after[name]
-        if new is not old and (str(new.dtype), new.ndim) != (str(old.dtype), old.ndim):
+        if new is old:
+            continue
+        if str(old.dtype).startswith(("int", "uint", "bool")):
+            raise GraphError(
+                f"{owner}: parameter {name!r} is of {old.dtype}, which a step would round. Give floats, or a pattern "
+                "that does not match it"
+            )
+        if (str(new.dtype), new.ndim) != (str(old.dtype), old.ndim):
             raise GraphError(
                 f"{owner}: after_step changed {name!r} from {old.dtype}, {old.ndim} axes, to {new.dtype}, {new.ndim}. "
                 "regkit.graph.cast gives the amount the dtype of a parameter"
             )
 
 
-def warn_of_order(members: Sequence[Any]) -> None:
-    """Warn of a proximal step after a projection, whose bound it breaks."""
+def warn_of_order(members: Iterable[Any]) -> None:
+    """Warn, once, of a proximal step after a projection, whose bound it breaks."""
     projected = ""
     for member in members:
         if getattr(member.regularizer, "by", None) == "projection":
             projected = member.name
         elif member.is_proximal and projected:
+            if member.memory.is_late:
+                return
+            member.memory.is_late = True
             warn(
                 f"{member.name} is a proximal step after the projection {projected}, and moves parameters off what the "
                 "projection holds. Write the projection last"
@@ -202,7 +232,8 @@ def warn_of_schedules(members: Iterable[Any], losses: int) -> None:
     if late:
         warn(
             f"{', '.join(member.name for member in late)}: the weight follows the step, and nothing moved it, so it "
-            "has the value of step 0. Call regs.step() after each step of the optimizer"
+            "has the value of step 0. In regkit_torch give watch the optimizer; elsewhere call regs.step() after each "
+            "step of the optimizer"
         )
         for member in late:
             member.memory.still = -float("inf")  # which is said once

@@ -24,8 +24,8 @@ from ._messages import listed
 from ._selection import matches, no_layers, nothing_matches, unmatched_globs
 from ._sets import RegularizerSet
 from ._steps import count_loss as _count_loss
+from ._steps import warn_of_order, warn_without_step
 from ._steps import warn_of_schedules as _warn_of_schedules
-from ._steps import warn_without_step
 from ._terms import Term, weighted_total
 from .errors import GraphError, NoMatchError, OptionError
 
@@ -40,6 +40,7 @@ __all__ = [
     "listed",
     "matches",
     "members",
+    "metrics",
     "named_params",
     "no_match",
     "subset",
@@ -49,6 +50,7 @@ __all__ = [
     "unchanged",
     "unmatched",
     "waiting",
+    "warn_of_order",
     "warn_of_schedules",
     "warn_without_step",
     "with_weights",
@@ -344,8 +346,8 @@ def warn_of_schedules(regs: RegularizerSet, losses: int) -> None:
     ...     warnings.simplefilter("always")
     ...     regkit.hosts.warn_of_schedules(regs, 1)
     >>> print(found[0].message)
-    hidden_l1: the weight follows the step, and nothing moved it, so it has the value of step 0. Call regs.step() \
-after each step of the optimizer
+    hidden_l1: the weight follows the step, and nothing moved it, so it has the value of step 0. In regkit_torch \
+give watch the optimizer; elsewhere call regs.step() after each step of the optimizer
     """
     _warn_of_schedules(regs._named(), losses)
 
@@ -357,6 +359,14 @@ def terms(regs: RegularizerSet, layers: Sequence[Any], outputs: Mapping[str, Any
     among the outputs that the set looks at there are none that are taken out. The host checks all names: `unmatched`.
     """
     return regs._hooks.terms(layers, outputs, check=False)
+
+
+def metrics(regs: RegularizerSet, layers: Sequence[Any], outputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metrics of outputs that a host has kept for a set, of all that there are.
+
+    It is `RegularizerSet.metrics`, but for the globs of a pattern, as in `terms`.
+    """
+    return regs._hooks.metrics(layers, outputs, check=False)
 
 
 def total(terms: Sequence[Term]) -> Any:

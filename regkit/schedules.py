@@ -328,6 +328,10 @@ class Target(_Schedule):
     low, high : real number, default 1e-6 and 1000
         The bounds of the weight: above 0; below the limit of every regularizer that uses it.
 
+    Attributes
+    ----------
+    metric : str
+
     Raises
     ------
     OptionError
@@ -364,7 +368,7 @@ class Target(_Schedule):
     ) -> None:
         if not isinstance(metric, str) or not metric:
             raise OptionError(f"Target got metric={metric!r}; accepted: the name of a metric, such as 'zeros'")
-        self._metric = metric
+        self.metric = metric
         self._aim, self._gain = self._number("value", value), self._number("gain", gain)
         if not self._gain:
             raise OptionError("Target got gain=0, by which the weight would never change; accepted: any other number")
@@ -413,11 +417,11 @@ class Target(_Schedule):
 
     def _measured(self, member: str, metrics: Mapping[str, Any]) -> float:
         """Return the metric as a number."""
-        name = next((name for name in (f"{member}.{self._metric}", self._metric) if name in metrics), None)
+        name = next((name for name in (f"{member}.{self.metric}", self.metric) if name in metrics), None)
         if name is None:
             raise NoMatchError(
-                f"{member}: its weight follows the metric {self._metric!r}, and the metrics have no "
-                f"'{member}.{self._metric}'; they have: {', '.join(metrics) or 'none'}"
+                f"{member}: its weight follows the metric {self.metric!r}, and the metrics have no "
+                f"'{member}.{self.metric}'; they have: {', '.join(metrics) or 'none'}"
             )
         number = as_python_number(current_value(metrics[name]))
         if number is None or not abs(number) < INFINITY:

@@ -220,7 +220,8 @@ def sparsity(outputs: Sequence[Any]) -> dict[str, Any]:
     -------
     dict of str to scalar expression
         ``zeros``, the share of elements that are exactly 0; ``l0``, the number of units that are not 0 in an example;
-        ``dead``, the share of units that are 0 in all examples. An array without axes counts as one unit.
+        ``dead``, the share of units that are 0 in all examples. NaN is not 0. An array without axes counts as one unit,
+        and one without elements as zero everywhere.
 
     Examples
     --------
@@ -236,8 +237,14 @@ def sparsity(outputs: Sequence[Any]) -> dict[str, Any]:
 def _sparsity(z: Any) -> dict[str, Any]:
     dtype = str(z.dtype)
     z = z if z.ndim else z.reshape((1,))
-    active = cast(abs(z) > 0, dtype)
-    one, units = cast(1, dtype), cast(z.shape[-1], dtype)
-    l0 = reduced_sum(active, "mean") * units
-    in_any = cast(active.sum(axis=tuple(range(z.ndim - 1))) > 0, dtype)
-    return {"zeros": one - reduced_sum(active, "mean"), "l0": l0, "dead": one - reduced_sum(in_any, "mean")}
+    zeros = cast(abs(z) <= 0, dtype)
+    active = cast(1, dtype) - zeros
+    in_none = cast(active.sum(axis=tuple(range(z.ndim - 1))) <= 0, dtype)
+    l0 = reduced_sum(active, "mean") * cast(z.shape[-1], dtype)
+    return {"zeros": _share(zeros, dtype), "l0": l0, "dead": _share(in_none, dtype)}
+
+
+def _share(flags: Any, dtype: str) -> Any:
+    """Return the mean of zeros and ones; 1 for an empty array."""
+    empty = flags.size < 1
+    return (flags.sum() + cast(empty, dtype)) / cast(flags.size + empty, dtype)

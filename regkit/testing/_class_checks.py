@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .._build import construct, load
-from .._constructor import all_options, constructor_arguments, plain
+from .._constructor import REQUIRED, all_options, constructor_arguments, plain
 from .._engines import LIBRARIES, PROVIDED_BY, declared
 from .._hooks import Adapter
 from .._members import Member
@@ -45,6 +45,13 @@ def hook_arguments_are_right(subject: Subject) -> None:
 @check("hook_arguments_are_right", on=CLASS)
 def constructor_works(subject: Subject) -> None:
     """The constructor takes the options that the checks are given."""
+    arguments, _ = constructor_arguments(subject.cls)
+    missing = [name for name, default in arguments.items() if default is REQUIRED and name not in subject.options]
+    if not {"weight", "seed"}.issuperset(missing):
+        raise AssertionError(
+            f"it needs {', '.join(missing)}, which the checks cannot make up. Give options= to regkit.testing, or "
+            "--options to `regkit check`; parameters have the shapes of regkit.testing.Network().values()"
+        )
     regularizer = subject.make()
     for name, value in subject.options.items():
         if subject.is_subclass and not hasattr(regularizer, name):

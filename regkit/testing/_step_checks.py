@@ -115,6 +115,49 @@ def step_is_that_of_arrays(subject: Subject, library: Any) -> None:
                 raise AssertionError(f"a step of size {rate} makes other zeros of {name!r} than of arrays")
 
 
+@check("step_is_that_of_arrays", on=GRAPHS)
+def step_takes_a_symbolic_rate(subject: Subject, library: Any) -> None:
+    """A step whose rate is an expression of float64 is that of the number, and leaves float32 as it is."""
+    params, regularizer = _params(subject, "float32"), _stepping(subject)
+    types = {name: str(value.dtype) for name, value in params.items()}
+
+    def build(inputs: dict[str, Any]) -> list[Any]:
+        found = _stepped(subject, regularizer, {name: inputs[name] for name in params}, inputs["rate"])
+        for name, after in found.items():
+            if str(after.dtype) != types[name]:
+                raise AssertionError(f"by a rate of float64, parameter {name!r} of {types[name]} became {after.dtype}")
+        return list(found.values())
+
+    function = library.compiled(build, {**params, "rate": np.asarray(RATES[0])})
+    for rate in (*RATES, *RATES):  # a function that is called on may be compiled then
+        expected = _stepped(subject, regularizer, dict(params), rate)
+        for name, found in zip(params, function({**params, "rate": np.asarray(rate)})):
+            if not np.allclose(found, expected[name], rtol=1e-5, atol=1e-6):
+                raise AssertionError(
+                    f"with a rate that is an expression, {rate} as its value makes another {name!r} than the number. "
+                    "A hook does not branch on the amount"
+                )
+
+
+@check("only_matched_parameters_step", on=GRAPHS)
+def proximal_penalty_has_no_gradient(subject: Subject, library: Any) -> None:
+    """The penalty of a proximal step has no gradient, by which it would count a second time."""
+    _acts_by(subject, "proximal")
+    subject.needs_penalty()
+    params, regularizer = _params(subject), _stepping(subject)
+
+    def build(inputs: dict[str, Any]) -> Any:
+        return subject.penalty(regularizer, [Layer("all", inputs)], {})
+
+    _, *gradients = library.compiled(build, params, list(params))(params)
+    for name, gradient in zip(params, gradients):
+        if np.any(gradient):
+            raise AssertionError(
+                f"the penalty has a gradient by {name!r}, so it acts by that and by the step. Return "
+                "regkit.graph.held(penalty)"
+            )
+
+
 @check("step_of_zero_changes_nothing", on=EVERYWHERE)
 def proximal_step_minimizes(subject: Subject, library: Any) -> None:
     r"""A proximal step is the minimum of amount · penalty + ½‖v − w‖²: no perturbation of it has a lower value."""

@@ -168,6 +168,14 @@ def test_a_regularizer_with_arrays_in_the_shapes_of_the_network_passes_every_che
     assert {"repr_round_trips", "config_round_trips", "pickles", "penalty_equals_the_numpy_twin"} <= passed
 
 
+def test_an_argument_that_the_checks_cannot_make_up_is_named_with_the_way_to_give_it():
+    outcome = Conformance(Subject(regkit.load("weight_distance"), aliases=()), libraries=[]).outcome(
+        "class", "constructor_works"
+    )
+    assert outcome.status == "failed"
+    assert outcome.reason.startswith("it needs reference, which the checks cannot make up. Give options= ")
+
+
 def test_a_number_cannot_make_a_class_that_needs_more_than_a_weight(wrong, monkeypatch):
     def needy(self, pattern=None, weight=0.0, reference=None):
         if reference is None:

@@ -170,6 +170,35 @@ def test_an_alias_of_a_hidden_copy_is_unknown_and_the_error_names_both_folders(s
     assert "acme_hidden" in regkit.available()
 
 
+def test_the_claims_of_an_alias_of_one_distribution_are_those_of_that_one(installed):
+    installed("conflict")
+    every = {claim.distribution for claim in discovery.installed().claims("hidden_l1")}
+    assert every == {"acme-l1", "regkit-hidden-l1"}
+    (claim,) = discovery.installed().claims("acme-l1:hidden_l1")
+    assert (claim.distribution, claim.target) == ("acme-l1", "acme_l1:L1")
+    (folder,) = discovery.installed().folders(claim, "acme-l1:hidden_l1")
+    assert folder.endswith("acme_l1-2.1.dist-info")
+
+
+def test_a_blocked_copy_that_another_hides_is_not_named_as_hidden(site, monkeypatch):
+    distribute(site / "early", "acme_twice", "")
+    distribute(site / "late", "acme_twice", "acme_late = acme_twice:Late")
+    monkeypatch.setattr(sys, "path", [str(site / "early"), str(site / "late"), *sys.path])
+    regkit.refresh()
+    assert len(discovery.installed().hidden_claims("acme_late")) == 1
+    monkeypatch.setenv("REGKIT_BLOCK", "acme-twice")
+    regkit.refresh()
+    assert discovery.installed().hidden_claims("acme_late") == []
+
+
+def test_a_description_below_the_header_has_no_fields(site):
+    info = distribute(site, "acme_body", "acme_body = acme_body:Mine")
+    (info / "METADATA").write_text("Name: acme_body\n\nVersion: 9\n")
+    regkit.refresh()
+    (claim,) = regkit.available()["acme_body"]
+    assert claim.version == "1.0"  # of the folder's name
+
+
 def test_two_versions_in_one_folder_conflict_only_where_they_differ(installed):
     installed("two_versions", "healthy")
     regkit.build(acme_new=0.1)

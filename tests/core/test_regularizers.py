@@ -14,6 +14,7 @@ import pytest
 from regkit_hidden_l1 import HiddenL1
 
 import regkit
+from regkit._constructor import constructor_arguments, weight_of
 from regkit._driver import KEPT
 
 
@@ -576,3 +577,8 @@ def test_an_error_lists_the_first_of_many_outputs():
 def test_a_position_that_is_not_in_the_set_is_an_index_error_that_says_so():
     with pytest.raises(IndexError, match="no regularizer 5 in this set of 1"):
         regkit.build(hidden_l1=1)[5]
+
+
+def test_a_class_that_takes_no_attributes_is_read_as_others_are():
+    assert weight_of(object()) == 1
+    assert constructor_arguments(int) == ({}, False)

@@ -152,10 +152,24 @@ def test_a_rate_that_is_no_step_size_is_refused(rate):
         regkit.build(decoupled_decay=0.1).after_step(PARAMS, rate)
 
 
-@pytest.mark.parametrize("params", [3, "w", [np.ones((1, 2))], {"w"}])
+@pytest.mark.parametrize("params", [3, "w", [np.ones((1, 2))], {"w"}, zip("w", "v")])
 def test_what_is_neither_parameters_nor_updates_is_refused(params):
     with pytest.raises(regkit.OptionError, match="after_step got params=.*; accepted: a dict of names to arrays, or"):
         regkit.build(decoupled_decay=0.1).after_step(params, 0.1)
+
+
+def test_no_parameters_at_all_raise():
+    with pytest.raises(regkit.OptionError, match="after_step got no parameters; accepted: all parameters"):
+        regkit.build(decoupled_decay=0.1).after_step({}, 0.1)
+
+
+def test_integers_are_not_rounded():
+    regs = regkit.build(weight_l2=dict(weight=1, by="proximal", pattern="w"))
+    with pytest.raises(regkit.GraphError, match="weight_l2: parameter 'w' is of int64, which a step would round"):
+        regs.after_step({"w": np.array([[3, -1]], "int64")}, 0.5)
+    found = regs.after_step({"w": np.ones((1, 2)), "table": np.array([[3, -1]])}, 0.5)
+    np.testing.assert_array_equal(found["w"], [[0.5, 0.5]])
+    np.testing.assert_array_equal(found["table"], [[3, -1]])
 
 
 @pytest.mark.parametrize(
@@ -225,6 +239,18 @@ def test_sparsity_is_that_of_numpy(lib, shape):
     for name, value in zip(names, compiled):
         assert float(arrays[name]) == pytest.approx(expected[name])
         assert float(value) == pytest.approx(expected[name])
+
+
+def test_nan_is_no_zero(lib):
+    z = np.array([[np.nan, 0.0, 1.0], [0.0, 0.0, 2.0]])
+    expected = {"zeros": 0.5, "l0": 1.5, "dead": 1 / 3}
+    x = lib.tensor("x")
+    found = lib.function([x], [regkit.graph.sparsity([x])[name] for name in expected])(z)
+    for name, value in zip(expected, found):
+        assert float(value) == float(regkit.graph.sparsity([z])[name]) == pytest.approx(expected[name])
+    layers = [regkit.Layer("all", {"w": z})]
+    assert regkit.build(weight_l0=1).loss(layers, {}) == 3
+    assert regkit.build(weight_l0=1).metrics(layers, {})["weight_l0.zeros"] == 0.5
 
 
 @pytest.mark.parametrize(("returned", "words"), [(3, "expected a mapping"), ({"a": np.ones(2)}, "'a' has 1 axes")])
@@ -357,3 +383,16 @@ def test_a_schedule_that_moved_is_not(recwarn):
     regs.step()
     regkit.hosts.warn_of_schedules(regs, 5)
     assert not recwarn
+
+
+def test_an_array_under_two_names_has_the_rate_and_the_divisor_that_are_given_under_either():
+    tied, other = np.full((2, 2), 5.0), np.full((2, 2), 5.0)
+    params = {"a": tied, "b": tied, "c": other}
+    regs = regkit.build(weight_l1=dict(weight=2.0, by="proximal"))
+    for name in ("a", "b"):
+        found = regs.after_step(params, {name: 0.1})
+        np.testing.assert_allclose([found["a"], found["b"], found["c"]], [tied - 0.1, tied - 0.1, other])
+        found = regs.after_step(params, 0.1, divisors={name: np.full((2, 2), 0.5)})
+        np.testing.assert_allclose([found["a"], found["b"], found["c"]], [tied - 0.2, tied - 0.2, other - 0.1])
+    with pytest.raises(regkit.OptionError, match=r"rate=0.1 and rate=0.2 for one array, which is 'a' and 'b'"):
+        regs.after_step(params, {"a": 0.1, "b": 0.2})

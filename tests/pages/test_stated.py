@@ -33,7 +33,7 @@ def agrees(written: str, printed: str) -> bool:
 def test_sums_in_comments_come_to_what_is_printed():
     found = [(str(block), *one) for block in all_blocks() if block.kind == "python" for one in sums(block.text)]
     assert [one for one in found if not agrees(*one[1:])] == []
-    assert len(found) > 8
+    assert len(found) > 2
 
 
 def test_a_sum_that_comes_to_something_else_is_found():

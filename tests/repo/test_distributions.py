@@ -138,7 +138,7 @@ def texts(path):
 
 
 #: What pip is told to install by programs in which the name is put in, and is none of ours.
-PUT_IN = {"_scaffold.py", "_study.py", "_messages.py"}
+PUT_IN = {"_scaffold.py", "_storage.py", "_messages.py"}
 
 
 def test_no_page_or_message_tells_to_install_what_the_index_does_not_have():

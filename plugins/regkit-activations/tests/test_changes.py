@@ -172,16 +172,16 @@ def test_metrics_are_those_of_what_stays():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: HiddenTopk(k=0), "HiddenTopk got k=0; accepted: None, or an integer of at least 1"),
-        (lambda: HiddenTopk(k=0.5), "HiddenTopk got k=0.5; accepted: None, or an integer of at least 1"),
-        (lambda: HiddenTopk(k=True), "HiddenTopk got k=True; accepted: None, or an integer of at least 1"),
+        (lambda: HiddenTopk(k=0), "HiddenTopk got k=0; accepted: None, or an integer of at least 1. {SHARE}"),
+        (lambda: HiddenTopk(k=0.5), "HiddenTopk got k=0.5; accepted: None, or an integer of at least 1. {SHARE}"),
+        (lambda: HiddenTopk(k=True), "HiddenTopk got k=True; accepted: None, or an integer of at least 1. {SHARE}"),
         (lambda: HiddenThreshold(threshold="1"), "HiddenThreshold got threshold='1'; accepted: a finite real number"),
     ],
 )
 def test_an_option_that_is_not_accepted_is_named(make, message):
     with pytest.raises(regkit.OptionError) as error:
         make()
-    assert str(error.value) == message
+    assert str(error.value) == message.format(SHARE="The share of units that stay is the weight")
 
 
 def test_a_share_of_all_units_or_more_is_refused():

@@ -98,6 +98,67 @@ def test_the_lasso_has_the_zeros_of_the_closed_form_under_sgd(momentum):
     np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
+ADAM = dict(b1=0.9, b2=0.99, eps=1e-8)
+
+
+def divisors_of(state):
+    """What optax.adam divides a gradient by, as its page has it."""
+    return jax.tree.map(lambda v: jnp.sqrt(v / (1 - ADAM["b2"] ** state.count)) + ADAM["eps"], state.nu)
+
+
+def test_the_lasso_has_the_zeros_of_the_closed_form_under_adam_with_its_divisors():
+    rng = np.random.default_rng(1)
+    aims = {"hid": {"w": rng.normal(size=(6, 9)) / 2, "b": np.ones(9)}}
+    adam, regs = optax.adam(0.01, **ADAM), regkit.build(weight_l1=dict(weight=0.3, by="proximal"))
+
+    @jax.jit
+    def train(params):
+        def step(carry, _):
+            params, state = carry
+            updates, state = adam.update(jax.tree.map(jnp.subtract, params, aims), state, params)
+            params = optax.apply_updates(params, updates)
+            return (regkit_jax.after_step(regs, params, 0.01, divisors=divisors_of(state[0])), state), None
+
+        return jax.lax.scan(step, (params, adam.init(params)), None, length=3000)[0][0]
+
+    found = train(jax.tree.map(jnp.zeros_like, aims))["hid"]
+    expected = soft(aims["hid"]["w"], 0.3)
+    np.testing.assert_array_equal(np.asarray(found["w"]) == 0, expected == 0)
+    assert 10 < (expected == 0).sum() < 50
+    np.testing.assert_allclose(found["w"], expected, atol=1e-9)
+    np.testing.assert_allclose(found["b"], 1, atol=1e-9)
+
+
+def test_divisors_are_those_of_a_state_of_nnx_and_of_slices(x):
+    model = nnx.Sequential(nnx.Linear(4, 3, rngs=nnx.Rngs(0), param_dtype=float))
+    optimizer = nnx.Optimizer(model, optax.adam(0.1, **ADAM), wrt=nnx.Param)
+    optimizer.update(model, nnx.grad(lambda model: (model(x) ** 2).sum())(model))
+    before, v = np.asarray(model.layers[0].kernel[...]), optimizer.opt_state[0].nu["layers"][0]["kernel"][...]
+    regs = regkit.build(weight_l1=dict(weight=0.5, by="proximal"))
+    divisors = divisors_of(optimizer.opt_state[0])
+    nnx.update(model, regkit_jax.after_step(regs, nnx.state(model, nnx.Param), 0.1, divisors=divisors))
+    expected = soft(before, 0.1 * 0.5 / (np.sqrt(np.asarray(v) / (1 - ADAM["b2"])) + ADAM["eps"]))
+    np.testing.assert_allclose(model.layers[0].kernel[...], expected, rtol=1e-6)
+    stack, divisor = np.full((3, 2, 2), 5.0), np.arange(1.0, 13).reshape(3, 2, 2)
+    found = regkit_jax.after_step(
+        regs, {"w": jnp.asarray(stack)}, 0.6, divisors={"w": jnp.asarray(divisor)}, stacked={"w": 0}
+    )
+    np.testing.assert_allclose(found["w"], stack - 0.6 * 0.5 / 3 / divisor, rtol=1e-12)
+
+
+def test_each_name_has_its_rate_and_those_without_count_and_stay():
+    regs = regkit.build(weight_l1=dict(weight=2.0, by="proximal"))
+    params = {"a": jnp.full((2, 2), 5.0), "b": jnp.full((3, 2, 2), 5.0)}
+    for rates, a, b in (({"a": 0.4}, 5 - 0.2, 5), ({"b": 0.4, "a": 0.2}, 5 - 0.1, 5 - 0.2)):  # four matrices
+        found = regkit_jax.after_step(regs, params, rates, stacked={"b": 0})
+        np.testing.assert_allclose(found["a"], a, rtol=1e-12)
+        np.testing.assert_allclose(found["b"], b, rtol=1e-12)
+    with pytest.raises(regkit.OptionError, match="after_step got rate for 'c'"):
+        regkit_jax.after_step(regs, params, {"c": 0.1})
+    with pytest.raises(regkit.OptionError, match="after_step got divisors for 'c'"):
+        regkit_jax.after_step(regs, params, 0.1, divisors={"c": jnp.ones(2)})
+
+
 def test_schedules_of_rate_and_weight_follow_the_count():
     warmup = regkit.schedules.Warmup(to=1.0, steps=2)
     regs = regkit.build(weight_l1=dict(weight=warmup, by="proximal"))
@@ -142,10 +203,15 @@ def test_a_step_that_never_comes_warns_at_the_second_loss(recwarn):
     assert not recwarn
     with pytest.warns(UserWarning, match="weight_l1 changes parameters .* after_step was never called"):
         loss()
-    other = regkit.build(weight_l1=dict(weight=0.5, by="proximal"))
-    regkit_jax.after_step(other, params, 0.1)
-    for _ in range(3):
-        regkit_jax.Run(other, layers=regkit_jax.layers_of(params)).loss()
+    for seen_by in (
+        lambda other: regkit_jax.after_step(other, params, 0.1),
+        lambda other: regkit_jax.optax(other, 0.1),
+    ):
+        other = regkit.build(weight_l1=dict(weight=0.5, by="proximal"))
+        seen_by(other)
+        for _ in range(3):
+            regkit_jax.Run(other, layers=regkit_jax.layers_of(params)).loss()
+    assert len(recwarn) == 0
 
 
 @pytest.mark.parametrize(

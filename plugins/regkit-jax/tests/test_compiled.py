@@ -56,3 +56,10 @@ def test_a_compiled_step_has_the_operations_of_the_penalties_by_hand(live):
     found, expected = operations(step_of(ours), *arguments), operations(step_of(by_hand), *arguments)
     assert expected[0]["fusion"] > len(NAMES)
     assert found == expected
+
+
+def test_where_no_unit_is_dead_and_nothing_zero_the_compiled_shares_are_zero():
+    """XLA multiplies by the reciprocal of a count, and in float32 2,000 times 1 / 2,000 is not 1."""
+    regs = regkit.build(hidden_l1=dict(weight=1, pattern="hid"))
+    found = jax.jit(lambda z: regs.metrics({"hid": z}))(jnp.ones((3, 2000), jnp.float32))
+    assert (float(found["hidden_l1.zeros"]), float(found["hidden_l1.dead"])) == (0, 0)

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 import regkit_keras
-from regkit_keras._layers import TESTED, describe, find_paths, input_names
+from regkit_keras._layers import TESTED, Described, find_paths, input_names
 
 import regkit
 
@@ -361,7 +361,7 @@ def test_computing_the_network_again_leaves_no_trace_in_its_state_or_losses():
 def test_layers_go_by_paths_and_roles():
     model = functional()
     assert list(find_paths(model)) == ["hid", "block", "block/a", "block/norm", "block/b", "out", "act"]
-    layers = describe(model, input_names(model, X))
+    layers = Described().layers(model, input_names(model, X))
     roles = {"data": "input", "hid": "hidden", "block/a": "hidden", "block/b": "hidden", "out": "output"}
     assert {layer.output_name: layer.role for layer in layers} == roles
     assert layers[2].param_names == ("block/a/kernel", "block/a/bias", "block/norm/gamma", "block/norm/beta")
@@ -680,3 +680,20 @@ def test_two_layers_of_one_path_are_refused():
 def test_the_page_says_what_it_was_tested_with():
     page = Path(__file__).parents[1] / "README.md"
     assert f"tested with Keras {TESTED}" in " ".join(page.read_text(encoding="utf-8").split())
+
+
+def test_layers_that_are_frozen_or_added_between_trainings_are_seen():
+    ones = dict(use_bias=False, kernel_initializer="ones")
+    plain = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, **ones), keras.layers.Dense(4, **ones)])
+    model = regkit_keras.Model(plain, regkit.build(weight_l2=1.0))
+
+    def share():
+        model.compile(keras.optimizers.SGD(0.0), "mse")
+        return model.fit(np.ones((4, 2)), np.ones((4, 1)), verbose=0).history["weight_l2"][0]
+
+    np.testing.assert_allclose(share(), (6 + 12) / 2)
+    plain.layers[0].trainable = False
+    np.testing.assert_allclose(share(), 12)
+    plain.layers[0].trainable = True
+    plain.add(keras.layers.Dense(1, **ones))
+    np.testing.assert_allclose(share(), (6 + 12 + 4) / 3, rtol=1e-6)

@@ -164,6 +164,70 @@ def test_a_schedule_of_two_models_has_the_step_of_each():
     np.testing.assert_allclose(trained(models[0], 1)[1]["weight_l2"], 0.3 * 6, rtol=1e-6)
 
 
+# Metrics
+
+
+X = np.random.default_rng(0).normal(size=(10, 6)).astype("float32")
+
+
+def relu_network(**given):
+    keras.utils.set_random_seed(1)
+    hid = keras.layers.Dense(5, "relu", name="hid", bias_initializer="random_normal")
+    return regkit_keras.Model(keras.Sequential([keras.Input((6,)), hid, keras.layers.Dense(1, name="out")]), **given)
+
+
+def activations(model):
+    w, b = model.get_layer("hid").get_weights()
+    return np.maximum(X @ w + b, 0)
+
+
+def test_metrics_are_means_over_the_examples_of_an_epoch(tmp_path):
+    names = ["hidden_l1.zeros", "hidden_l1.l0", "hidden_l1.dead", "weight_l1.zeros"]
+    regs = regkit.build(hidden_l1=dict(weight=0.1, reduction="batch"), weight_l1=0.0)
+    model = relu_network(regularizers=regs, metrics=names)
+    model.compile(SGD(0.0), "mse", metrics=["mae"])
+    kernel, bias = model.get_layer("hid").get_weights()
+    kernel[:2] = 0  # 10 of 30
+    model.get_layer("hid").set_weights([kernel, bias])
+    a = activations(model)
+    dead = sum(len(part) * (part == 0).all(axis=0).mean() for part in (a[:4], a[4:8], a[8:])) / 10
+    expected = dict(zip(names, [(a == 0).mean(), (a > 0).sum(axis=1).mean(), dead, (10 / 30 + 0) / 2]))
+    for _ in range(2):  # of a loaded model too
+        found = model.fit(X, X[:, 0], batch_size=4, epochs=2, shuffle=False, verbose=0).history
+        assert set(found) == {"loss", "mae", "loss_without_penalties", "hidden_l1", "weight_l1", *names}
+        for name, value in expected.items():
+            np.testing.assert_allclose(found[name], [value, value], rtol=1e-5, atol=1e-6, err_msg=name)
+        assert set(model.evaluate(X, X[:, 0], verbose=0, return_dict=True)) == {"loss", "mae"}
+        model.save(tmp_path / "model.keras")
+        model = keras.saving.load_model(tmp_path / "model.keras")
+
+
+def test_metrics_of_a_set_without_penalties():
+    model = relu_network(regularizers=regkit.build(hidden_topk=dict(k=2)), metrics=["hidden_topk.zeros"])
+    model.compile(SGD(0.0), "mse")
+    found = model.fit(X, X[:, 0], verbose=0).history
+    assert set(found) == {"loss", "hidden_topk.zeros"}
+    kept = np.minimum((activations(model) > 0).sum(axis=1), 2)
+    np.testing.assert_allclose(found["hidden_topk.zeros"], 1 - kept.mean() / 5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("metric", ["zeros", "hidden_l1.zeros"])
+@pytest.mark.parametrize("accumulated", [None, 2])
+def test_a_weight_follows_the_metric_of_each_update(accumulated, metric):
+    weight = regkit.schedules.Target(metric, 0.9, start=0.5, gain=0.3)
+    model = relu_network(regularizers=regkit.build(hidden_l1=dict(weight=weight, reduction="mean")))
+    model.compile(SGD(0.0, gradient_accumulation_steps=accumulated), "mse")
+    weights = []
+    then = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: weights.append(weight.value))
+    model.fit(X, X[:, 0], batch_size=4, shuffle=False, verbose=0, callbacks=[then], epochs=2)
+    a, expected, now = activations(model), [], 0.5
+    for step, part in enumerate([a[:4], a[4:8], a[8:]] * 2):
+        if not accumulated or step % 2:
+            now *= np.exp(0.3 * (0.9 - (part == 0).mean()))
+        expected.append(now)
+    np.testing.assert_allclose(weights, expected, rtol=1e-5)
+
+
 def test_projections_and_decays_act_under_any_optimizer():
     model = regularized(keras.optimizers.RMSprop(0.5), weight_unit_norm=1)
     np.testing.assert_allclose(np.linalg.norm(trained(model, 3)[0]), 1, rtol=1e-6)
@@ -282,11 +346,40 @@ def test_a_live_weight_within_another_model_is_followed_or_refused():
     np.testing.assert_allclose(outer.train_on_batch(np.eye(6), V), error + 0.5 * 6, rtol=1e-6)
 
 
-def test_a_weight_that_follows_a_metric_is_refused():
-    weight = regkit.schedules.Target("zeros", 0.9, start=1.0)
-    assert refusal(regkit.GraphError, lambda: regularized(SGD(0.1), hidden_l1=weight)) == (
-        f"hidden_l1 has a weight that follows a metric, {weight!r}, and training steps of Keras compute none for it. "
-        "Give it a regkit.Live, and set that in a callback"
+def test_metrics_that_are_not_there_are_named():
+    regs = regkit.build(hidden_l1=0.1, hidden_noise=0.1)
+    plain = keras.Sequential([keras.Input((6,)), keras.layers.Dense(3, name="hid"), keras.layers.Dense(1)])
+    assert refusal(regkit.OptionError, lambda: regkit_keras.Model(plain, regs, metrics="hidden_l1.zeros")) == (
+        "Model got metrics='hidden_l1.zeros'; accepted: names, such as ['hidden_l1.zeros']"
+    )
+    assert refusal(regkit.OptionError, lambda: regkit_keras.Model(plain, regs, metrics=["hidden_noise.zeros"])) == (
+        "'hidden_noise.zeros' is no metric of these regularizers; accepted: the name of one that has metrics, and of a "
+        "metric, such as 'hidden_l1.zeros'. Metrics have: hidden_l1"
+    )
+    model = regkit_keras.Model(plain, regs, metrics=["hidden_l1.ones"])
+    model.compile(SGD(0.0), "mse")
+    assert refusal(regkit.NoMatchError, lambda: model.fit(np.eye(6), V, verbose=0)) == (
+        "the regularizers have no metric 'hidden_l1.ones'; they have: hidden_l1.zeros, hidden_l1.l0, hidden_l1.dead"
+    )
+
+
+def test_metrics_that_would_count_padding_are_refused():
+    plain = keras.Sequential([keras.Input((6,)), keras.layers.Dense(3, name="hid"), keras.layers.Dense(1)])
+    regs = regkit.build(hidden_l1=regkit.schedules.Target("zeros", 0.9))
+    assert refusal(regkit.GraphError, lambda: regkit_keras.Model(plain, regs, mask=True)) == (
+        "the metric 'hidden_l1.zeros' counts padding and examples of weight 0, which mask=True leaves out of "
+        "penalties. Leave one of both out"
+    )
+    regkit_keras.Model(plain, regkit.build(weight_l1=0.1), mask=True, metrics=["weight_l1.zeros"])
+
+
+@pytest.mark.skipif(keras.config.backend() == "torch", reason="Keras has no executions of several steps on torch")
+def test_several_steps_at_once_with_a_weight_that_follows_a_metric_are_refused():
+    model = regularized(SGD(0.0), weight_l2=regkit.schedules.Target("zeros", 0.9))
+    model.compile(SGD(0.0), "mse", steps_per_execution=2)
+    assert refusal(regkit.OptionError, lambda: model.fit(np.eye(6), V, verbose=0)) == (
+        "a weight follows a metric after each step (regkit.schedules.Target), and an execution has "
+        "steps_per_execution=2; accepted: 1"
     )
 
 

@@ -43,6 +43,12 @@ def space():
     return SPACE
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """No warning of a cluster without workers: one that died may take long to start again on a busy machine."""
+    monkeypatch.setattr("regkit_search._dask.LONG", 600.0)
+
+
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
     """Two workers of one thread each, in processes of their own."""

@@ -16,7 +16,7 @@ import regkit_search as search
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from regkit_search._study import Storage
+from regkit_search._storage import Storage
 
 import regkit
 
@@ -94,26 +94,36 @@ def test_trials_of_earlier_runs_count_and_more_of_them_fill_their_batch(tmp_path
 
 
 class Away(RDBStorage):
-    """A storage that is away at some of its writes, as a server that restarts."""
+    """A storage that is away before some of its writes, or before the answer, as a server that restarts."""
 
-    def __init__(self, path, *numbers):
+    def __init__(self, path, before, answers):
         super().__init__(f"sqlite:///{path}")
-        self.numbers, self.writes = numbers, 0
+        self.before, self.answers, self.writes = before, answers, 0
 
     def __getattribute__(self, name):
-        if name in ("_create_new_trial", "_set_trial_param", "set_trial_user_attr", "set_trial_state_values"):
+        method = super().__getattribute__(name)
+        if name not in ("_create_new_trial", "_set_trial_param", "set_trial_user_attr", "set_trial_state_values"):
+            return method
+
+        def written(*args, **named):
             self.writes += 1
-            if self.writes in self.numbers:
+            number = self.writes
+            if number in self.before:
                 raise StorageInternalError("away")
-        return super().__getattribute__(name)
+            answer = method(*args, **named)
+            if number in self.answers:
+                raise StorageInternalError("away")
+            return answer
+
+        return written
 
 
-def test_a_server_may_be_away_while_a_batch_is_asked_for_or_stored(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("before", "answers"), [((4, 11, 14, 20), ()), ((), (3, 6, 11, 12, 21))])
+def test_a_server_may_be_away_while_a_batch_is_asked_for_or_stored(tmp_path, monkeypatch, before, answers):
     monkeypatch.setattr(Storage, "is_remote", True)
-    monkeypatch.setattr(Storage, "lock", lambda self, name: None)  # of a file, which is not asked for again
     # writes of a batch of 4: 4 rows, each followed by its parameter, then 4 seeds, each followed by the end
     sampler, other = (optuna.samplers.TPESampler(n_startup_trials=2) for _ in range(2))
-    found = run(storage=Away(tmp_path / "study.db", 4, 11, 14, 20), sampler=sampler, trials=12).frame()
+    found = run(storage=Away(tmp_path / "study.db", before, answers), sampler=sampler, trials=12).frame()
     pd.testing.assert_frame_equal(found, run(sampler=other, trials=12).frame())
 
 

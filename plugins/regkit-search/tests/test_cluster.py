@@ -120,12 +120,44 @@ def test_a_search_on_workers_whose_regularizer_never_gets_its_step_warns_at_the_
         search.run(lambda regs: lambda trial: {"weight": 1.0}, space, minimize="weight", trials=2, client=client)
 
 
-def test_a_structure_runs_where_it_is_compiled(client):
-    def prepare(regs):
-        prepared = os.getpid()
-        return lambda trial: {"weight": regs[0].weight.value, "prepared": prepared, "runs": os.getpid()}
+TWO = {"hidden_l1": {"weight": FloatDistribution(0.1, 1), "reduction": CategoricalDistribution(["sum", "mean"])}}
 
-    space = {"hidden_l1": {"weight": FloatDistribution(0.1, 1), "reduction": CategoricalDistribution(["sum", "mean"])}}
-    frame = search.run(prepare, space, minimize="weight", trials=12, client=client).frame()
-    assert (frame["prepared"] == frame["runs"]).all()
-    assert set(frame["state"]) == {"complete"}
+
+def test_a_structure_goes_to_workers_that_have_compiled_it(client, monkeypatch):
+    def prepare(regs):
+        from distributed import get_worker
+
+        return lambda trial: {"weight": regs[0].weight.value, "port": int(get_worker().address.rpartition(":")[2])}
+
+    sent, submit = [], client.submit
+
+    def submitted(function, name, tasks, *more, workers, allow_other_workers, **named):
+        sent.append((tasks[0].params["hidden_l1.reduction"], workers))
+        assert allow_other_workers == bool(workers)
+        return submit(function, name, tasks, *more, workers=workers, allow_other_workers=allow_other_workers, **named)
+
+    monkeypatch.setattr(client, "submit", submitted)
+    frame = search.run(prepare, TWO, minimize="weight", trials=16, client=client).frame()
+    ports = frame.groupby("hidden_l1.reduction")["port"].agg(set)
+    assert sent[0][1] is None
+    assert sum(bool(workers) for _, workers in sent) >= 8
+    for reduction, workers in sent:
+        assert {int(one.rpartition(":")[2]) for one in workers or ()} <= ports[reduction]
+
+
+def test_a_search_goes_on_where_all_workers_that_have_compiled_a_structure_die(tmp_path):
+    killed = tmp_path / "killed"
+
+    def prepare(regs):
+        def evaluate(trial):
+            if trial.number == 8 and not killed.exists():
+                killed.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return {"weight": regs[0].weight.value}
+
+        return evaluate
+
+    with LocalCluster(n_workers=1, threads_per_worker=1, **LOCAL) as cluster, Client(cluster) as client:
+        frame = search.run(prepare, TWO, minimize="weight", trials=14, client=client).frame()
+    assert killed.exists()
+    assert list(frame["state"]) == ["complete"] * 14

@@ -109,15 +109,14 @@ def here(*arguments):
 
 
 def test_a_search_prints_the_best_and_what_to_build_and_the_same_command_adds_nothing(folder):
-    status, out, err = run("a_network:search", "--plot", "found.png", "--csv", "found.csv")
+    status, out, err = run("a_network:search")
     assert status == 0, err
-    assert (folder / "found.png").read_bytes().startswith(b"\x89PNG")
-    assert len((folder / "found.csv").read_text().splitlines()) == 7
     lines = out.splitlines()
     assert lines[0] == "6 trials: 6 complete"
     assert "preparing" not in out
-    assert "0 of 6 trials\n" in err
-    assert "6 of 6 trials, best error" in err
+    states = re.split(r"[\r\n]+", err)
+    assert any(one.startswith("0 of 6 trials |") for one in states)
+    assert any(one.startswith("6 of 6 trials, best error") for one in states)
     (call,) = [line for line in lines if line.startswith("regkit.build(")]
     best = json.loads(here("a_network:search", "--json")[1])["front"][0]["config"]
     assert eval(call, {"regkit": regkit}).config() == regkit.build(best).config()
@@ -125,8 +124,8 @@ def test_a_search_prints_the_best_and_what_to_build_and_the_same_command_adds_no
         "All trials are stored in a_network.search.db. `regkit search a_network:search` goes on from there, with more "
         "--trials."
     )
-    assert here("a_network:search") == (0, out, "6 of 6 trials" + err.partition("6 of 6 trials")[2])
-    assert here("a_network:search", "--trials", "5")[2].startswith("6 of 6 trials")
+    assert here("a_network:search")[:2] == (0, out)
+    assert "6 of 6 trials, best error" in here("a_network:search", "--trials", "5")[2]
 
 
 def test_more_trials_go_beyond_and_json_has_all_of_them(folder):
@@ -180,8 +179,10 @@ def interrupted(folder, target="a_network:search"):
 def test_after_ctrl_c_the_same_command_goes_on_to_the_result_of_an_undisturbed_search(folder, target):
     status, last = interrupted(folder, target)
     assert status == 130
-    assert re.match(r"Interrupted\. [0-3] of 6 trials are stored in a_network\.search\.db; \d that ran ", last)
-    assert last.endswith(f" that ran will run again. Go on with: regkit search {target}")
+    assert last == (
+        "Interrupted. Finished trials are stored, and those that ran will run again. Go on with: regkit search "
+        + target
+    )
     status, out, err = run(target, "--json")
     assert status == 0, err
     (folder / "a_network.search.db").unlink()
@@ -215,7 +216,7 @@ def test_several_aims_give_the_front(folder):
 def test_the_users_modules_of_the_folder_are_sent_whole_and_those_of_an_environment_are_not(folder, monkeypatch):
     commands._loaded("a_network:search")
     assert {"a_network", "helping"} <= cloudpickle.list_registry_pickle_by_value()
-    monkeypatch.setattr(sys, "base_prefix", str(folder / "python"))
+    monkeypatch.setattr(commands, "get_path", lambda name: str(folder / "python/lib"))
     assert commands._is_of(sys.modules["a_network"], folder)
     for file in ("python/lib/os.py", "venv/lib/site-packages/numpy.py", "../elsewhere.py"):
         assert not commands._is_of(type(sys)("one"), folder)
@@ -252,18 +253,10 @@ def test_a_search_that_is_not_accepted_exits_with_2(folder, monkeypatch, target,
     assert told in err
 
 
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (["--plot", "found.what"], "--plot is found.what; accepted: a file that ends in one of "),
-        (["--csv", "no/found.csv"], "--csv is no/found.csv, but there is no folder no"),
-        (["--trials", "0"], "'--trials': 0 is not in the range x>=1"),
-    ],
-)
-def test_an_option_that_is_not_accepted_is_told_before_the_search(folder, arguments, told):
-    status, out, err = here("a_network:search", *arguments)
+def test_a_number_of_trials_that_is_not_accepted_is_told_before_the_search(folder):
+    status, out, err = here("a_network:search", "--trials", "0")
     assert (status, out) == (2, "")
-    assert told in err
+    assert "'--trials': 0 is not in the range x>=1" in err
     assert not (folder / "a_network.search.db").exists()
 
 

@@ -187,7 +187,7 @@ def test_a_weight_at_which_a_fold_is_nan_is_not_the_best():
     found = search.cv_path(prepare, "weight_l2", weights=[3, 2, 1], folds=5, minimize="error")
     assert found.best_weight == 2  # without folds 0 and 1, 1 would have the smallest mean
     assert list(found.means()["mean"]) == pytest.approx([3 + 18 / 5, 2 + 18 / 5])
-    assert set(found.frame()["failure"].dropna()) == {"evaluate returned NaN for 'error', which is to be minimized"}
+    assert set(found.frame()["failure"].dropna()) == {"evaluate returned NaN for 'error', which is an aim"}
 
 
 def test_a_trial_after_one_that_is_nan_does_not_start_from_it():
@@ -214,8 +214,8 @@ def raising(weight):
     ("function", "told"),
     [
         (raising, "ValueError: no data"),
-        (lambda weight: float("nan"), "evaluate returned NaN for 'error', which is to be minimized"),
-        (lambda weight: float("inf"), "evaluate returned inf for 'error', which is to be minimized"),
+        (lambda weight: float("nan"), "evaluate returned NaN for 'error', which is an aim"),
+        (lambda weight: float("inf"), "evaluate returned inf for 'error', which is an aim"),
     ],
 )
 def test_a_path_that_fails_everywhere_ends_early_with_the_failure(function, told, weights):
@@ -238,7 +238,7 @@ def test_an_aim_that_is_misspelt_ends_the_path_at_the_first_trial():
         search.cv_path(
             measured(lambda weight: seen.append(weight) or 1.0), "weight_l2", weights=[2, 1], minimize="eror"
         )
-    assert str(caught.value) == "evaluate returned no 'eror', which is to be minimized. It returned: error"
+    assert str(caught.value) == "evaluate returned no 'eror', which is an aim. It returned: error"
     assert seen == [2]
 
 

@@ -23,20 +23,20 @@ DISTRIBUTIONS = {"theano": "theano-pymc", "aesara": "aesara", "pytensor": "pyten
 PROGRAM = """
 import os, sys
 from regkit_search._folders import take_own_folders
-print(*take_own_folders(), "/", os.environ.get(sys.argv[1], ""), flush=True)
+take_own_folders()
+print(os.environ.get(sys.argv[1], ""), flush=True)
 sys.stdin.readline()
 """
 
 
 @contextmanager
 def started(variable, environment, before=""):
-    """What a process has taken, while it lives: the libraries for which it was too late, and one library's flags."""
+    """One library's flags in a process, while it lives."""
     command = [sys.executable, "-c", before + PROGRAM, variable]
     with subprocess.Popen(
         command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
-        late, _, taken = process.stdout.readline().strip().partition("/ ")
-        yield late.split(), dict(flag.split("=") for flag in taken.split(","))
+        yield dict(flag.split("=") for flag in process.stdout.readline().strip().split(","))
         process.stdin.close()
 
 
@@ -49,8 +49,7 @@ def worker(lib, tmp_path):
 
 
 def test_two_processes_compile_in_folders_of_their_own_and_keep_the_other_flags(worker, tmp_path):
-    with worker() as (late, one), worker() as (_, other):
-        assert late == []
+    with worker() as one, worker() as other:
         assert one["floatX"] == other["floatX"] == "float32"
         taken = {one["base_compiledir"], other["base_compiledir"]}
     assert len(taken) == 2
@@ -58,22 +57,22 @@ def test_two_processes_compile_in_folders_of_their_own_and_keep_the_other_flags(
 
 
 def test_the_next_process_takes_up_the_folder_of_one_that_ended(worker):
-    with worker() as (_, first):
+    with worker() as first:
         pass
-    with worker() as (_, second):
+    with worker() as second:
         assert second == first
 
 
-def test_a_library_that_is_imported_already_is_told(worker, lib):
-    with worker(f"import sys, types; sys.modules[{lib.name!r}] = types.ModuleType({lib.name!r})\n") as (late, _):
-        assert late == [lib.name]
+def test_a_library_that_is_imported_already_keeps_its_folder(worker, lib, tmp_path):
+    with worker(f"import sys, types; sys.modules[{lib.name!r}] = types.ModuleType({lib.name!r})\n") as flags:
+        assert flags["base_compiledir"] == str(tmp_path)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="libraries have another default there")
 def test_a_library_that_is_not_installed_gets_no_folder(lib, tmp_path):
     settings = [f"{name.upper()}{what}" for name in DISTRIBUTIONS for what in ("_FLAGS", "RC")]
     environment = {name: value for name, value in os.environ.items() if name not in settings}
-    with started(f"{lib.name.upper()}_FLAGS", {**environment, "HOME": str(tmp_path)}) as (_, taken):
+    with started(f"{lib.name.upper()}_FLAGS", {**environment, "HOME": str(tmp_path)}) as taken:
         assert Path(taken["base_compiledir"]).is_relative_to(tmp_path / f".{lib.name}")
     there = {one.metadata["Name"].lower() for one in distributions()}
     assert {one.name for one in tmp_path.iterdir()} == {
@@ -97,9 +96,9 @@ def files_of(folder):
 
 def test_what_the_user_and_other_workers_compiled_is_taken_over(worker, tmp_path):
     made(tmp_path, "compiledir/tmp1")
-    with worker() as (_, first):
+    with worker() as first:
         made(first["base_compiledir"], "compiledir/tmp2")
-        with worker() as (_, second):
+        with worker() as second:
             folder = Path(second["base_compiledir"])
             files = ("key.pkl", "m1.so", "mod.cpp")
             assert files_of(folder) == [f"compiledir/{name}/{file}" for name in ("tmp1", "tmp2") for file in files]

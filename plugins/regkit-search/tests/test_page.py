@@ -80,7 +80,7 @@ def test_plain_optuna_with_a_live_weight_and_the_path_train_the_same_network(pro
     plain, _, _, path, *_ = blocks.programs("docs/search.md")
     scope["weight"] = weight = regkit.Live(0.0)
     evaluate = scope["prepare"](regkit.build(weight_l2={"weight": weight, "pattern": "*.w"}))
-    trial = Trial(Task(0, 0, {}), lambda value, step: False)
+    trial = Trial(Task(0, 0, {}), lambda number, reports: False)
     scope.update(reset=lambda: trial.reports.clear(), train_and_validate=lambda: evaluate(trial)["error"])
     exec(plain.text.replace("n_trials=30", "n_trials=8"), scope)
     assert scope["study"].best_value < 0.4

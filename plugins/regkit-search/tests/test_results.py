@@ -29,8 +29,7 @@ def test_the_plot_has_a_panel_for_each_measure_on_a_log_axis(prepare, space):
     figure = result.plot()
     assert png(figure).startswith(b"\x89PNG")
     assert [axes.get_ylabel() for axes in figure.axes] == ["distance (minimize)", "penalty", "seed"]
-    assert [axes.get_xlabel() for axes in figure.axes] == [""] * 3
-    assert figure.get_supxlabel() == "hidden_l1.weight"
+    assert [axes.get_xlabel() for axes in figure.axes] == ["", "", "hidden_l1.weight"]
     first, second, _ = figure.axes
     assert first.get_xscale() == "log"
     frame = result.frame()
@@ -44,15 +43,32 @@ def test_the_plot_has_a_panel_for_each_measure_on_a_log_axis(prepare, space):
     np.testing.assert_allclose(up, 2 * np.array(across))
 
 
-def test_the_plot_of_several_aims_has_their_front(space):
-    def prepare(regs):
-        return lambda trial: {"a": regs[0].weight.value, "b": regs[0].weight.value ** 2}
+def labels(figure):
+    """Names that are written on the panels of a figure."""
+    written = [one for axes in figure.axes for one in (axes.xaxis.label, axes.yaxis.label, *axes.texts)]
+    return sorted(one.get_text() for one in written if one.get_text())
 
-    result = search.run(prepare, space, minimize="a", maximize="b", trials=6)
+
+def test_the_plot_of_several_aims_has_their_front_and_each_name_once(space):
+    def prepare(regs):
+        def evaluate(trial):
+            weight = regs[0].weight.value
+            return {"a": weight, "b": weight**2, "size": trial.params["rate"]}
+
+        return evaluate
+
+    parameters = {"rate": FloatDistribution(1, 2)}
+    result = search.run(prepare, space, parameters=parameters, minimize="a", maximize="b", trials=6)
     figure = result.plot()
-    (line,) = figure.axes[-1].lines
-    assert [text.get_text() for text in figure.legends[0].get_texts()].count("Pareto front") == 1
+    assert labels(figure) == ["b (maximize)", "hidden_l1.weight", "size", "← a (minimize) ↓"]
+    (front,) = [axes for axes in figure.axes if axes.lines]
+    (line,) = front.lines
     assert line.get_xydata().tolist() == [[one.aims["a"], one.aims["b"]] for one in result.front]
+    assert front.get_subplotspec().rowspan.start == 1
+    assert front.get_subplotspec().colspan.start == 1
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["Pareto front"]
+    empty = [axes for axes in figure.axes if not axes.collections]
+    assert [axes.texts[0].get_text() for axes in empty] == ["← a (minimize) ↓"]
 
 
 def test_a_notebook_shows_the_best_first_and_text_of_others_escaped(space):

@@ -63,7 +63,7 @@ def test_the_latest_structures_are_kept_and_no_more():
     prepared.clear()
     for pattern in [*patterns, patterns[-1], patterns[0]]:
         params = {"hidden_l1.pattern": pattern}
-        networks.run([Task(0, 0, params, known.structure(params))], lambda number, value, step: False)
+        networks.run([Task(0, 0, params, known.structure(params))], lambda number, reports: False)
     assert prepared == [*patterns, patterns[0]]
 
 

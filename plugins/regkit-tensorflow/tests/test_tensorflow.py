@@ -274,12 +274,64 @@ def test_steps_are_assigned_to_trained_variables_and_others_count():
     np.testing.assert_array_equal(frozen, [[3, -0.5]])
 
 
+def test_a_variable_under_two_names_counts_once_in_a_step_as_in_the_loss():
+    tied, other = tf.Variable(tf.fill((2, 2), 5.0)), tf.Variable(tf.zeros((2, 2)))
+    regs, variables = regkit.build(weight_l1=dict(weight=2.0, by="proximal")), {"a": tied, "b": tied, "c": other}
+    assert float(regkit_tensorflow.Run(regs, [regkit.Layer("net", variables)]).loss()) == 2 * 20 / 2
+    regkit_tensorflow.after_step(regs, variables, 0.5)
+    np.testing.assert_allclose(tied, 5 - 0.5 * 2 / 2)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_lasso_has_the_zeros_of_the_closed_form_under_adam_with_its_divisors(compiled):
+    """Adam by hand, as its paper has it."""
+    aims = np.random.default_rng(0).normal(size=(6, 9)) / 2
+    w, m, v = (tf.Variable(np.zeros((6, 9))) for _ in range(3))
+    n = tf.Variable(0.0, dtype=tf.float64)
+    regs = regkit.build(weight_l1=dict(weight=0.3, by="proximal"))
+
+    def step():
+        gradient = w - aims
+        n.assign_add(1.0)
+        m.assign(0.9 * m + 0.1 * gradient)
+        v.assign(0.99 * v + 0.01 * gradient**2)
+        divisor = tf.sqrt(v / (1 - 0.99**n)) + 1e-8
+        w.assign_sub(0.05 * m / (1 - 0.9**n) / divisor)
+        regkit_tensorflow.after_step(regs, {"w": w}, 0.05, divisors={"w": divisor})
+
+    step = tf.function(step) if compiled else step
+    for _ in range(600):
+        step()
+    expected = np.sign(aims) * np.maximum(0, abs(aims) - 0.3)
+    np.testing.assert_array_equal(w.numpy() == 0, expected == 0)
+    assert 10 < (expected == 0).sum() < 50
+    np.testing.assert_allclose(w, expected, atol=1e-6)
+
+
+def test_variables_in_a_list_raise():
+    with pytest.raises(regkit.OptionError, match="after_step got variables=.*; accepted: a dict of full names"):
+        regkit_tensorflow.after_step(regkit.build(decoupled_decay=0.1), [tf.Variable([[1.0]])], 0.1)
+    with pytest.raises(regkit.OptionError, match="after_step got variables=.*; accepted: a dict of full names"):
+        regkit_tensorflow.after_step(regkit.build(decoupled_decay=0.1), {"w": tf.constant([[1.0]])}, 0.1)
+
+
 def test_metrics_are_those_of_numpy():
     run = regkit_tensorflow.Run(regkit.build(hidden_l1=dict(weight=1, pattern="hid"), weight_l1=1), [
         regkit.Layer("hid", {"w": tf.constant([[0.0, 1.0]])})
     ])  # fmt: skip
     run.tap("hid", tf.constant(Z))
     assert float(run.metrics()["weight_l1.zeros"]) == 0.5
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_metrics_are_of_what_a_pattern_leaves_and_of_changes_in_predictions(train):
+    regs = regkit.build(hidden_topk=dict(k=1, pattern="hid"), hidden_l1=dict(weight=1, pattern=["h*", "!hidden"]))
+    run = regkit_tensorflow.Run(regs, train=train)
+    run.skip("hidden")
+    run.tap("hid", tf.constant([[1.0, 2.0, 3.0, 4.0]]))
+    found = run.metrics()
+    assert float(found["hidden_topk.zeros"]) == 0.75
+    assert float(found["hidden_l1.l0"]) == (1 + 4) / 2  # the pattern matches the original beside it too
 
 
 def test_a_step_that_never_comes_warns_at_the_second_loss(recwarn):

@@ -113,6 +113,19 @@ def test_members_with_and_without_a_pattern_act_in_the_order_written():
     np.testing.assert_allclose(model.a.detach(), 5 * 0.5 - 0.5 * 4.0, rtol=1e-12)
 
 
+@pytest.mark.parametrize("pattern", [None, "*"])
+def test_a_proximal_step_after_a_projection_warns_once_also_where_one_sees_frozen_parameters(pattern):
+    model = Weights(w=V, fixed=V)
+    model.fixed.requires_grad_(False)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    regs = regkit.build(
+        weight_nonnegative=dict(weight=1, pattern=pattern), weight_l1=dict(weight=1, by="proximal", pattern="w")
+    )
+    with pytest.warns(UserWarning, match="weight_l1 is a proximal step after the projection") as found:
+        trained(model, optimizer, regs, 3)
+    assert len(found) == 1
+
+
 def test_decay_and_projections_act_under_any_optimizer_and_proximal_steps_raise():
     model = Weights(w=np.array([[-1.0, 2.0]]))
     optimizer = torch.optim.RMSprop(model.parameters(), lr=0.1)
@@ -407,6 +420,22 @@ def test_a_schedule_that_nothing_moves_warns():
 
     with pytest.warns(UserWarning, match="weight_l2: the weight follows the step, and nothing moved it"):
         train()
+
+
+def test_metrics_are_of_what_a_pattern_leaves():
+    model = torch.nn.Sequential(torch.nn.Identity(), torch.nn.ReLU(), torch.nn.Linear(3, 1))
+    weight = regkit.schedules.Target("zeros", 0.5, start=1.0, gain=1.0)
+    regs = regkit.build(hidden_l1=dict(weight=weight, pattern=["*", "!0", "!2"]))
+    x = torch.tensor([[1.0, -1.0, 0.0], [2.0, -3.0, 4.0]])
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with regkit_torch.watch(model, regs, optimizer=optimizer) as run:
+        model(x)
+        assert float(run.metrics()["hidden_l1.zeros"]) == pytest.approx(0.5)
+        model[1](x[:1])
+        run.discard()
+        (model(x[:1]).sum() + run.loss()).backward()
+        optimizer.step()
+    assert weight.value == pytest.approx(np.exp(0.5 - 2 / 3))
 
 
 def test_metrics_of_weights_need_no_forward():

@@ -117,6 +117,16 @@ def test_a_distance_counts_elements_by_their_importance():
             regkit.build(weight_distance={"weight": 1, **wrong})
 
 
+@pytest.mark.parametrize("shape", [(1, 3), (2, 1), (3, 2)])
+def test_a_reference_of_another_shape_raises_and_is_not_repeated(lib, shape):
+    far = dict(weight=1, reference={"w": np.zeros(shape)})
+    weighed = dict(weight=1, reference={"w": W}, importance={"w": np.ones(shape)})
+    for w in (W, lib.shared(W, name="w")):
+        for options, argument in ((far, "reference"), (weighed, "importance")):
+            with pytest.raises(regkit.GraphError, match=rf"{argument} of 'w' is of shape \({shape[0]}, .* of \(2, 3\)"):
+                regkit.build(weight_distance=options).loss([regkit.Layer("all", {"w": w})], {})
+
+
 @pytest.mark.parametrize("alias", ["weight_l1", "weight_l2", "elastic_net", "group_lasso"])
 def test_by_a_proximal_step_the_term_has_its_value_and_no_gradient(lib, alias):
     w = lib.tensor("w")
@@ -132,9 +142,24 @@ def test_by_a_proximal_step_the_term_has_its_value_and_no_gradient(lib, alias):
     assert (values["gradient"][1] != 2).any()
 
 
+def test_a_decay_of_halves_is_rounded_once():
+    w = np.linspace(1, 2, 500).reshape(5, 100).astype("float16")
+    for rate in (0.0001, 0.0003, 0.0007, 0.01):
+        (found,) = stepped({"w": w}, rate, decoupled_decay=1).values()
+        np.testing.assert_array_equal(found, (w.astype("float64") * (1 - rate)).astype("float16"))
+
+
 def test_half_precision_and_empty_parameters_keep_dtype_and_shape():
     for alias in ("weight_l1", "weight_l2", "elastic_net", "group_lasso"):
         (found,) = stepped({"w": W.astype("float16")}, **{alias: dict(weight=0.1, by="proximal")}).values()
         assert (found.dtype, found.shape) == (np.float16, W.shape)
         (found,) = stepped({"w": W[:0]}, **{alias: dict(weight=0.1, by="proximal")}).values()
         assert found.shape == (0, 3)
+
+
+def test_a_group_that_becomes_zero_is_divided_without_a_warning_of_numpy():
+    w, divisor = np.full((1, 4), 2.0**-40), np.full((1, 4), 2.0**-8)
+    regs = regkit.build(group_lasso=dict(weight=0.5, by="proximal"))
+    with np.errstate(all="raise"):
+        found = regs.after_step({"w": w}, 1.0, divisors={"w": divisor})["w"]
+    np.testing.assert_array_equal(found, 0 * w)

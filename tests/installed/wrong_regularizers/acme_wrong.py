@@ -849,6 +849,23 @@ class StepsTwiceInGraphs(Shrinks):
         return super().stepped(w, amount * regkit.graph.cast(times, str(w.dtype)))
 
 
+@wrong("step_takes_a_symbolic_rate", needs_graph=True)
+class BranchesOnTheAmount(Shrinks):
+    __doc__ = None
+
+    def stepped(self, w, amount):
+        return super().stepped(w, amount) if amount > 0 else w
+
+
+@wrong("proximal_penalty_has_no_gradient", needs_graph=True)
+class PenalizesBesideItsStep(Shrinks):
+    __doc__ = None
+
+    def loss(self, layers):
+        selected = regkit.select_params(layers, self.pattern)
+        return regkit.graph.total([(w * w).sum() for w in map(self.wide, dict(selected).values())])
+
+
 @wrong("proximal_step_minimizes")
 class ShrinksByHalf(Shrinks):
     __doc__ = None

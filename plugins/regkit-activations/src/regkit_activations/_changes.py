@@ -113,7 +113,10 @@ class HiddenTopk(SparseChange):
     def __init__(self, pattern: str | Sequence[str] | None = None, weight: Any = 0.0, k: int | None = None) -> None:
         super().__init__(pattern, weight)
         if k is not None and (isinstance(k, bool) or not hasattr(k, "__index__") or k < 1):
-            raise regkit.OptionError(f"{type(self).__name__} got k={k!r}; accepted: None, or an integer of at least 1")
+            raise regkit.OptionError(
+                f"{type(self).__name__} got k={k!r}; accepted: None, or an integer of at least 1. The share of units "
+                "that stay is the weight"
+            )
         self.k = None if k is None else k.__index__()
         self.acts_at_any_weight = k is not None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -18,13 +19,14 @@ from ._values import (
     checked_live,
     checked_stacked,
     holds_array,
+    is_floats,
     is_parameter,
     slices,
     with_arrays,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
 __all__ = ["after_step", "layers_of", "optax"]
 
@@ -70,6 +72,7 @@ def after_step(
     rate: Any,
     layers: Sequence[Any] | None = None,
     *,
+    divisors: Any = None,
     live: Mapping[str, Any] | None = None,
     stacked: Mapping[str, int] | None = None,
 ) -> Any:
@@ -83,11 +86,17 @@ def after_step(
     regs : regkit.RegularizerSet
     params : pytree
         The parameters after the step. Names are those of `layers_of`.
-    rate : number or scalar array
-        The step size of the optimizer. The closed form of a penalty holds where a step is ``rate`` times the gradient:
-        for SGD with momentum that is ``rate / (1 - momentum)``. Under Adam it does not hold.
+    rate : number, scalar array, or mapping of str to those
+        The step size of the optimizer, or those of parameters by their names: one that is not in it, such as a frozen
+        one, counts in the means of penalties and stays. The closed form of a penalty holds where a step is ``rate``
+        times the gradient: for SGD with momentum that is ``rate / (1 - momentum)``.
     layers : sequence of regkit.Layer, optional
         The layers of the network, ``layers_of(params)`` if not given.
+    divisors : pytree, optional
+        By what the optimizer divides the gradient of each element, in the form of `params`: for Adam
+        :math:`\sqrt{\hat v} + \epsilon`, with which a proximal step has the zeros of the closed form there too. Of the
+        state of `optax.adam` it is
+        ``jax.tree.map(lambda v: jnp.sqrt(v / (1 - b2**state[0].count)) + eps, state[0].nu)``.
     live : mapping of str to number or scalar array, optional
         As for `Run`.
     stacked : mapping of str to int, optional
@@ -103,7 +112,7 @@ def after_step(
     regkit.NoMatchError
         If a pattern matches no parameter.
     regkit.OptionError
-        If an argument is not accepted.
+        If an argument is not accepted, or `divisors` has an array that is none of `params`.
     regkit.GraphError
         If there is no array of floats, two leaves have one name, a hook changes a dtype or a number of axes, or a live
         weight is read while JAX traces.
@@ -121,19 +130,17 @@ def after_step(
     stacked = checked_stacked(stacked, "after_step")
     leaves, structure = _named_leaves(params)
     check_names(stacked, [name for name, _ in leaves])
-    values: dict[str, Any] = {}
-    parts: dict[str, tuple[list[str], int]] = {}
-    for name, leaf in leaves:
-        if is_parameter(leaf):
-            sliced, axis = slices(name, as_array(leaf), stacked)
-            values.update(sliced)
-            parts[name] = (list(sliced), axis)
+    values, parts = _floats([(name, leaf) for name, leaf in leaves if is_parameter(leaf)], stacked)
     if not values:
         raise regkit.GraphError(
             f"after_step got no array of floats among the {len(leaves)} leaves of params; accepted: a pytree of arrays"
         )
     layers = layers_of(params) if layers is None else list(layers)
-    changed = regs.after_step(values, rate, [with_arrays(layer, stacked) for layer in layers])
+    if isinstance(rate, Mapping):
+        rate = {each: one for name, one in rate.items() for each in (parts[name][0] if name in parts else [name])}
+    if divisors is not None:
+        divisors, _ = _floats(_named_leaves(divisors)[0], stacked)
+    changed = regs.after_step(values, rate, [with_arrays(layer, stacked) for layer in layers], divisors=divisors)
     left = []
     for name, leaf in leaves:
         if name in parts:
@@ -142,6 +149,24 @@ def after_step(
             leaf = jax.tree.map(lambda _, one=one: one, leaf)  # an array, or an object of Flax that holds it
         left.append(leaf)
     return jax.tree.unflatten(structure, left)
+
+
+def _floats(
+    leaves: Iterable[tuple[str, Any]], stacked: Mapping[str, int]
+) -> tuple[dict[str, Any], dict[str, tuple[list[str], int]]]:
+    """Return arrays of floats by their names, those that are stacked taken apart.
+
+    And by the name of each leaf, the names of its parts and their axis.
+    """
+    values: dict[str, Any] = {}
+    parts: dict[str, tuple[list[str], int]] = {}
+    for name, leaf in leaves:
+        array = as_array(leaf)
+        if is_floats(array):
+            sliced, axis = slices(name, array, stacked)
+            values.update(sliced)
+            parts[name] = (list(sliced), axis)
+    return values, parts
 
 
 class _Count(NamedTuple):
@@ -157,7 +182,8 @@ def optax(regs: regkit.RegularizerSet, rate: Any) -> Any:
     rate : number or callable
         The step size of the chain, or its schedule. It holds for chains whose step is the rate times the gradient:
         optax does not show the state of one transformation to another, so of `optax.sgd` with momentum pass the rate
-        divided by ``1 - momentum``; for `optax.adam` there is no right number. Projections take any rate.
+        divided by ``1 - momentum``. For `optax.adam` there is no right number: leave this out, and call `after_step`
+        with ``divisors`` after ``optax.apply_updates``. Decays and projections are right under any optimizer.
 
     Returns
     -------
@@ -184,13 +210,15 @@ def optax(regs: regkit.RegularizerSet, rate: Any) -> Any:
     """
     from optax import GradientTransformation
 
-    acting = [member.name for member in hosts.members(regs, "optax") if member.changes_params]
-    if not acting:
+    members = [member for member in hosts.members(regs, "optax") if member.changes_params]
+    if not members:
         raise regkit.OptionError(
             f"optax got {regs!r}, of which nothing acts after a step. A penalty belongs to the loss: "
             "regkit_jax.Run. One that has by= acts after the step with by='proximal' or by='projection'"
         )
-    regs = hosts.subset(regs, acting)
+    for member in members:
+        member.memory.stepped = True  # losses before the first step are no sign that none will come
+    regs = hosts.subset(regs, [member.name for member in members])
 
     def init(params: Any) -> _Count:
         return _Count(jnp.zeros((), jnp.int32))

@@ -291,27 +291,51 @@ class Run:
 
         Errors are those of `loss`.
         """
-        self._check_open()
+        self._check_open("loss")
         self._check_trace()
         self._check_globs()
         self.check_changes()
         with within(self._scope(self._derivatives and self._derivatives.more(), self.key)):
-            return hosts.terms(self._penalties, self._layers, self._whole_batch())
+            return hosts.terms(self._penalties, self._layers, self._whole_batch("loss"))
 
-    def _looked_at(self, main: Collection[str]) -> dict[str, Any]:
-        """Return the outputs that penalties may look at, some of which hooks may ask for as main outputs of layers."""
-        looking = [m for m in self._members if m.penalizes]
+    def metrics(self) -> dict[str, Any]:
+        """Return scalars to look at by the names of member and scalar, as `regkit.RegularizerSet.metrics` does.
+
+        They are of all that was tapped. A function that is differentiated returns them beside its loss, for
+        ``has_aux=True``. Errors are those of `loss`.
+
+        Examples
+        --------
+        >>> import jax, jax.numpy as jnp, regkit, regkit_jax
+        >>> regs = regkit.build(hidden_l1=dict(weight=0.1, pattern="hid"))
+        >>> @jax.jit
+        ... def zeros(x):
+        ...     run = regkit_jax.Run(regs)
+        ...     run.tap("hid", jax.nn.relu(x))
+        ...     return run.metrics()["hidden_l1.zeros"]
+        >>> print(zeros(jnp.array([[1.0, -2.0, 3.0, -4.0]])))
+        0.5
+        """
+        self._check_open("metrics")
+        self._check_globs()
+        self.check_changes()
+        with within(self._scope(None, self.key)):
+            return hosts.metrics(self._regs, self._layers, self._whole_batch("metrics"))
+
+    def _looked_at(self, hook: str, main: Collection[str]) -> dict[str, Any]:
+        """Return the outputs that members may look at in a hook; for some it may ask, as main outputs of layers."""
+        looking = [m for m in self._members if hook in m.hooks]
         return {
             name: output
             for name, output in self._outputs.items()
             if any(m.looks_at(name) or (name in main and m.selects != "params") for m in looking)
         }
 
-    def _whole_batch(self) -> dict[str, Any]:
-        """Return the outputs, those that penalties may look at being of the whole batch."""
+    def _whole_batch(self, hook: str) -> dict[str, Any]:
+        """Return the outputs, those that members may look at in a hook being of the whole batch."""
         if not self._axes:
             return self._outputs
-        looked_at = self._looked_at(self._outputs if self._layers else ())
+        looked_at = self._looked_at(hook, self._outputs if self._layers else ())
         return self._outputs | {name: whole(name, output, self._axes) for name, output in looked_at.items()}
 
     def _check_globs(self) -> None:
@@ -359,13 +383,13 @@ class Run:
                 "output is called that is tapped again"
             )
 
-    def _check_open(self) -> None:
-        """Raise for an output that a penalty looks at, and from which nothing can be computed any more.
+    def _check_open(self, hook: str) -> None:
+        """Raise for an output that a member looks at in a hook, and from which nothing can be computed any more.
 
         One that was only changed is right: what a model goes on with has come out of the transformation.
         """
         main = [layer.output_name for layer in self._layers if getattr(layer, "role", None) != "hidden"]
-        for name, output in self._looked_at(main).items():
+        for name, output in self._looked_at(hook, main).items():
             if _internals.ended(output):
                 raise regkit.GraphError(
                     f"output {name!r} was tapped in a function that JAX has transformed (jit, grad, vmap, checkpoint, "

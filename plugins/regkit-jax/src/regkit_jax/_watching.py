@@ -105,6 +105,11 @@ class _Run(Run):
         with self._naming_paths():
             return super().terms()
 
+    def metrics(self) -> dict[str, Any]:
+        self._check_called()
+        with self._naming_paths():
+            return super().metrics()
+
     def check(self) -> None:
         """Raise if nothing was seen that some are for, or if one that changes outputs found none to change."""
         if not self._watched.called and not self._given and any(m.selects == "outputs" for m in self._members):

@@ -44,6 +44,11 @@ class Jax:
         """Return the values of an optimizer's variables; within `fit` the state of a step alone has them."""
         return state[2]  # type: ignore[no-any-return]  # after those of the model that are trained and those that are not
 
+    def after(self, variable: Any, model: keras.Model, result: Any) -> Any:
+        """Return the value of a variable of a metric after a step, of which this is the result."""
+        _, (*_, values) = result
+        return next(value for one, value in zip(model.metrics_variables, values) if one is variable)
+
     def uncompiled(self, function: Any) -> Any:
         """Return a function as it is: what regularizers do is traced with the step."""
         return function
@@ -51,6 +56,10 @@ class Jax:
     def terms(self, run: Any, regs: regkit.RegularizerSet) -> list[Any]:
         """Return each regularizer's part of the loss."""
         return run.terms()  # type: ignore[no-any-return]
+
+    def metrics(self, run: Any, regs: regkit.RegularizerSet, layers: Sequence[regkit.Layer]) -> dict[str, Any]:
+        """Return the metrics of what was tapped."""
+        return regs.metrics(layers, run.outputs)
 
     def data(self, regs: regkit.RegularizerSet, array: Any, dtype: str) -> Any:
         """Return an input of a network."""
@@ -85,6 +94,10 @@ class Torch:
         """Return the values of an optimizer's variables."""
         return [variable.value for variable in variables]
 
+    def after(self, variable: Any, model: keras.Model, result: Any) -> Any:
+        """Return the value of a variable of a metric after a step."""
+        return variable.value
+
     def uncompiled(self, function: Any) -> Any:
         """Return a function that ``torch.compile`` leaves as it is: it would take Python's state for constant."""
         import torch
@@ -100,6 +113,10 @@ class Torch:
         except regkit.NoMatchError as error:  # its remedy is that of a run, which nobody has here
             raise regkit.NoMatchError(str(error).partition(". Show outputs to it by run.tap")[0]) from None
         return terms  # type: ignore[no-any-return]
+
+    def metrics(self, run: Any, regs: Any, layers: Any) -> dict[str, Any]:
+        """Return the metrics of what was tapped."""
+        return run.metrics()  # type: ignore[no-any-return]
 
     def data(self, regs: regkit.RegularizerSet, array: Any, dtype: str) -> Any:
         """Return an input of a network; one that gradients reach, if a regularizer differentiates by it."""
@@ -138,6 +155,10 @@ class TensorFlow:
         """Return the values of an optimizer's variables."""
         return [variable.value for variable in variables]
 
+    def after(self, variable: Any, model: keras.Model, result: Any) -> Any:
+        """Return the value of a variable of a metric after a step."""
+        return variable.value
+
     def uncompiled(self, function: Any) -> Any:
         """Return a function that AutoGraph leaves as it is."""
         import tensorflow as tf
@@ -151,6 +172,10 @@ class TensorFlow:
         finally:
             if self._tape is not None:
                 self._tape.__exit__(None, None, None)
+
+    def metrics(self, run: Any, regs: Any, layers: Any) -> dict[str, Any]:
+        """Return the metrics of what was tapped."""
+        return run.metrics()  # type: ignore[no-any-return]
 
     def data(self, regs: regkit.RegularizerSet, array: Any, dtype: str) -> Any:
         """Return an input of a network; one that the tape watches, if there is one."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 import keras
 
 import regkit
+from regkit import hosts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 #: The name of the data of a model that does not name them.
 INPUT = "input"
@@ -84,21 +86,56 @@ def has_order(model: Any) -> bool:
     return bool(declared_tensors(model, "outputs"))
 
 
-def describe(model: Any, inputs: list[str]) -> list[regkit.Layer]:
-    """Return a model's layers with roles and the present values of the weights that are trained.
+class Described:
+    """A model's layers as regularizers see them, looked up again where its variables are others than before.
 
     A layer is here if it has a weight of two or more dimensions. The weights of others, as of a normalization, are with
     the layer before.
     """
-    return [
-        regkit.Layer(name, {full: variable.value for full, variable in weights.items()}, role=role)
-        for name, role, weights in _entries(model, inputs)
-    ]
 
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._variables: list[Any] = []
+        self._trained: list[bool] = []
+        self._found: list[tuple[str, str, dict[str, Any]]] = []
+        self._wanted: dict[Any, bool] = {}
 
-def trained_weights(model: Any) -> dict[str, Any]:
-    """Return the variables of a model that are trained, by their names."""
-    return {name: variable for _, _, weights in _entries(model, [INPUT]) for name, variable in weights.items()}
+    def layers(self, model: Any, inputs: list[str]) -> list[regkit.Layer]:
+        """Return the layers with roles and the present values of the weights that are trained."""
+        return [
+            regkit.Layer(name, {full: variable.value for full, variable in weights.items()}, role=role)
+            for name, role, weights in self._entries(model, inputs)
+        ]
+
+    def trained_weights(self, model: Any) -> dict[str, Any]:
+        """Return the variables that are trained, by their names."""
+        found = self._entries(model, self._names or [INPUT])
+        return {name: variable for _, _, weights in found for name, variable in weights.items()}
+
+    def is_wanted(self, members: Sequence[hosts.Member], name: str, value: Any) -> bool:
+        """Return whether to show an output to some of the members; those of layers need no pattern."""
+        if isinstance(value, keras.KerasTensor):
+            return False
+        dtype = value.dtype if keras.ops.is_tensor(value) else None
+        key = (id(members), name, dtype)
+        if key not in self._wanted:
+            is_float = dtype is not None and "float" in keras.backend.standardize_dtype(dtype)
+            is_main = any(name == output for output, _, _ in self._found)
+            self._wanted[key] = any(
+                member.wants(name, is_float)
+                and (member.globs is not None or is_main or not member.needs_pattern or member.wants(name, False))
+                for member in members
+            )
+        return self._wanted[key]
+
+    def _entries(self, model: Any, inputs: list[str]) -> list[tuple[str, str, dict[str, Any]]]:
+        variables = model.variables
+        trained = [variable.trainable for variable in variables]
+        is_known = inputs == self._names and trained == self._trained
+        if not is_known or not all(map(is_, variables, self._variables)):
+            self._names, self._variables, self._trained = inputs, variables, trained
+            self._found, self._wanted = _entries(model, inputs), {}
+        return self._found
 
 
 def _entries(model: Any, inputs: list[str]) -> list[tuple[str, str, dict[str, Any]]]:

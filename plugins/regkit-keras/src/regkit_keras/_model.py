@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -14,7 +15,7 @@ from ._layers import check_parts, declared_tensors
 from ._training import Training
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
 #: Methods of a subclass that would not be called where another model trains it.
 OWN = ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics")
@@ -43,6 +44,8 @@ class Model(keras.Model):
     mask : bool, default False
         Whether padding, the positions that Keras masks, and examples of sample weight 0 are left out of the penalties
         of outputs.
+    metrics : sequence of str, default ()
+        Metrics of regularizers that the history has too, such as ``["hidden_l1.zeros"]``.
 
     Attributes
     ----------
@@ -54,8 +57,8 @@ class Model(keras.Model):
     regkit.OptionError
         If an argument is none of those.
     regkit.GraphError
-        If Keras runs on a backend for which there is no engine, the model has a training step of its own, or a weight
-        is a `regkit.schedules.Target`.
+        If Keras runs on a backend for which there is no engine, the model has a training step of its own, or metrics of
+        outputs are asked for with `mask`.
     regkit.PluginLoadError
         If this version of Keras lacks something that is used of it.
 
@@ -85,8 +88,9 @@ class Model(keras.Model):
         seed: int | None = None,
         name: str | None = None,
         mask: bool = False,
+        metrics: Sequence[str] = (),
     ) -> None:
-        check(model, regularizers)
+        check(model, regularizers, metrics)
         # the model casts what it is given and what it computes; around it, weights have their own dtype
         super().__init__(name=name or f"regularized_{model.name}", dtype=model.variable_dtype)
         check_parts(self, declared_tensors(model, "inputs"))
@@ -96,8 +100,11 @@ class Model(keras.Model):
         self.seed_generator = keras.random.SeedGenerator(seed)
         members = hosts.members(regularizers, "Model")
         names = [member.name for member in members if member.penalizes]
-        self._shares = Shares([WITHOUT, *names]) if names else None
-        self._training = Training(backend(), regularizers, mask)
+        self._measures = list(metrics)
+        followed = followed_metrics(members)
+        check_metrics([*self._measures, *followed], members, mask)
+        self._shares = Shares([*([WITHOUT, *names] if names else ()), *self._measures], followed)
+        self._training = Training(backend(), regularizers, mask, list(dict.fromkeys([*self._measures, *followed])))
         self.built = model.built
 
     @property
@@ -136,19 +143,21 @@ class Model(keras.Model):
     ) -> Any:
         """Return the loss, which in training has the penalties, and note these for the history."""
         terms = self._training.take_terms(training, sample_weight)
-        if not terms or self._shares is None:
+        measured = self._training.measured if training else {}
+        if not terms and not measured:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         self._left_out = {id(term.weighted) for term in terms}
         try:
             is_more = self.loss is not None or self.losses
             loss = super().compute_loss(x, y, y_pred, sample_weight, training) if is_more else keras.ops.zeros(())
+            within = {id(term.weighted) for model in self._models_within() for term in model._training.take_added()}
+            without = loss - sum(one for one in self.losses if id(one) in within) if within else loss
         finally:
             self._left_out = frozenset()
-        within = {id(term.weighted) for model in self._models_within() for term in model._training.take_added()}
-        without = loss - sum(one for one in self.losses if id(one) in within)
         count = keras.ops.shape(next(one for one in keras.tree.flatten(x) if one is not None))[0]
-        self._shares.update_state({WITHOUT: without, **{term.name: term.weighted for term in terms}}, count)
-        return keras.ops.add(loss, hosts.total(terms))
+        shares = {WITHOUT: without, **{term.name: term.weighted for term in terms}, **measured}
+        self._shares.update_state(shares, count)
+        return keras.ops.add(loss, hosts.total(terms)) if terms else loss
 
     def _models_within(self) -> list[Model]:
         return [layer for layer in self._flatten_layers(include_self=False) if isinstance(layer, Model)]
@@ -171,15 +180,22 @@ class Model(keras.Model):
             if metric is not self._shares:
                 result = metric.result()
                 results.update(result if isinstance(result, dict) else {metric.name: result})
-        for name in self._shares.names if self._shares else ():
+        for name in self._shares.names:
             if name in results:
                 raise regkit.OptionError(
                     f"a metric of the model is named {name!r}, as is what regularizers add to the history. Give the "
                     "metric another name"
                 )
-        if self._shares and self._training.now:
+        if self._training.now and self._shares.names:
             results.update(self._shares.result())
         return results
+
+    def latest_metrics(self, result: Any) -> dict[str, Any] | None:
+        """Return the metrics that weights follow, of the step with that result; None if no weight follows one."""
+        followed = self._shares.followed
+        if not followed:
+            return None
+        return dict(zip(followed, keras.ops.convert_to_numpy(self._training.after(self._shares.latest, self, result))))
 
     def compile(self, optimizer: Any = "rmsprop", *args: Any, auto_scale_loss: bool = True, **kwargs: Any) -> None:
         """Configure training, as `keras.Model.compile` does."""
@@ -259,52 +275,83 @@ class Model(keras.Model):
             "seed": self.seed_generator.get_config()["seed"],
             "name": self.name,
             "mask": self._training.mask,
+            "metrics": self._measures,
         }
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], custom_objects: Any = None) -> Model:
         """Return a model from what `get_config` gave; the plugins of its regularizers have to be installed."""
         model = keras.saving.deserialize_keras_object(config["model"], custom_objects=custom_objects)
-        return cls(model, regkit.build(config["regularizers"]), config["seed"], config["name"], config["mask"])
+        regs = regkit.build(config["regularizers"])
+        return cls(model, regs, **{name: config[name] for name in ("seed", "name", "mask", "metrics")})
 
 
 class Shares(keras.metrics.Metric):
-    """The means of the parts of a loss over examples; a regularizer without a term adds 0."""
+    """The means over examples of the parts of a loss and of metrics; a regularizer without a term adds 0.
 
-    def __init__(self, names: list[str]) -> None:
+    Parameters
+    ----------
+    names : list of str
+    followed : list of str
+        Of these, the values in the latest step are kept.
+    """
+
+    def __init__(self, names: list[str], followed: list[str]) -> None:
         super().__init__(name="shares")
-        self.names = names
-        self._total = self.add_weight(shape=(len(names),), initializer="zeros", name="total")
-        self._count = self.add_weight(shape=(), initializer="zeros", name="count")
+        self.names, self.followed = names, followed
+        self._sums = self.add_weight(shape=(len(names) + 1,), initializer="zeros", name="sums")  # and of the examples
+        self.latest = self.add_weight(shape=(len(followed),), initializer="zeros", name="latest") if followed else None
 
     def update_state(self, shares: Mapping[str, Any], count: Any) -> None:
-        """Take the parts of a step, and of how many examples they are."""
+        """Take the values of a step, and of how many examples they are."""
         each = [keras.ops.cast(shares.get(name, 0.0), self.dtype) for name in self.names]
-        count = keras.ops.cast(count, self.dtype)
-        self._total.assign_add(keras.ops.stack(each) * count)
-        self._count.assign_add(count)
+        self._sums.assign_add(
+            keras.ops.stack([*each, keras.ops.ones((), self.dtype)]) * keras.ops.cast(count, self.dtype)
+        )
+        if self.latest is not None:
+            self.latest.assign(keras.ops.stack([keras.ops.cast(shares[name], self.dtype) for name in self.followed]))
 
     def result(self) -> dict[str, Any]:
         """Return the means by their names."""
-        means = keras.ops.divide_no_nan(self._total, self._count)
-        return {name: means[i] for i, name in enumerate(self.names)}
+        means = keras.ops.divide_no_nan(self._sums[:-1], self._sums[-1])
+        return dict(zip(self.names, keras.ops.unstack(means, len(self.names))))
 
 
-def check(model: Any, regularizers: Any) -> None:
+def followed_metrics(members: Iterable[hosts.Member]) -> list[str]:
+    """Return the names of the metrics that weights follow."""
+    weights = [(member.name, getattr(member.regularizer, "weight", None)) for member in members]
+    targets = [(name, weight.metric) for name, weight in weights if isinstance(weight, regkit.schedules.Target)]
+    return list(dict.fromkeys(metric if "." in metric else f"{name}.{metric}" for name, metric in targets))
+
+
+def check_metrics(names: Iterable[str], members: Iterable[hosts.Member], mask: bool) -> None:
+    """Raise for metrics that the regularizers do not have, or that would count what is masked."""
+    having = {member.name: member for member in members if "metrics" in member.hooks}
+    for name in names:
+        member = having.get(str(name).rpartition(".")[0])
+        if member is None:
+            raise regkit.OptionError(
+                f"{name!r} is no metric of these regularizers; accepted: the name of one that has metrics, and of a "
+                f"metric, such as 'hidden_l1.zeros'. Metrics have: {', '.join(having) or 'none'}"
+            )
+        if mask and member.selects != "params":
+            raise regkit.GraphError(
+                f"the metric {name!r} counts padding and examples of weight 0, which mask=True leaves out of "
+                "penalties. Leave one of both out"
+            )
+
+
+def check(model: Any, regularizers: Any, metrics: Any) -> None:
     """Raise if the arguments of a `Model` are not what it takes."""
     if not isinstance(model, keras.Model):
         raise regkit.OptionError(f"Model got model={model!r}; accepted: a keras.Model")
     hosts.members(regularizers, "Model")
+    if isinstance(metrics, str) or not isinstance(metrics, Iterable):
+        raise regkit.OptionError(f"Model got metrics={metrics!r}; accepted: names, such as ['hidden_l1.zeros']")
     if isinstance(model, Model):
         raise regkit.GraphError(
             "the model has regularizers already. Put all into one set: Model(model.model, model.regularizers + more)"
         )
-    for member in hosts.members(regularizers, "Model"):
-        if isinstance(getattr(member.regularizer, "weight", None), regkit.schedules.Target):
-            raise regkit.GraphError(
-                f"{member.name} has a weight that follows a metric, {member.regularizer.weight!r}, and training steps "
-                "of Keras compute none for it. Give it a regkit.Live, and set that in a callback"
-            )
     own = [name for name in OWN if getattr(type(model), name) is not getattr(keras.Model, name)]
     if own:
         raise regkit.GraphError(

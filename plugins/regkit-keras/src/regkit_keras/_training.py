@@ -11,12 +11,12 @@ import keras
 import regkit
 from regkit import hosts, schedules
 
-from ._layers import describe, find_paths, has_order, input_names, own_attribute, trained_weights
+from ._layers import Described, find_paths, has_order, input_names, own_attribute
 from ._masks import masked_term, rows_of
 from ._steps import after_updates, change_weights, check_optimizer, updating
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ._backends import Jax, TensorFlow, Torch
 
@@ -26,9 +26,20 @@ SCHEDULES = tuple(getattr(schedules, name) for name in schedules.__all__)
 class Training:
     """A set of regularizers beside the steps that train a model.
 
+    Parameters
+    ----------
+    backend : one of the backends of Keras
+    regularizers : regkit.RegularizerSet
+    mask : bool
+        Whether penalties leave out padding and examples of weight 0.
+    measures : sequence of str
+        The names of the metrics that each step computes.
+
     Attributes
     ----------
     regularizers : regkit.RegularizerSet
+    measured : dict of str to scalar
+        The metrics of the step that is computed now.
     live : dict of str to keras.Variable
         Where a step is traced, the variables by which it takes the live weights.
     now : bool
@@ -37,15 +48,28 @@ class Training:
         What the model has added to the losses, while another `regkit_keras.Model` around it looks for that.
     """
 
-    def __init__(self, backend: Jax | TensorFlow | Torch, regularizers: regkit.RegularizerSet, mask: bool) -> None:
+    def __init__(
+        self,
+        backend: Jax | TensorFlow | Torch,
+        regularizers: regkit.RegularizerSet,
+        mask: bool,
+        measures: Sequence[str],
+    ) -> None:
         self.regularizers = regularizers
         self.mask = mask
+        self.measures = measures
+        self.measured: dict[str, Any] = {}
         self.now = False
         self.added: list[Any] | None = None
         self._members = hosts.members(regularizers, "Model")
         self._stepping = [member for member in self._members if member.changes_params]
         self._scheduled = [member for member in self._members if isinstance(_weight(member), SCHEDULES)]
+        by_step = [member.name for member in self._scheduled if not isinstance(_weight(member), schedules.Target)]
+        self._by_step = hosts.subset(regularizers, by_step)
+        # weights alone need no outputs
+        self._looking = [one for one in self._members if one.selects != "params" or one.changes_graph or one.named]
         self._predicting = [member for member in self._members if member.in_predictions]
+        self._described = Described()
         self._backend = backend
         self._uncompiled_forward = backend.uncompiled(self._forward)
         self._masked_term = backend.uncompiled(masked_term)
@@ -54,6 +78,7 @@ class Training:
         self._in_step = False
         self._now: dict[str, Any] | None = None  # live weights as the step has them
         self._calls = 0  # of the optimizer, as its iterations count them, accumulated gradients too
+        self._step = 0  # of schedules
         self._counts_anew = True
         lives = regularizers.live() if backend.traced else {}
         self.live = {
@@ -73,14 +98,14 @@ class Training:
 
     def _predict(self, model: Any, inputs: Any, training: bool | None) -> Any:
         names = input_names(model, inputs)
-        layers = describe(model, names)
-        main = {layer.output_name for layer in layers}
+        layers = self._described.layers(model, names)
+        is_wanted = self._described.is_wanted
         with plain_errors():
             regs = hosts.subset(self.regularizers, [member.name for member in self._predicting])
             run = self._backend.run(regs, layers, None, self._live_values(), None)
 
         def show(name: str, value: Any) -> Any:
-            if not _is_wanted(self._predicting, name, value, main):
+            if not is_wanted(self._predicting, name, value):
                 return value
             with plain_errors():
                 return run.tap(name, value)
@@ -95,41 +120,43 @@ class Training:
         if not model.built:  # of which TensorFlow's trainer makes the weights only when it traces
             shapes = keras.tree.map_structure(lambda one: keras.KerasTensor(one.shape, one.dtype), inputs)
             model(shapes, training=True)
-        layers = describe(model, names)
-        main = {layer.output_name for layer in layers}
+        layers = self._described.layers(model, names)
+        is_wanted = self._described.is_wanted
         with plain_errors():
             paths = find_paths(model)
             if not has_order(model):
                 why = "A subclassed model does not define which of its layers are hidden. Name some"
                 hosts.check_patterns(self._members, [*names, *paths], why)
-        state = [(variable, variable.value) for variable in model.variables]
+        state = [(variable, variable.value) for variable in model.variables] if backend.traced else []
         times: dict[str, int] = {}  # how often each name was shown
         left: dict[str, Any] = {}  # the outputs as layers return them, on which Keras puts masks
 
         def compute(run: Any) -> Any:
             def show(name: str, value: Any) -> Any:
-                times[name] = times.get(name, 0) + 1
-                if not _is_wanted(self._members, name, value, main):
+                count = times.get(name, 0)
+                times[name] = count + 1
+                if not is_wanted(self._looking, name, value):
                     run.skip(name)
                     return value
                 with plain_errors(), backend.drawing(seed) if regs.changes_graph else nullcontext():
                     tapped = run.tap(name, value)
-                count = times[name] - 1
                 left[f"{name}@{count}" if count else name] = tapped
                 return tapped
 
             data = [backend.data(regs, one, model.variable_dtype) for one in keras.tree.flatten(inputs)]
+            if not self._looking:
+                return model(keras.tree.pack_sequence_as(inputs, data), training=True)
             data = [show(name, one) for name, one in zip(names, data)]
             with _watched(model, paths, show):
                 return model(keras.tree.pack_sequence_as(inputs, data), training=True)
 
-        def again(run: Any) -> None:
+        def again(run: Any) -> None:  # on JAX, for derivatives
             with keras.StatelessScope(state):  # from the same draws, and nothing is left of it
                 compute(run)
 
         self._now = self._live_values()
         with plain_errors():
-            if not self._in_step:
+            if self._stepping and not self._in_step:
                 hosts.count_loss(regs)
             run = backend.run(regs, layers, seed, self._now, again)
         outputs = compute(run)
@@ -137,6 +164,7 @@ class Training:
         with plain_errors():
             later = [f"{name}@{i}" for name, count in times.items() for i in range(1, count)]
             self._check_globs(dict.fromkeys([*times, *later, *run.outputs]), layers)
+            self.measured = self._measured(run, layers) if self._in_step and self.measures else {}
             terms = backend.terms(run, regs)
             now = hosts.with_weights(regs, self._now) if self._now else regs
         if self.mask:
@@ -160,6 +188,16 @@ class Training:
                     term = term._replace(penalty=None, weighted=weighted)
                 found.append(term)
         return found
+
+    def _measured(self, run: Any, layers: Sequence[regkit.Layer]) -> dict[str, Any]:
+        """Return the metrics of a step by their names."""
+        found = self._backend.metrics(run, self.regularizers, layers)
+        missing = [name for name in self.measures if name not in found]
+        if missing:
+            raise regkit.NoMatchError(
+                f"the regularizers have no metric {missing[0]!r}; they have: {', '.join(found) or 'none'}"
+            )
+        return {name: found[name] for name in self.measures}
 
     def _check_globs(self, outputs: Iterable[str], layers: Sequence[regkit.Layer]) -> None:
         """Raise for a glob that matches none of these outputs or parameters, or takes none of them out."""
@@ -220,13 +258,19 @@ class Training:
     def stepping(self, step: Callable[..., Any], model: Any) -> Callable[..., Any]:
         """Return a function that runs a step with the live weights as they are then, and changes weights after it."""
         has_live = bool(self.regularizers.live())
-        if not has_live and not self._stepping and not self.mask:
+        if not has_live and not self._stepping and not self.mask and not self.measures:
             return step
+        if self.regularizers.needs_metrics and model.steps_per_execution > 1:
+            raise regkit.OptionError(
+                "a weight follows a metric after each step (regkit.schedules.Target), and an execution has "
+                f"steps_per_execution={model.steps_per_execution}; accepted: 1"
+            )
         change = self._backend.uncompiled(self._change)
 
         def around(*args: Any) -> Any:
             if self._scheduled:
-                self._move_schedules(model, 0, args[0])  # another model may have moved them
+                self._count(model, args[0])
+                self._by_step.step(self._step)  # another model may have moved them
             if self.live:
                 args = (self._with_live(args[0]), *args[1:])
             self._in_step = True
@@ -236,7 +280,10 @@ class Training:
             finally:
                 self._in_step, self._now = False, None
             if self._scheduled:
-                self._move_schedules(model, model.steps_per_execution, None)
+                before = self._step
+                self._count(model, None, model.steps_per_execution)
+                if self._step != before:  # and no gradient was only accumulated
+                    self.regularizers.step(self._step, model.latest_metrics(result))
             return result
 
         return around
@@ -245,14 +292,18 @@ class Training:
         """Change the weights of a model after an update."""
         regs = hosts.with_weights(self.regularizers, self._now) if self._now else self.regularizers
         with plain_errors():
-            change_weights(regs, trained_weights(model), optimizer, updated, learning_rate)
+            change_weights(regs, self._described.trained_weights(model), optimizer, updated, learning_rate)
+
+    def after(self, variable: Any, model: Any, result: Any) -> Any:
+        """Return the value of a variable of a metric after a step, of which this is the result."""
+        return self._backend.after(variable, model, result)
 
     def count_anew(self) -> None:
         """Take the step of schedules from the optimizer when the next step begins."""
         self._counts_anew = True
 
-    def _move_schedules(self, model: Any, calls: int, state: Any) -> None:
-        """Move schedules to the optimizer's iterations, after so many more calls of it.
+    def _count(self, model: Any, state: Any, calls: int = 0) -> None:
+        """Take the step of schedules from the optimizer's iterations, after so many more calls of it.
 
         They are counted here, because on JAX the variables of the optimizer are behind until an epoch ends.
         """
@@ -263,7 +314,7 @@ class Training:
             counted = next(value for variable, value in values if variable is counter)
             self._calls, self._counts_anew = int(keras.ops.convert_to_numpy(counted)), False
         self._calls += calls
-        self.regularizers.step(self._calls // (optimizer.gradient_accumulation_steps or 1))
+        self._step = self._calls // (optimizer.gradient_accumulation_steps or 1)
 
     def _with_live(self, state: Any) -> Any:
         """Return the state of a step with the live weights as they are."""
@@ -288,18 +339,6 @@ def _is_kept(regularizer: Any) -> bool:
 
 def _weight(member: hosts.Member) -> Any:
     return getattr(member.regularizer, "weight", None)
-
-
-def _is_wanted(members: Iterable[hosts.Member], name: str, value: Any, main: Container[str]) -> bool:
-    """Return whether to show an output to the regularizers; `main` are those of layers, which need no pattern."""
-    if isinstance(value, keras.KerasTensor):
-        return False
-    floats = keras.ops.is_tensor(value) and "float" in keras.backend.standardize_dtype(value.dtype)
-    return any(
-        member.wants(name, floats)
-        and (member.globs is not None or name in main or not member.needs_pattern or member.wants(name, False))
-        for member in members
-    )
 
 
 @contextmanager

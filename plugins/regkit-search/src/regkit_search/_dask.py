@@ -7,14 +7,13 @@ threads, so that adaptive clusters grow, and prefers workers that have compiled 
 from __future__ import annotations
 
 import math
-import os
 import pickle
-import socket
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from threading import Condition
 from typing import Any
 from uuid import uuid4
 
@@ -24,8 +23,9 @@ from distributed import Client, Future, KilledWorker, WorkerPlugin, get_worker
 import regkit
 
 from ._folders import take_own_folders
-from ._study import GOES_ON, StoredStudy
-from ._trial import Networks, Outcome, SearchError, Task, in_words
+from ._storage import GOES_ON
+from ._study import StoredStudy
+from ._trial import LONGEST, Networks, Outcome, SearchError, Task, in_words
 
 #: Seconds between two looks at the workers, and until a warning that there are none.
 LOOK, LONG = 1.0, 60.0
@@ -40,68 +40,68 @@ ANSWER = 120
 BACKLOG = 2
 
 
-class Cluster:
-    """The workers of a scheduler, for one search: `networks` are the arguments of `Networks`, the rest as of `run`."""
+@dataclass
+class Sent:
+    """Trials that are out, to run at once."""
 
-    def __init__(self, client: Any, networks: tuple[Any, ...], resources: Mapping[str, float] | None) -> None:
-        self._name = f"regkit-search-{uuid4().hex}"
-        self._resources = dict(resources or {})
-        sent = pickled(networks)
-        self._client, self._is_ours = connected(client)
-        self._plugin = OnWorker(self._name, sent)
-        self._inbox: SimpleQueue[tuple[str, Any]] = SimpleQueue()
-        self._out: dict[str, tuple[list[Task], Future]] = {}  # Dask's key -> trials that are out
-        self._attempts: dict[int, str] = {}  # number -> the attempt at a trial that reported last
-        self._prepared: dict[str, set[str]] = {}  # structure -> workers
-        self._preferred: dict[str, frozenset[str]] = {}  # Dask's key -> workers
-        self._sent, self._prunes = 0, False
+    tasks: list[Task]
+    future: Future
+    preferred: set[str]  #: workers that have compiled their structure
+    alone: bool  #: whether nothing else is out
+
+
+class Cluster:
+    """The workers of a scheduler, for one search: `networks` are the arguments of `Networks`."""
+
+    def __init__(self, client: Client, networks: bytes, resources: Mapping[str, float]) -> None:
+        self._client, self._resources, self._name = client, resources, f"regkit-search-{uuid4().hex}"
+        self._plugin = OnWorker(self._name, networks)
+        self._news: SimpleQueue[dict[str, Any] | None] = SimpleQueue()  # reports; None for an outcome
+        self._out: list[Sent] = []
         self._suspects: list[list[Task]] = []  # a trial that waited on a worker when another killed it looks the same
-        self._alone: set[int] = set()
-        self._late: set[tuple[str, int]] = set()
-        self._warned = False
+        self._prepared: dict[str, set[str]] = {}  # structure -> workers
+        self._workers: set[str] = set()
         self._room, self._looked, self._had_workers = 0, -math.inf, time.monotonic()
 
-    def __enter__(self) -> Cluster:
+    def open(self) -> None:
+        """Prepare the workers, and those that come."""
+        self._client.subscribe_topic(self._name, lambda event: self._news.put(event[1]))
         try:
-            self._client.subscribe_topic(self._name, lambda event: self._inbox.put(("report", event[1])))
             self._client.register_plugin(self._plugin)
         except Exception as error:  # raised where the worker imports
-            self.__exit__()
             raise regkit.OptionError(
                 f"prepare cannot be sent to a worker: {in_words(error)}. A worker needs regkit-search, the plugins of "
                 "the space and every module that prepare is from"
             ) from error
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
 
-    def __exit__(self, *exception: object) -> None:
+    def close(self) -> None:
+        """Take back the trials that are out."""
         if self._client.status == "running":
             try:
-                self._client.cancel([future for _, future in self._out.values()])
+                self._client.cancel([sent.future for sent in self._out])
                 self._client.unsubscribe_topic(self._name)
                 self._client.unregister_worker_plugin(self._name)
             except Exception as error:  # the cluster is ending as well; the search has ended
                 warnings.warn(f"the workers of the search were not told that it has ended: {error}", stacklevel=2)
-        if self._is_ours:
-            self._client.close()
 
     def run(self, stored: StoredStudy, update: Callable[[], None]) -> None:
         """Run the trials of a study until there are enough."""
-        self._prunes = stored.prunes
-        while not stored.is_done:
-            self._look()
-            self._send(stored)
+        while True:
+            self._look(stored.prunes)
+            while len(self._out) < self._room and (tasks := stored.next()) is not None:
+                self._submit(tasks, stored.prunes)
+            if self._suspects and not self._out:
+                self._submit(self._suspects.pop(), stored.prunes, alone=True)
+            if not self._out:
+                return
             self._hear(stored)
             update()
 
-    def _look(self) -> None:
-        """See how many threads there are, now and then."""
+    def _look(self, prunes: bool) -> None:
+        """See which workers there are, now and then."""
         now = time.monotonic()
         if now - self._looked < LOOK:
             return
-        self._looked = now
         if self._client.status not in ("running", "connecting"):
             raise SearchError(f"the scheduler is gone. {GOES_ON}")
         try:
@@ -109,13 +109,16 @@ class Cluster:
         except (OSError, TimeoutError) as error:
             raise SearchError(f"the scheduler is gone: {error}. {GOES_ON}") from error
         places = sum(map(self._places, workers.values()))
-        self._room = BACKLOG + places
-        self._prepared = {name: those & set(workers) for name, those in self._prepared.items()}
-        self._send_elsewhere(set(workers))
+        self._looked, self._workers, self._room = now, set(workers), BACKLOG + places
+        for sent in list(self._out):  # where all preferred workers died at once, Dask waits for these
+            if sent.preferred and not sent.preferred & self._workers and not sent.future.done():
+                sent.future.cancel()
+                self._out.remove(sent)
+                self._submit(sent.tasks, prunes)
         if places:
             self._had_workers = now
-        elif now - self._had_workers > LONG and not self._warned:
-            self._warned = True
+        elif now - self._had_workers > LONG:
+            self._had_workers = math.inf  # it is told once
             address = self._client.scheduler.address
             which = f" with the resources {self._resources}" if self._resources else ""
             warnings.warn(
@@ -124,97 +127,79 @@ class Cluster:
                 stacklevel=5,
             )
 
-    def _send_elsewhere(self, workers: set[str]) -> None:
-        """Send trials again of which all preferred workers are gone: where all died at once, Dask waits for these."""
-        for key, (tasks, future) in list(self._out.items()):
-            preferred = self._preferred[key]
-            if preferred and not preferred & workers and not future.done():
-                del self._out[key]
-                future.cancel()
-                self._submit(tasks)
-
     def _places(self, worker: Mapping[str, Any]) -> int:
         """Return how many trials a worker runs at once."""
         shares = (worker["resources"].get(name, 0) / amount for name, amount in self._resources.items() if amount)
         return int(min((worker["nthreads"], *shares)))
 
-    def _send(self, stored: StoredStudy) -> None:
-        while len(self._out) < self._room and (tasks := stored.next()) is not None:
-            self._submit(tasks, self._prepared.get(tasks[0].structure, ()))
-        if self._suspects and not self._out:
-            tasks = self._suspects.pop(0)
-            self._alone.add(tasks[0].number)
-            self._submit(tasks)
-
-    def _submit(self, tasks: list[Task], preferred: Iterable[str] = ()) -> None:
-        """Send trials that run at once to the workers, to some of them if they are free."""
-        self._sent += 1
+    def _submit(self, tasks: list[Task], prunes: bool, alone: bool = False) -> None:
+        """Send trials that run at once; where there are several structures, to workers that have compiled theirs."""
+        preferred = self._prepared.get(tasks[0].structure, set()) & self._workers if len(self._prepared) > 1 else set()
         future = self._client.submit(
             run_tasks,
             self._name,
             tasks,
-            self._prunes,
-            key=f"trial-{tasks[0].number}-{self._sent}-{self._name}",
+            prunes,
+            key=f"trial-{tasks[0].number}-{uuid4().hex}",
             workers=sorted(preferred) or None,
             allow_other_workers=bool(preferred),
             resources=self._resources or None,
             pure=False,
         )
-        self._out[future.key] = tasks, future
-        self._preferred[future.key] = frozenset(preferred)
-        future.add_done_callback(lambda future: self._inbox.put(("done", future)))
+        self._out.append(Sent(tasks, future, preferred, alone))
+        future.add_done_callback(lambda future: self._news.put(None))
 
     def _hear(self, stored: StoredStudy) -> None:
         """Wait for news for a while, and take in all of them."""
-        try:
-            news = [self._inbox.get(timeout=LOOK)]
-        except Empty:  # an outcome that was lost with its worker, and computed again since, is not announced
-            news = [("done", future) for _, future in self._out.values() if future.done()]
-        while not self._inbox.empty():
-            news.append(self._inbox.get())
-        for kind, what in news:
-            if kind == "report":
-                self._answer(stored, **what)
-            elif what.key in self._out and what.status != "lost":  # lost with its worker, Dask runs the trial again
-                tasks, _ = self._out[what.key]
-                outcomes = self._outcomes(tasks, what)
-                del self._out[what.key]
-                if outcomes is None:
-                    self._suspects.append(tasks)
-                for task, outcome in zip(tasks, outcomes or ()):
+        with suppress(Empty):
+            report = self._news.get(timeout=LOOK)
+            while True:
+                if report is not None:
+                    self._answer(stored, **report)
+                report = self._news.get_nowait()
+        for sent in [one for one in self._out if one.future.done()]:
+            if (outcomes := self._outcomes(sent)) is not None:
+                self._out.remove(sent)
+                for task, outcome in zip(sent.tasks, outcomes):
                     stored.finish(task.number, outcome)
 
-    def _answer(self, stored: StoredStudy, number: int, value: float, step: int, worker: str, attempt: str) -> None:
-        if not any(task.number == number for tasks, _ in self._out.values() for task in tasks):
-            return
-        if self._attempts.setdefault(number, attempt) != attempt:  # its worker died, and another one runs it
-            self._attempts[number] = attempt
-            stored.begin_again(number)
-        pruned = stored.report(number, value, step)
-        self._client.run(answer, self._name, attempt, pruned, workers=[worker], on_error="ignore")
+    def _answer(
+        self, stored: StoredStudy, number: int, reports: list[tuple[int, float]], worker: str, attempt: str
+    ) -> None:
+        if any(task.number == number for sent in self._out for task in sent.tasks):
+            pruned = stored.report(number, dict(reports))
+            self._client.run(answer, self._name, attempt, pruned, workers=[worker], on_error="ignore")
 
-    def _outcomes(self, tasks: list[Task], future: Future) -> list[Outcome] | None:
-        """Return what came of trials; None if they were among those whose workers died, and are to run alone."""
-        if future.status == "cancelled":
+    def _outcomes(self, sent: Sent) -> list[Outcome] | None:
+        """Return what came of trials: none of those that are to run alone, None where Dask runs them again."""
+        if sent.future.status == "cancelled":
             raise SearchError(f"the scheduler has cancelled trials, or is gone. {GOES_ON}")
         try:
-            outcomes, worker, process, late = future.result()
+            outcomes, worker = sent.future.result(timeout=LOOK)
+        except TimeoutError:  # it was lost with its worker
+            return None
         except KilledWorker as error:
-            if tasks[0].number not in self._alone:
-                return None
-            return [Outcome(error=f"killed its workers: {error}"[:2000]) for _ in tasks]
+            if not sent.alone:
+                self._suspects.append(sent.tasks)
+                return []
+            return [Outcome(error=f"killed its workers: {error}"[:LONGEST]) for _ in sent.tasks]
         except Exception as error:  # of Dask around a trial, such as an outcome that cannot be sent
-            return [Outcome(error=in_words(error)) for _ in tasks]
-        self._prepared.setdefault(tasks[0].structure, set()).add(worker)
-        if late:
-            self._late.add(process)
-            if len(self._late) == 2:
-                warnings.warn(
-                    f"workers had imported {', '.join(late)} before the search, so they compile in one folder, and "
-                    "wait for each other. Start a search on fresh workers",
-                    stacklevel=5,
-                )
+            return [Outcome(error=in_words(error)) for _ in sent.tasks]
+        self._prepared.setdefault(sent.tasks[0].structure, set()).add(worker)
         return list(outcomes)
+
+
+@contextmanager
+def cluster(client: Any, networks: tuple[Any, ...], resources: Mapping[str, float] | None) -> Iterator[Cluster]:
+    """Yield a cluster that is ready: `networks` are the arguments of `Networks`, the rest as of `run`."""
+    sent = pickled(networks)
+    with connected(client) as ours:
+        found = Cluster(ours, sent, dict(resources or {}))
+        try:
+            found.open()
+            yield found
+        finally:
+            found.close()
 
 
 def pickled(sent: tuple[Any, ...]) -> bytes:
@@ -228,31 +213,30 @@ def pickled(sent: tuple[Any, ...]) -> bytes:
         ) from error
 
 
-def connected(client: Any) -> tuple[Client, bool]:
-    """Return a client, and whether it was made here."""
-    given, is_ours = client, not isinstance(client, Client)
-    if callable(client) and is_ours:
-        client = client()
-    if isinstance(client, Client):
-        if client.asynchronous or client.status != "running":
-            raise regkit.OptionError(f"client is {client!r}; accepted: one that is connected and not asynchronous")
-        return client, is_ours
-    if not isinstance(client, str):
+@contextmanager
+def connected(given: Any) -> Iterator[Client]:
+    """Yield the client that is given, or one that is made for an address or by a function, and closed at the end."""
+    client = given() if callable(given) else given
+    try:
+        if isinstance(client, str):
+            client = Client(client, timeout=PATIENCE, set_as_default=False)
+    except (OSError, TimeoutError, ValueError, TypeError, RuntimeError) as error:
+        raise regkit.OptionError(
+            f"client is {client!r}, where no Dask scheduler answers: {error}. Start one: dask scheduler; or give a "
+            "client that has what the address needs: Client(address, security=...)"
+        ) from error
+    if not isinstance(client, Client):
         raise regkit.OptionError(
             f"client is {given!r}; accepted: a distributed.Client, an address, a function that "
             "returns a client, or None"
         )
     try:
-        return Client(client, timeout=PATIENCE, set_as_default=False), True
-    except (OSError, TimeoutError, ValueError) as error:
-        raise regkit.OptionError(
-            f"client is {client!r}, where no Dask scheduler answers: {error}. Start one: dask scheduler"
-        ) from error
-    except (TypeError, RuntimeError) as error:
-        raise regkit.OptionError(
-            f"client is {client!r}: {error}. Give a client that has what the address needs: "
-            "Client(address, security=...)"
-        ) from error
+        if client.asynchronous or client.status != "running":
+            raise regkit.OptionError(f"client is {client!r}; accepted: one that is connected and not asynchronous")
+        yield client
+    finally:
+        if client is not given:
+            client.close()
 
 
 # On a worker, whose process opens no storage
@@ -266,41 +250,43 @@ class OnWorker(WorkerPlugin):
 
     def setup(self, worker: Any) -> None:
         """Take a compile folder first, and then unpickle, which may import a library."""
-        self.late = tuple(take_own_folders())
-        self.answers: dict[str, bool] = {}  # attempt -> whether it is pruned
-        self.changed, self.ended = Condition(), False
+        take_own_folders()
+        self.answers: dict[str, SimpleQueue[bool | None]] = {}  # attempt -> whether it is pruned, None at the end
         self.networks = Networks(*pickle.loads(self._sent))
 
     def teardown(self, worker: Any) -> None:
         """End the trials that wait for an answer."""
-        with self.changed:
-            self.ended = True
-            self.changed.notify_all()
+        for answers in list(self.answers.values()):
+            answers.put(None)
 
 
-def run_tasks(name: str, tasks: list[Task], asks: bool) -> tuple[list[Outcome], str, tuple[str, int], tuple[str, ...]]:
-    """Run trials; return the outcomes, the worker, its process, and libraries for which a folder came too late."""
+def run_tasks(name: str, tasks: list[Task], prunes: bool) -> tuple[list[Outcome], str]:
+    """Run trials; return the outcomes and the worker."""
     worker, attempt = get_worker(), uuid4().hex
     here: OnWorker = worker.plugins[name]
+    answers = here.answers[attempt] = SimpleQueue()
 
-    def reported(number: int, value: float, step: int) -> bool:
-        if not asks:
+    def reported(number: int, reports: Mapping[int, float]) -> bool:
+        if not prunes:
             return False
-        report = {"number": number, "value": value, "step": step, "worker": worker.address, "attempt": attempt}
-        worker.log_event(name, report)
-        with here.changed:
-            if not here.changed.wait_for(lambda: here.ended or attempt in here.answers, ANSWER) or here.ended:
-                raise SearchError("the search has ended, or does not answer")
-            return here.answers.pop(attempt)
+        worker.log_event(
+            name, {"number": number, "reports": list(reports.items()), "worker": worker.address, "attempt": attempt}
+        )
+        pruned = None
+        with suppress(Empty):
+            pruned = answers.get(timeout=ANSWER)
+        if pruned is None:
+            raise SearchError("the search has ended, or does not answer")
+        return pruned
 
-    outcomes = here.networks.run(tasks, reported)
-    return outcomes, worker.address, (socket.gethostname(), os.getpid()), here.late
+    try:
+        return here.networks.run(tasks, reported), worker.address
+    finally:
+        del here.answers[attempt]
 
 
 def answer(name: str, attempt: str, pruned: bool, dask_worker: Any) -> None:
     """Let a trial know whether it is pruned."""
     here = dask_worker.plugins.get(name)
-    if here is not None:
-        with here.changed:
-            here.answers[attempt] = pruned
-            here.changed.notify_all()
+    if here is not None and attempt in here.answers:
+        here.answers[attempt].put(pruned)

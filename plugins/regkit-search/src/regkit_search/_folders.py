@@ -31,26 +31,15 @@ NEVER_CHANGED = (".so", ".pyd", ".dylib", ".nbc")
 SETTLED = 5.0
 
 
-def take_own_folders() -> list[str]:
+def take_own_folders() -> None:
     """Give every graph library that is installed, and not imported yet, a compile folder that no other process has.
 
     It is below the user's ``base_compiledir``. The lowest number that is free is taken, so that the next worker finds
     what was compiled there; what was compiled in the user's folder, or by other workers of this machine, is taken over.
     Libraries read the setting when they are imported.
-
-    Returns
-    -------
-    list of str
-        The libraries for which it is too late.
     """
-    late = []
     for name in LIBRARIES:
-        if name in _own:
-            continue
-        if name in sys.modules:
-            late.append(name)
-            continue
-        if find_spec(name) is None:
+        if name in _own or name in sys.modules or find_spec(name) is None:
             continue
         variable = f"{name.upper()}_FLAGS"
         flags = os.environ.get(variable, "")
@@ -60,7 +49,6 @@ def take_own_folders() -> list[str]:
             take_over(other, folder)
         others = [flag for flag in flags.split(",") if flag.strip() and not _is_base(flag)]
         os.environ[variable] = ",".join([*others, f"base_compiledir={folder}"])
-    return late
 
 
 def base_folder(library: str, flags: str) -> Path:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import pickle
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,22 @@ from optuna.storages import BaseStorage
 import regkit
 from regkit import hosts
 
+from ._folders import take_own_folders
 from ._result import figure_of
-from ._study import Storage, shown
-from ._trial import RESERVED, Prepare, SearchError, Task, Trial, evaluated, in_words, prepared
+from ._storage import SEARCH, Storage, difference_of
+from ._trial import (
+    RESERVED,
+    Evaluate,
+    Prepare,
+    SearchError,
+    Task,
+    Trial,
+    check_integer,
+    evaluated,
+    fault_of,
+    in_words,
+    prepared,
+)
 
 #: Of a path that finds its weights: how many in a factor of 10, and the smallest, or a smaller one if that matters, as
 #: a share of the largest.
@@ -30,6 +44,8 @@ MATTERS, PRECISION = 1e-3, 1.02
 #: The largest and the smallest weight that are tried.
 LARGEST, SMALLEST = 1e6, 1e-9
 
+#: Attributes of a study: the weights that were found, the rows of a fold that is complete.
+WEIGHTS, FOLD = f"{RESERVED}weights", RESERVED + "fold {}"
 
 #: Of a path without a result.
 FAILS = "evaluate fails at all weights"
@@ -44,13 +60,12 @@ class Path:
     """
 
     def __init__(self, alias: str, rows: list[dict[str, Any]]) -> None:
-        self.alias = alias
-        self._rows = rows
+        self.alias, self._frame = alias, pd.DataFrame(rows)
+        self._frame["failure"] = self._frame.pop("failure")  # is the last column
 
     def frame(self) -> pd.DataFrame:
         """Return a row for each trial: number, state, weight, measures, failure."""
-        names = ["number", "state", f"{self.alias}.weight", *(name for row in self._rows for name in row)]
-        return pd.DataFrame(self._rows, columns=[*(one for one in dict.fromkeys(names) if one != "failure"), "failure"])
+        return self._frame.copy()
 
     def plot(self) -> Any:
         """Return a figure of each measure against the weight on a log axis.
@@ -139,20 +154,46 @@ class CVPath(Path):
 
 
 class Walker:
-    """A network that walks the weights of one alias."""
+    """A network that walks the weights of one alias, which is made of the same arguments in every process."""
 
-    def __init__(self, prepare: Prepare, alias: str, options: Mapping[str, Any], seed: int, first: float) -> None:
-        self.name, self._seed, self._live = f"{alias}.weight", seed, regkit.Live(first)
-        built = dict(options)
-        built[alias] = {**_further(alias, built), "weight": self._live}
-        self.regs = regkit.build(built)
-        self._prepare = prepare
-        self._evaluate: Any = None
-
-    def check(self, weights: Iterable[float]) -> None:
-        """Raise `regkit.OptionError` unless all weights are accepted."""
-        for weight in weights:
+    def __init__(
+        self, caller: str, prepare: Prepare, alias: str, options: Mapping[str, Any], seed: int, weights: Sequence[float]
+    ) -> None:
+        if not weights:
+            raise regkit.OptionError(f"{caller} got no weights; accepted: one or more")
+        further = options.get(alias, {})
+        if not isinstance(further, Mapping) or "weight" in further:
+            raise regkit.OptionError(
+                f"the options have {further!r} for {alias!r}; accepted: further arguments, without the weight"
+            )
+        self.arguments = caller, prepare, alias, options, seed, weights
+        self.name, self._caller, self._seed = f"{alias}.weight", caller, seed
+        self._live = regkit.Live(weights[0])
+        self._regs = regkit.build({**options, alias: {**further, "weight": self._live}})
+        for weight in weights:  # those that are not accepted are told now
             self._live.set(weight)
+        self._prepare = prepare
+        self._evaluate: Evaluate | None = None
+        #: Names of regularizers that change parameters after a step, which never came.
+        self.waiting: set[str] = set()
+
+    def warn(self) -> None:
+        """Warn of regularizers that change parameters after a step, which never came."""
+        hosts.warn_without_step([one for one in hosts.members(self._regs, self._caller) if one.name in self.waiting])
+
+    def each(self, workers: Any, method: str, calls: list[tuple[Any, ...]]) -> Iterator[Any]:
+        """Yield what a method of this walker returns for each of several arguments, or of one on workers of Dask."""
+        if workers is None:
+            yield from (getattr(self, method)(*call) for call in calls)
+            return
+        from ._dask import pickled
+
+        sent = pickled(self.arguments)
+        futures = [workers.submit(_on_worker, sent, method, call, pure=False) for call in calls]
+        for future in futures:
+            returned, waiting = future.result()
+            self.waiting |= waiting
+            yield returned
 
     def walk(
         self, weights: Iterable[float], fold: int = 0, aim: str | None = None, max_failures: int | None = None
@@ -165,32 +206,39 @@ class Walker:
         start = None
         for number, weight in enumerate(weights):
             self._live.set(weight)
-            self._evaluate = self._evaluate or prepared(self._prepare, self.regs)
-            trial = Trial(Task(number, self._seed, {self.name: float(weight)}), _never, start, fold)
+            self._evaluate = self._evaluate or prepared(self._prepare, self._regs)
+            trial = Trial(Task(number, self._seed, {self.name: float(weight)}), lambda number, reports: False)
+            trial.start, trial.fold = start, fold
             (outcome,) = evaluated(self._evaluate, trial, [self.name])
-            error = outcome.error or ("" if outcome.pruned or aim is None else _fault_of(outcome.measures, aim))
+            error = outcome.error
+            if aim is not None and not error and not outcome.pruned:
+                error = fault_of(outcome.measures, [aim], finite=True)
+                if aim not in outcome.measures:  # no other weight would change that
+                    raise SearchError(error)
             state = "pruned" if outcome.pruned else "failed" if error else "complete"
             start = trial.keep if state == "complete" else start
             row = {"number": number, "state": state, self.name: float(weight), **outcome.measures}
             rows.append({**row, "failure": error or None})
             if len(rows) == max_failures and all(row["state"] == "failed" for row in rows):
                 break
+        self.waiting.update(member.name for member in hosts.waiting(self._regs))
         return rows
 
-    def ends(self, aim: str, fold: int) -> tuple[float, float]:
+    def ends(self, fold: int, aim: str) -> tuple[float, float]:
         """Return the smallest and the largest weight that matter.
 
         At a larger one the aim stays as it is, or nothing can be trained.
         """
-        failures = []
+        failure = ""
 
         def measured(weight: float) -> float | None:
+            nonlocal failure
             try:
                 (row,) = self.walk([weight], fold, aim)
             except regkit.OptionError as error:  # such as dropout of 1
-                failures.append(in_words(error))
+                failure = in_words(error)
                 return None
-            failures.extend([row["failure"]] if row["failure"] else [])
+            failure = row["failure"] or failure
             return float(row[aim]) if row["state"] == "complete" else None
 
         def same(one: float | None, other: float | None) -> bool:
@@ -206,7 +254,7 @@ class Walker:
             high, low = low, low / 10
             at_low = measured(low)
         if at_low is None:
-            raise SearchError(f"{FAILS}. The last failure: {failures[-1]}")
+            raise SearchError(f"{FAILS}. The last failure: {failure}")
         if same(at_low, limit):
             raise SearchError(f"{aim} is the same at all weights from {SMALLEST:g} on. Give weights")
         while high / low > PRECISION:
@@ -216,6 +264,13 @@ class Walker:
         while smallest > SMALLEST and not same(measured(smallest), measured(smallest / 10)):
             smallest /= 10
         return smallest, low
+
+
+def _on_worker(sent: bytes, method: str, call: tuple[Any, ...]) -> tuple[Any, set[str]]:
+    """Return what a method returns of a walker that is made here, and what its regularizers wait for."""
+    take_own_folders()
+    walker = Walker(*pickle.loads(sent))
+    return getattr(walker, method)(*call), walker.waiting
 
 
 def path(
@@ -263,12 +318,9 @@ def path(
     [4.0, 6.0, 7.0]
     """
     walked = list(weights)
-    if not walked:
-        raise regkit.OptionError("path got no weights; accepted: one or more")
-    walker = Walker(prepare, alias, options or {}, seed, walked[0])
-    walker.check(walked)
+    walker = Walker("path", prepare, alias, options or {}, seed, walked)
     rows = walker.walk(walked)
-    hosts.warn_without_step(hosts.waiting(walker.regs))
+    walker.warn()
     return Path(alias, rows)
 
 
@@ -346,144 +398,47 @@ def cv_path(
     >>> found.best_weight < 0.1
     True
     """
-    if not isinstance(folds, int) or isinstance(folds, bool) or folds < 2:
-        raise regkit.OptionError(f"folds is {folds!r}; accepted: an integer of at least 2")
-    if max_failures is not None and (type(max_failures) is not int or max_failures < 1):
-        raise regkit.OptionError(f"max_failures is {max_failures!r}; accepted: an integer of at least 1, or None")
+    check_integer("folds", folds, 2)
+    check_integer("max_failures", max_failures, 1, or_none=True)
     given = None if weights is None else sorted(weights, reverse=True)
-    if given is not None and not given:
-        raise regkit.OptionError("cv_path got no weights; accepted: one or more, or None")
-    options = options or {}
-    walker = Walker(prepare, alias, options, seed, given[0] if given else 1.0)
-    walker.check(given or ())
-    search = {"alias": alias, "options": options, "folds": folds, "aim": minimize, "seed": seed, "weights": given}
-    stored = Stored(storage, search)
-    try:
-        with _Folds(client, prepare, (alias, options, seed, 1.0), walker) as each:
-            found = given or stored.get("weights")
-            if found is None:
-                ends = list(each("ends", [(minimize, fold) for fold in range(folds)]))
-                top, bottom = max(high for _, high in ends), min(low for low, _ in ends)
-                found = list(map(float, np.geomspace(top, bottom, round(COUNT * math.log10(top / bottom)))))
-                stored.put("weights", found)
-            left = [fold for fold in range(folds) if not stored.get(f"fold {fold}")]
-            most = max_failures if given else None  # beyond a weight that is found, training may fail
-            for fold, rows in zip(left, each("walk", [(found, fold, minimize, most) for fold in left])):
-                _check_some(rows, len(found), fold)
-                stored.put(f"fold {fold}", rows)
-        rows = [{**row, "fold": fold} for fold in range(folds) for row in stored.get(f"fold {fold}")]
-    finally:
-        stored.close()
+    search = {"alias": alias, "options": options or {}, "folds": folds, "aim": minimize, "seed": seed, "weights": given}
+    walker = Walker("cv_path", prepare, alias, options or {}, seed, [1.0] if given is None else given)
+    with ExitStack() as stack:
+        workers = None
+        if client is not None:
+            from ._dask import connected
+
+            workers = stack.enter_context(connected(client))
+        stored = stack.enter_context(closing(Storage(storage, f"cv_path of {alias}")))
+        study = _study_of(stored, search)
+        found = given or study.user_attrs.get(WEIGHTS)
+        if found is None:
+            ends = list(walker.each(workers, "ends", [(fold, minimize) for fold in range(folds)]))
+            bottom, top = min(low for low, _ in ends), max(high for _, high in ends)
+            found = list(map(float, np.geomspace(top, bottom, round(COUNT * math.log10(top / bottom)))))
+            study.set_user_attr(WEIGHTS, found)
+        left = [fold for fold in range(folds) if FOLD.format(fold) not in study.user_attrs]
+        most = max_failures if given else None  # beyond a weight that is found, training may fail
+        calls = [(found, fold, minimize, most) for fold in left]
+        for fold, rows in zip(left, walker.each(workers, "walk", calls)):
+            if all(row["state"] == "failed" for row in rows):
+                which = FAILS if len(rows) == len(found) else f"evaluate fails at the first {len(rows)} weights"
+                raise SearchError(f"{which} in fold {fold}. The last failure: {rows[-1]['failure']}")
+            study.set_user_attr(FOLD.format(fold), rows)
+        every = study.user_attrs
+    walker.warn()
+    rows = [{**row, "fold": fold} for fold in range(folds) for row in every[FOLD.format(fold)]]
     return CVPath(alias, rows, minimize)
 
 
-class _Folds:
-    """Calls a method of a walker for each fold: of this process's walker, or of those that workers make."""
-
-    def __init__(self, client: Any, prepare: Prepare, arguments: tuple[Any, ...], walker: Walker) -> None:
-        self._walker, self._client, self._sent = walker, None, b""
-        self._waiting: set[str] = set()
-        if client is not None:
-            from ._dask import connected, pickled
-
-            self._sent = pickled((prepare, *arguments))
-            self._client, self._is_ours = connected(client)
-
-    def __enter__(self) -> Callable[[str, list[tuple[Any, ...]]], Iterable[Any]]:
-        return self._each
-
-    def __exit__(self, *exception: object) -> None:
-        if self._client is not None and self._is_ours:
-            self._client.close()
-        if exception[0] is None:
-            members = hosts.members(self._walker.regs, "cv_path")
-            hosts.warn_without_step([member for member in members if member.name in self._waiting])
-
-    def _each(self, method: str, calls: list[tuple[Any, ...]]) -> Iterable[Any]:
-        if self._client is None:
-            found = (_called(self._walker, method, call) for call in calls)
-        else:
-            futures = [self._client.submit(_on_worker, self._sent, method, call, pure=False) for call in calls]
-            found = (future.result() for future in futures)
-        for one, waiting in found:
-            self._waiting.update(waiting)
-            yield one
-
-
-def _on_worker(sent: bytes, method: str, call: tuple[Any, ...]) -> tuple[Any, list[str]]:
-    from ._folders import take_own_folders
-
-    take_own_folders()
-    return _called(Walker(*pickle.loads(sent)), method, call)
-
-
-def _called(walker: Walker, method: str, call: tuple[Any, ...]) -> tuple[Any, list[str]]:
-    """Return what a method returns, and the regularizers whose step has never come."""
-    returned = getattr(walker, method)(*call)
-    return returned, [member.name for member in hosts.waiting(walker.regs)]
-
-
-class Stored:
-    """The folds that are complete, as attributes of a study of Optuna."""
-
-    def __init__(self, storage: Any, search: Mapping[str, Any]) -> None:
-        self._storage = Storage(storage, shown(storage))
-        name = f"cv_path of {search['alias']}"
-        self._storage.lock(name)
-        self._study = optuna.create_study(storage=self._storage, study_name=name, load_if_exists=True)
-        written = json.loads(json.dumps(search, default=repr))
-        before = self.get("search") or written
-        if before != written:
-            self.close()
-            different = next(key for key in written if before.get(key) != written[key])
-            raise regkit.OptionError(
-                f"storage {shown(storage)} holds another path of {search['alias']!r}: its {different} is "
-                f"{before.get(different)!r}, and here it is {written[different]!r}. Give this one another storage"
-            )
-        self.put("search", written)
-
-    def close(self) -> None:
-        self._storage.unlock()
-
-    def get(self, name: str) -> Any:
-        return self._study.user_attrs.get(f"{RESERVED}{name}")
-
-    def put(self, name: str, value: Any) -> None:
-        self._study.set_user_attr(f"{RESERVED}{name}", value)
-
-
-def _further(alias: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
-    further = options.get(alias, {})
-    if not isinstance(further, Mapping) or "weight" in further:
+def _study_of(storage: Storage, search: Mapping[str, Any]) -> optuna.Study:
+    """Return the study that has the folds of a path as attributes. It has no trials of Optuna."""
+    study = optuna.create_study(storage=storage, study_name=storage.name, load_if_exists=True)
+    written = json.loads(json.dumps(search, default=repr))
+    if (difference := difference_of(study.user_attrs.get(SEARCH), written)) is not None:
         raise regkit.OptionError(
-            f"the options have {further!r} for {alias!r}; accepted: further arguments, without the weight"
+            f"storage {storage.where} holds another path of {search['alias']!r}: {difference}. Give this one another "
+            "storage"
         )
-    return further
-
-
-def _fault_of(measures: Mapping[str, Any], aim: str) -> str:
-    """Return why measures are not those of a complete trial; an empty string if they are.
-
-    Raises
-    ------
-    SearchError
-        If the aim is not among them: no other weight would change that.
-    """
-    if aim not in measures:
-        returned = ", ".join(measures) or "nothing"
-        raise SearchError(f"evaluate returned no {aim!r}, which is to be minimized. It returned: {returned}")
-    if math.isfinite(measures[aim]):
-        return ""
-    shown = "NaN" if math.isnan(measures[aim]) else f"{measures[aim]:g}"
-    return f"evaluate returned {shown} for {aim!r}, which is to be minimized"
-
-
-def _check_some(rows: Sequence[Mapping[str, Any]], count: int, fold: int) -> None:
-    """Raise if all trials of a walk have failed."""
-    if all(row["state"] == "failed" for row in rows):
-        which = FAILS if len(rows) == count else f"evaluate fails at the first {len(rows)} weights"
-        raise SearchError(f"{which} in fold {fold}. The last failure: {rows[-1]['failure']}")
-
-
-def _never(value: float, step: int) -> bool:
-    return False
+    study.set_user_attr(SEARCH, written)
+    return study

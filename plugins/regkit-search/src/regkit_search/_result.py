@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from html import escape
-from itertools import combinations
 from typing import Any, NamedTuple
 
 import optuna
@@ -72,7 +71,7 @@ class Result:
         SearchError
             If there are several aims, or no trial is complete and within its constraints.
         """
-        return self._the_best().config
+        return self._space.options(self._the_best().params)
 
     @property
     def best_params(self) -> dict[str, Any]:
@@ -83,8 +82,7 @@ class Result:
         SearchError
             As `best`.
         """
-        number = self._the_best().number
-        return dict(self.study.get_trials(deepcopy=False)[number].params)
+        return dict(self._the_best().params)
 
     @property
     def front(self) -> list[Found]:
@@ -95,22 +93,21 @@ class Result:
         SearchError
             If no trial is complete and within its constraints.
         """
+        if len(self.aims) == 1:
+            return [self._found(self._the_best())]
         if not self.is_complete:
             raise SearchError(self.no_trial_is_complete())
-        best = self.study.best_trials if len(self.aims) > 1 else self.ranking[:1]
-        found = [one if isinstance(one, Found) else self._found(one) for one in best]
-        return sorted(found, key=lambda one: next(iter(one.aims.values())))
+        return sorted(map(self._found, self.study.best_trials), key=lambda one: next(iter(one.aims.values())))
 
     @property
     def ranking(self) -> list[Found]:
         """The complete trials within their constraints by the first aim, the best first."""
-        sign = -1 if next(iter(self.aims.values())) == "maximize" else 1
-        return sorted(map(self._found, self._feasible), key=lambda one: sign * next(iter(one.aims.values())))
+        return list(map(self._found, self._ranked))
 
     @property
     def is_complete(self) -> bool:
         """Whether any trial is complete and within its constraints."""
-        return bool(self._feasible)
+        return bool(self._ranked)
 
     def no_trial_is_complete(self) -> str:
         """Return that no trial is complete, with the first error."""
@@ -127,16 +124,17 @@ class Result:
         return ", ".join(f"{count} {state}" for state, count in states.items()) or "no trials"
 
     def plot(self) -> Any:
-        """Return a figure: each measure against each weight on a log axis, and with several aims the Pareto front.
+        """Return a figure: each measure against each weight on a log axis, and pairs of aims with the Pareto front.
 
         Returns
         -------
         matplotlib.figure.Figure
             Pruned trials are faint, the best or those of the front stand out.
         """
-        weights = [name for name, one in self._space.parameters.items() if one.live]
+        every = self._space.parameters
+        weights = [name for name, one in every.items() if one.live]
         front = [one.number for one in self.front]
-        return figure_of(self.frame(), weights or list(self._space.parameters), self.aims, front)
+        return figure_of(self.frame(), weights or list(every), self.aims, every, front)
 
     def warn_of_choices(self) -> None:
         """Warn of each choice with which all trials failed, while others did not."""
@@ -167,14 +165,19 @@ class Result:
         return f"<p>{escape(repr(self))}</p>{shown.to_html(index=False, na_rep='')}{more}"
 
     @property
-    def _feasible(self) -> list[FrozenTrial]:
+    def _ranked(self) -> list[FrozenTrial]:
+        """Complete trials within their constraints, the best by the first aim first."""
         trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        return [one for one in trials if all(value <= 0 for value in _constraints(one))]
+        sign = -1 if next(iter(self.aims.values())) == "maximize" else 1
+        feasible = [one for one in trials if all(value <= 0 for value in one.constraints.values())]
+        return sorted(feasible, key=lambda one: sign * one.values[0])
 
-    def _the_best(self) -> Found:
+    def _the_best(self) -> FrozenTrial:
         if len(self.aims) > 1:
             raise SearchError(f"with several aims, {', '.join(self.aims)}, there is no best trial. Take one of front")
-        return self.front[0]
+        if not self.is_complete:
+            raise SearchError(self.no_trial_is_complete())
+        return self._ranked[0]
 
     def _found(self, trial: FrozenTrial) -> Found:
         return Found(trial.number, self._aims(trial), self._space.options(trial.params))
@@ -191,23 +194,17 @@ class Result:
         return dict(zip(self.aims, trial.values or ()))
 
 
-def _constraints(trial: FrozenTrial) -> list[float]:
-    """Return the constraints of a trial, which keeps those that are at most 0."""
-    attributes = trial.system_attrs  # a list of all in Optuna 4, and from 5 on an attribute for each that has a name
-    named = [value for name, value in attributes.items() if name.startswith("constraints:")]
-    return [*attributes.get("constraints", ()), *named]
-
-
 _STATES = {state: state.name.lower() for state in TrialState} | {TrialState.FAIL: "failed"}
 
 
 # The picture
 
-#: How the dots of trials look, by their state.
+#: How the dots of trials look, by their state; those of the best last, above the others.
+BEST = "best"
 LOOKS: dict[str, dict[str, Any]] = {
-    "pruned": {"color": "grey", "alpha": 0.25, "label": "pruned"},
-    "complete": {"color": "steelblue", "alpha": 0.8, "label": "complete"},
-    "best": {"color": "crimson", "alpha": 1.0, "zorder": 3},
+    "pruned": {"color": "grey", "alpha": 0.25},
+    "complete": {"color": "steelblue", "alpha": 0.8},
+    BEST: {"color": "crimson", "zorder": 3},
 }
 
 
@@ -215,72 +212,50 @@ def figure_of(
     frame: pd.DataFrame,
     parameters: Sequence[str],
     aims: Mapping[str, str],
+    others: Collection[str] = (),
     best: Collection[int] = (),
     joined: bool = False,
 ) -> Any:
-    """Return a figure of a frame of trials.
+    """Return a figure of a frame of trials: a row for each aim and further measure, a column for each parameter.
 
-    Parameters
-    ----------
-    frame : pandas.DataFrame
-        As `Result.frame` returns it.
-    parameters : sequence of str
-        One column of panels each, with a row for each measure. A single parameter has its panels in two columns.
-    aims : mapping of str to {"minimize", "maximize"}
-        Their panels come first. A panel for each pair of aims, with the Pareto front, is on the right.
-    best : collection of int
-        Numbers of the trials that stand out.
-    joined : bool, default False
-        Whether a line goes through the trials in their order, as along a path.
+    Of several aims all but the last have a column too, so that each pair has a panel with the front. The name of
+    such an aim stands where its row and its column meet.
+
+    `others` are columns that are no measures, `best` the numbers of the trials that stand out. A line joins the trials
+    of a path in their order.
     """
     from matplotlib.figure import Figure
 
-    measures = [*aims, *(name for name in frame if _is_measure(frame, name, parameters, aims))]
-    pairs = list(combinations(aims, 2))
-    one = len(parameters) == 1
-    columns = (1 + (len(measures) > 2 and len(measures) % 2 == 0)) if one else len(parameters)
-    rows = len(measures) // columns if one else len(measures)
-    figure = Figure(figsize=(4.2 * (columns + bool(pairs)), 2.6 * max(rows, 1) + 0.6), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(columns, 1)) if pairs else (figure, None)
-    panels = left.subplots(rows, columns, squeeze=False, sharex="all" if one else "col", sharey=False if one else "row")
-    labelled = {name: f"{name} ({aims[name]})" if name in aims else name for name in measures}
-    for number, axes in enumerate(panels.flat):
-        measure = measures[number if one else number // columns]
-        parameter = parameters[0 if one else number % columns]
-        _scatter(axes, frame, parameter, measure, best, joined)
-        _set_scale(axes, frame[parameter])
-        if one or number % columns == 0:
-            axes.set_ylabel(labelled[measure])
-        if not one and number // columns == rows - 1:
-            axes.set_xlabel(parameter)
-    if one:
-        left.supxlabel(parameters[0], fontsize="medium")
-    for axes, (across, up) in zip(right.subplots(len(pairs), squeeze=False).flat if right is not None else (), pairs):
-        _scatter(axes, frame, across, up, best)
-        front = frame[frame["number"].isin(list(best))].sort_values(across)
-        axes.plot(front[across], front[up], color="crimson", linewidth=1)
-        axes.set(xlabel=labelled[across], ylabel=labelled[up])
-    drawn = figure.axes[-1].get_legend_handles_labels()
-    if drawn[0]:
-        figure.legend(*drawn, loc="outside lower center", ncols=len(drawn[0]), frameon=False)
-    return figure
-
-
-def _is_measure(frame: pd.DataFrame, name: str, parameters: Sequence[str], aims: Mapping[str, str]) -> bool:
-    known = name in COLUMNS or name in parameters or name in aims or "." in name
-    return not known and pd.api.types.is_numeric_dtype(frame[name])
-
-
-def _scatter(axes: Any, frame: pd.DataFrame, across: str, up: str, best: Collection[int], joined: bool = False) -> None:
+    known = {*COLUMNS, *parameters, *aims, *others}
+    measures = [*aims, *(one for one in frame if one not in known and pd.api.types.is_numeric_dtype(frame[one]))]
+    columns = [*parameters, *list(aims)[:-1]]
+    names = {one: f"{one} ({aims[one]})" if one in aims else one for one in (*columns, *measures)}
+    figure = Figure(figsize=(4.2 * len(columns), 2.2 * len(measures) + 0.6), layout="constrained")
+    panels = figure.subplots(len(measures), len(columns), squeeze=False, sharex="col", sharey="row")
     is_best = frame["number"].isin(list(best))
-    if joined:
-        axes.plot(frame[across], frame[up], color="steelblue", linewidth=1, alpha=0.6)
-    for state, look in LOOKS.items():
-        chosen = frame[is_best if state == "best" else (frame["state"] == state) & ~is_best]
-        if len(chosen):
-            label = look.get("label", "best" if len(best) == 1 else "Pareto front")
-            axes.scatter(chosen[across], chosen[up], s=18, linewidths=0, **{**look, "label": label})
-    axes.grid(alpha=0.2)
+    for row, up in zip(panels, measures):
+        for axes, across in zip(row, columns):
+            if across == up:
+                axes.set_axis_off()
+                axes.text(0.03, 0.08, f"← {names[up]} ↓", transform=axes.transAxes)
+                continue
+            if joined or (across in aims and up in aims):
+                line = frame if joined else frame[is_best].sort_values(across)
+                axes.plot(line[across], line[up], color="grey", linewidth=1, alpha=0.6)
+            for state, look in LOOKS.items():
+                dots = frame[is_best if state == BEST else (frame["state"] == state) & ~is_best]
+                if len(dots):
+                    label = "Pareto front" if state == BEST and len(best) > 1 else state
+                    axes.scatter(dots[across], dots[up], s=18, linewidths=0, label=label, **look)
+            axes.grid(alpha=0.2)
+        if up not in columns:
+            row[0].set_ylabel(names[up])
+    for axes, across in zip(panels[-1], columns):
+        if across in parameters:
+            axes.set_xlabel(across)
+            _set_scale(axes, frame[across])
+    figure.legend(*panels[-1][0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    return figure
 
 
 def _set_scale(axes: Any, values: pd.Series) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import KW_ONLY, dataclass, replace
+from functools import partial
 from typing import Any
 
 import optuna
@@ -15,21 +16,17 @@ from optuna.distributions import BaseDistribution
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
+from tqdm import tqdm
 
 import regkit
 
 from ._result import Result
 from ._space import Space
+from ._storage import Storage
 from ._study import StoredStudy
-from ._trial import COLUMNS, Networks, Prepare
+from ._trial import COLUMNS, Networks, Prepare, check_integer
 
-#: Gets a line at level INFO now and then where no bar is shown.
-LOGGER = logging.getLogger("regkit.search")
-
-#: Seconds between two states of the bar, and between two lines.
+#: Seconds between two states of the bar, and between two lines in a file.
 BAR, LINE = 0.1, 10.0
 
 
@@ -81,11 +78,10 @@ enqueue, timeout, max_failures, batch
     def __post_init__(self) -> None:
         if not callable(self.prepare):
             raise regkit.OptionError(f"prepare is {self.prepare!r}; accepted: a function of a set of regularizers")
-        for argument, low in (("trials", 1), ("seed", 0), ("max_failures", 1), ("batch", 1)):
-            value = getattr(self, argument)
-            is_left_out = value is None and argument in ("max_failures", "batch")
-            if not is_left_out and (type(value) is not int or value < low):
-                raise regkit.OptionError(f"{argument} is {value!r}; accepted: an integer of at least {low}")
+        check_integer("trials", self.trials, 1)
+        check_integer("seed", self.seed, 0)
+        check_integer("max_failures", self.max_failures, 1, or_none=True)
+        check_integer("batch", self.batch, 1, or_none=True)
         if self.timeout is not None and not self.timeout > 0:
             raise regkit.OptionError(f"timeout is {self.timeout!r}; accepted: seconds, or None")
         for argument, kind, example in (("sampler", BaseSampler, "TPESampler"), ("pruner", BasePruner, "MedianPruner")):
@@ -123,34 +119,28 @@ enqueue, timeout, max_failures, batch
             warnings.warn("with several aims nothing is pruned: Optuna prunes for one aim", stacklevel=3)
         if self.pruner is not None and self.batch:
             warnings.warn("in batches nothing is pruned: the trials of a batch end together", stacklevel=3)
-        if self.client is None:
-            return self._run_here(space, aims)
-        from ._dask import Cluster
+        networks = self.prepare, space, self.batch is not None
+        with ExitStack() as stack:
+            run_all: Callable[..., None] = partial(_run_here, Networks(*networks))
+            if self.client is not None:
+                from ._dask import cluster
 
-        with Cluster(self.client, self._networks(space), self.resources) as cluster:
-            stored = StoredStudy(self, space, aims)
-            try:
-                with Progress(stored) as progress:
-                    cluster.run(stored, progress.update)
-            finally:
-                stored.close()
-        return _result(stored)
+                run_all = stack.enter_context(cluster(self.client, networks, self.resources)).run
+            storage = stack.enter_context(closing(Storage(self.storage, self.name)))
+            stored = StoredStudy(self, space, aims, storage)
+            run_all(stored, stack.enter_context(progress(stored)))
+        stored.warn()
+        result = Result(stored)
+        result.warn_of_choices()
+        return result
 
-    def _run_here(self, space: Space, aims: Mapping[str, str]) -> Result:
-        """Run the trials in this process, one after the other."""
-        networks, stored = Networks(*self._networks(space)), StoredStudy(self, space, aims)
-        try:
-            with Progress(stored) as progress:
-                while (tasks := stored.next()) is not None:
-                    for task, outcome in zip(tasks, networks.run(tasks, stored.report)):
-                        stored.finish(task.number, outcome)
-                    progress.update()
-        finally:
-            stored.close()
-        return _result(stored)
 
-    def _networks(self, space: Space) -> tuple[Prepare, Space, bool]:
-        return self.prepare, space, self.batch is not None
+def _run_here(networks: Networks, stored: StoredStudy, update: Callable[[], None]) -> None:
+    """Run the trials of a study in this process, one after the other."""
+    while (tasks := stored.next()) is not None:
+        for task, outcome in zip(tasks, networks.run(tasks, stored.report)):
+            stored.finish(task.number, outcome)
+        update()
 
 
 def run(
@@ -268,55 +258,35 @@ def aims_of(minimize: str | Sequence[str], maximize: str | Sequence[str]) -> dic
     return aims
 
 
-def _result(stored: StoredStudy) -> Result:
-    stored.warn()
-    result = Result(stored)
-    result.warn_of_choices()
-    return result
+@contextmanager
+def progress(stored: StoredStudy) -> Iterator[Callable[[], None]]:
+    """Show how far a search is, and the best so far, on standard error; yield a function that shows the present state.
+
+    It is a bar on a terminal. A file gets a line now and then.
+    """
+    result, every, shown = Result(stored), BAR if sys.stderr.isatty() else LINE, 0.0
+    total = max(stored.wanted, stored.finished)  # an earlier call may have asked for more
+    form = "{n_fmt} of {total_fmt} trials{postfix} |{bar}| {elapsed}<{remaining}"
+    with tqdm(total=total, initial=stored.finished, bar_format=form, mininterval=0) as bar:
+
+        def show(refresh: bool = True) -> None:
+            nonlocal shown
+            shown, bar.n = time.monotonic(), stored.finished
+            bar.set_postfix_str(_best(result), refresh)
+
+        yield lambda: show() if time.monotonic() - shown >= every else None
+        show(refresh=False)  # the bar shows it when it ends
 
 
-class Progress:
-    """A bar with the finished trials and the best so far; lines of a log where there is no terminal or notebook."""
-
-    def __init__(self, stored: StoredStudy) -> None:
-        self._stored, self._result, self._shown = stored, Result(stored), -LINE
-        console = Console(file=sys.stderr)
-        self._in_lines = not (console.is_terminal or console.is_jupyter)
-        columns = BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn()
-        self._bar = Bar(*columns, console=console, disable=self._in_lines, transient=True)
-        self._total = max(stored.wanted, stored.finished)  # an earlier call may have asked for more
-        self._task = self._bar.add_task("", total=self._total)
-
-    def __enter__(self) -> Progress:
-        self._bar.start()
-        self.update()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._bar.stop()
-
-    def update(self) -> None:
-        """Show the present state, unless one was shown a moment ago or nobody listens."""
-        now, stored = time.monotonic(), self._stored
-        if self._in_lines and not LOGGER.isEnabledFor(logging.INFO):
-            return
-        if now - self._shown < (LINE if self._in_lines else BAR) and not stored.is_done:
-            return
-        self._shown, best = now, self._best()
-        if self._in_lines:
-            LOGGER.info("%d of %d trials%s", stored.finished, self._total, best and f", {best}")
-        else:
-            self._bar.update(self._task, completed=stored.finished, description=best)
-
-    def _best(self) -> str:
-        if not self._result.is_complete:
-            return ""
-        front = self._result.front
-        if len(self._result.aims) > 1:
-            return f"{len(front)} on the front"
-        params = ", ".join(f"{name} {short(value)}" for name, value in self._result.best_params.items())
-        ((aim, value),) = front[0].aims.items()
-        return f"best {aim} {short(value)} at {params}"
+def _best(result: Result) -> str:
+    if not result.is_complete:
+        return ""
+    front = result.front
+    if len(result.aims) > 1:
+        return f"{len(front)} on the front"
+    params = ", ".join(f"{name} {short(value)}" for name, value in result.best_params.items())
+    ((aim, value),) = front[0].aims.items()
+    return f"best {aim} {short(value)} at {params}"
 
 
 def short(value: Any) -> str:

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from numbers import Real
 from typing import Any
 
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-    distribution_to_json,
-)
+from optuna.distributions import BaseDistribution, CategoricalDistribution, distribution_to_json
 from optuna.trial import Trial as OptunaTrial
 
 import regkit
@@ -28,9 +22,8 @@ USED = "used"
 
 @dataclass(frozen=True)
 class Parameter:
-    """One distribution: the name of its parameter, and the regularizer and argument it belongs to, if any."""
+    """One distribution, and the regularizer and argument it belongs to, if any."""
 
-    name: str
     distribution: BaseDistribution
     member: str = ""
     argument: str = ""
@@ -46,16 +39,6 @@ class Parameter:
         """Whether another value needs another compilation."""
         return bool(self.member) and not self.live
 
-    def suggest(self, trial: OptunaTrial) -> Any:
-        """Return the value that Optuna suggests."""
-        one = self.distribution
-        if isinstance(one, FloatDistribution):
-            return trial.suggest_float(self.name, one.low, one.high, step=one.step, log=one.log)
-        if isinstance(one, IntDistribution):
-            return trial.suggest_int(self.name, one.low, one.high, step=one.step, log=one.log)
-        assert isinstance(one, CategoricalDistribution)
-        return trial.suggest_categorical(self.name, one.choices)
-
     def extremes(self) -> tuple[Any, ...]:
         """Return every choice, or both ends."""
         one: Any = self.distribution
@@ -65,17 +48,7 @@ class Parameter:
 class Space:
     """The parameters of a search by name, and the options for `regkit.build` that follow from their values.
 
-    Parameters
-    ----------
-    options : mapping of str to value
-        Options of `regkit.build` with distributions of Optuna in the place of values.
-    parameters : mapping of str to distribution, optional
-        Further parameters, which only ``evaluate`` uses.
-
-    Raises
-    ------
-    regkit.RegkitError
-        If an alias is unknown, or an argument does not accept a value of its distribution.
+    The arguments are ``space`` and ``parameters`` of `run`.
     """
 
     def __init__(self, options: Mapping[str, Any], parameters: Mapping[str, BaseDistribution] | None = None) -> None:
@@ -83,17 +56,22 @@ class Space:
             raise regkit.OptionError(
                 f"the space is {options!r}; accepted: a mapping of aliases to values, some of them distributions"
             )
-        self._members = {alias: _members(alias, value) for alias, value in options.items()}
+        #: The alias of each regularizer, its name in a set, and its arguments.
+        self._members = [member for alias, value in options.items() for member in _members(alias, value)]
         self._own = dict(parameters or {})
-        found = [one for members in self._members.values() for member in members for one in _parameters(*member)]
-        self.parameters = {one.name: one for one in found}
+        self.parameters = {
+            f"{name}.{argument}": Parameter(given, name, argument)
+            for _, name, arguments in self._members
+            for argument, given in arguments.items()
+            if isinstance(given, BaseDistribution)
+        }
         for name, distribution in self._own.items():
             if not isinstance(name, str) or not isinstance(distribution, BaseDistribution) or name in self.parameters:
                 raise regkit.OptionError(
                     f"parameters has {name!r}: {distribution!r}; accepted: distributions of Optuna, such as "
                     "FloatDistribution(1e-4, 1, log=True), under names that the space does not have"
                 )
-            self.parameters[name] = Parameter(name, distribution)
+            self.parameters[name] = Parameter(distribution)
         if not self.parameters:
             raise regkit.OptionError(
                 "the space has no distribution, so there is nothing to search. Give one, such as "
@@ -105,7 +83,7 @@ class Space:
         """Return the values of a trial's parameters. An alias that is not used has no other parameters."""
         found: dict[str, Any] = {}
         for name in self._needed(found):
-            found[name] = self.parameters[name].suggest(trial)
+            found[name] = trial._suggest(name, self.parameters[name].distribution)
         return found
 
     def is_complete(self, params: Params) -> bool:
@@ -118,10 +96,9 @@ class Space:
             raise regkit.OptionError(f"enqueue has {params!r}; accepted: mappings of names of parameters to values")
         for name, value in params.items():
             if name not in self.parameters:
-                near = get_close_matches(str(name), self.parameters, 1)
-                meant = f" Did you mean {near[0]!r}?" if near else ""
                 raise regkit.OptionError(
-                    f"enqueue has {name!r}, which is no parameter.{meant} Parameters: {', '.join(self.parameters)}"
+                    f"enqueue has {name!r}, which is no parameter.{did_you_mean(name, self.parameters)} Parameters: "
+                    f"{', '.join(self.parameters)}"
                 )
             distribution = self.parameters[name].distribution
             try:
@@ -142,51 +119,31 @@ class Space:
 
     def options(self, params: Params, lives: Mapping[str, regkit.Live] | None = None) -> dict[str, Any]:
         """Return the options for `regkit.build`, with these objects for live weights, or with their values."""
-        built = {}
-        for alias, members in self._members.items():
-            values = [self._value(name, arguments, params, lives or {}) for name, arguments in members]
-            values = [value for value in values if value is not None]
-            if values:
-                built[alias] = values[0] if len(members) == 1 else values
-        return built
+        built: dict[str, list[Any]] = {}
+        for alias, name, arguments in self._members:
+            value = {argument: params.get(f"{name}.{argument}", given) for argument, given in arguments.items()}
+            if value.pop(USED, True) and value.get("weight", 0) is not None:
+                live = {"weight": lives[name]} if lives and name in lives else {}
+                built.setdefault(alias, []).append({**value, **live})
+        return {alias: values[0] if len(values) == 1 else values for alias, values in built.items()}
 
     def written(self) -> dict[str, Any]:
         """Return the space in a form for JSON. Equal forms are the same search."""
-        space = {alias: dict(members) for alias, members in self._members.items()}
+        space = {name: arguments for _, name, arguments in self._members}
         every = {"space": space, **({"parameters": self._own} if self._own else {})}
         as_written = json.dumps(every, default=lambda one: {"distribution": json.loads(distribution_to_json(one))})
         return dict(json.loads(as_written))
 
     def _needed(self, params: Params) -> Iterator[str]:
         """Yield the names of parameters, without those of aliases that are not used."""
-        for members in self._members.values():
-            for name, arguments in members:
-                names = [one.name for one in _parameters(name, arguments)]
-                switch = f"{name}.{USED}"
-                if switch in names:
-                    yield switch
-                    if not params.get(switch):
-                        continue
-                    names.remove(switch)
-                yield from names
+        for _, name, arguments in self._members:
+            switch = f"{name}.{USED}"
+            names = [one for one in (f"{name}.{argument}" for argument in arguments) if one in self.parameters]
+            for one in sorted(names, key=lambda one: one != switch):  # the switch first
+                yield one
+                if one == switch and not params.get(switch):
+                    break
         yield from self._own
-
-    def _value(self, name: str, arguments: Mapping[str, Any], params: Params, lives: Mapping[str, Any]) -> Any:
-        """The mapping for one regularizer, or None if it is not used."""
-        if not params.get(f"{name}.{USED}", arguments.get(USED, True)):
-            return None
-        made = {}
-        for argument, given in arguments.items():
-            parameter = self.parameters.get(f"{name}.{argument}")
-            if argument == USED:
-                continue
-            if parameter is None:
-                made[argument] = given
-            elif parameter.live and name in lives:
-                made[argument] = lives[name]
-            else:
-                made[argument] = params[parameter.name]
-        return None if made.get("weight", 0) is None else made
 
     def _check(self) -> None:
         """Build with both ends or all choices of each distribution, the other parameters at their first value."""
@@ -202,35 +159,36 @@ class Space:
                     ) from None
 
 
-def _members(alias: Any, value: Any) -> list[tuple[str, dict[str, Any]]]:
-    """Return the regularizers of an alias: the name of each in a set, and its arguments."""
+def did_you_mean(name: Any, names: Collection[str]) -> str:
+    """Return the question whether the most similar name is meant; an empty string if none is similar."""
+    near = get_close_matches(str(name), names, 1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def _members(alias: Any, value: Any) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield the regularizers of an alias: the alias, the name of each in a set, and its arguments."""
     if not isinstance(alias, str):
         raise regkit.OptionError(f"the space has the alias {alias!r}; accepted: names")
     regkit.load(alias)
     values = value if isinstance(value, (list, tuple)) else [value]
     if not values:
         raise regkit.OptionError(f"the space has an empty list for {alias!r}; accepted: one value or more")
-    return [(f"{alias}[{number}]" if number else alias, _arguments(alias, one)) for number, one in enumerate(values)]
+    for number, one in enumerate(values):
+        arguments = dict(one) if isinstance(one, Mapping) else {"weight": one}
+        for argument, given in arguments.items():
+            _check_argument(alias, argument, given)
+        yield alias, f"{alias}[{number}]" if number else alias, arguments
 
 
-def _arguments(alias: str, value: Any) -> dict[str, Any]:
-    arguments = dict(value) if isinstance(value, Mapping) else {"weight": value}
-    for argument, given in arguments.items():
-        if isinstance(given, BaseDistribution):
-            if argument == USED and set(getattr(given, "choices", ())) != {True, False}:
-                raise regkit.OptionError(f"{alias}.{USED} is {given}; accepted: CategoricalDistribution([True, False])")
-            continue
-        try:
-            json.dumps(given, allow_nan=False)
-        except (TypeError, ValueError):
-            raise regkit.OptionError(
-                f"the space has {argument}={given!r} for {alias!r}; accepted: distributions of Optuna, and values that "
-                "JSON can hold, because the space is stored and sent to other machines"
-            ) from None
-    return arguments
-
-
-def _parameters(member: str, arguments: Mapping[str, Any]) -> Iterator[Parameter]:
-    for argument, given in arguments.items():
-        if isinstance(given, BaseDistribution):
-            yield Parameter(f"{member}.{argument}", given, member, argument)
+def _check_argument(alias: str, argument: str, given: Any) -> None:
+    if isinstance(given, BaseDistribution):
+        if argument == USED and set(getattr(given, "choices", ())) != {True, False}:
+            raise regkit.OptionError(f"{alias}.{USED} is {given}; accepted: CategoricalDistribution([True, False])")
+        return
+    try:
+        json.dumps(given, allow_nan=False)
+    except (TypeError, ValueError):
+        raise regkit.OptionError(
+            f"the space has {argument}={given!r} for {alias!r}; accepted: distributions of Optuna, and values that "
+            "JSON can hold, because the space is stored and sent to other machines"
+        ) from None

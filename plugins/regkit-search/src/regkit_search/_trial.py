@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from numbers import Integral
 from pathlib import Path
 from threading import Lock
@@ -34,8 +33,8 @@ LONGEST = 2000
 #: How many prepared networks are kept, the latest: each holds compiled functions, and data.
 KEPT = 8
 
-#: Gets each report of a trial, its value and its step; returns whether the trial is pruned.
-Reported = Callable[[float, int], bool]
+#: Gets the number of a trial and its reports so far, the value of each step; returns whether the trial is pruned.
+Reported = Callable[[int, Mapping[int, float]], bool]
 
 
 class SearchError(regkit.RegkitError, RuntimeError):
@@ -83,11 +82,12 @@ class Trial:
         In `path` and `cv_path`, set it to hand a value on to the next trial as its `start`.
     """
 
-    def __init__(self, task: Task, reported: Reported, start: Any = None, fold: int = 0) -> None:
+    def __init__(self, task: Task, reported: Reported) -> None:
         self.number = task.number
         self.params = dict(task.params)
         self.seed = int(np.random.SeedSequence([task.seed, task.number]).generate_state(1)[0])
-        self.fold, self.start = fold, start
+        self.fold = 0
+        self.start: Any = None
         self.keep: Any = None
         self.reports: dict[int, float] = {}
         self.notes: dict[str, Any] = {}
@@ -119,7 +119,7 @@ class Trial:
             warnings.warn(f"report got step={step} for the second time, and ignores {value!r}", stacklevel=2)
             return
         self.reports[int(step)] = number
-        if self._reported(number, int(step)):
+        if self._reported(self.number, self.reports):
             self._pruned = True
             raise TrialPruned(f"pruned at step {step}")
 
@@ -170,9 +170,8 @@ def evaluated(evaluate: Callable[[Any], Any], trials: Trial | Trials, parameters
     outcomes = [Outcome(reports=trial.reports) for trial in every]
     try:
         returned = evaluate(trials)
-        each = [returned] if isinstance(trials, Trial) else _for_each(returned, len(trials))
-        for trial, outcome, one in zip(every, outcomes, each):
-            measures = _measures(one)
+        each = _measures(returned, None if isinstance(trials, Trial) else len(trials))
+        for trial, outcome, measures in zip(every, outcomes, each):
             for name in (*trial.notes, *measures):
                 if not isinstance(name, str) or name in (*COLUMNS, *parameters) or name.startswith(RESERVED):
                     raise regkit.OptionError(f"evaluate returned {name!r}, which is the name of something else")
@@ -186,42 +185,33 @@ def evaluated(evaluate: Callable[[Any], Any], trials: Trial | Trials, parameters
     return outcomes
 
 
-def _for_each(returned: Any, count: int) -> list[dict[str, Any]]:
-    """Return the measures of each trial of a batch."""
-    measures: list[dict[str, Any]] = [{} for _ in range(count)]
-    for name, values in returned.items() if isinstance(returned, Mapping) else [(None, returned)]:
-        numbers = list(values) if hasattr(values, "__len__") else []
-        if name is None or len(numbers) != count:
-            raise regkit.OptionError(
-                f"evaluate returned {_short(values)}{f' for {name!r}' if name else ''}; accepted: a mapping of names "
-                f"to a number for each of the {count} trials"
-            )
-        for each, number in zip(measures, numbers):
-            each[name] = number
-    return measures
-
-
-def _measures(returned: Any) -> dict[str, float]:
+def _measures(returned: Any, count: int | None) -> list[dict[str, float]]:
+    """Return the measures of a trial, or of so many trials of a batch."""
+    each = "real numbers, the aims among them" if count is None else f"a number for each of the {count} trials"
+    accepted = f"accepted: a mapping of names to {each}"
     if not isinstance(returned, Mapping):
-        raise regkit.OptionError(
-            f"evaluate returned {_short(returned)}; accepted: a mapping of names to real numbers, the aims among them"
-        )
-    measures = {}
-    for name, value in returned.items():
-        number = as_float(value)
-        if number is None:
-            raise regkit.OptionError(f"evaluate returned {_short(value)} for {name!r}; accepted: a real number")
-        measures[name] = number
+        raise regkit.OptionError(f"evaluate returned {_short(returned)}; {accepted}")
+    measures: list[dict[str, float]] = [{} for _ in range(count or 1)]
+    for name, values in returned.items():
+        numbers = [values] if count is None else list(values) if hasattr(values, "__len__") else []
+        if len(numbers) != len(measures):
+            raise regkit.OptionError(f"evaluate returned {_short(values)} for {name!r}; {accepted}")
+        for one, value in zip(measures, numbers):
+            number = as_float(value)
+            if number is None:
+                raise regkit.OptionError(f"evaluate returned {_short(value)} for {name!r}; accepted: a real number")
+            one[name] = number
     return measures
 
 
-def fault_of(measures: Mapping[str, Any], aims: Mapping[str, str]) -> str:
+def fault_of(measures: Mapping[str, Any], aims: Iterable[str], finite: bool = False) -> str:
     """Return why measures are not those of a complete trial; an empty string if they are."""
     for aim in aims:
         if aim not in measures:
             return f"evaluate returned no {aim!r}, which is an aim. It returned: {', '.join(measures) or 'nothing'}"
-        if math.isnan(measures[aim]):
-            return f"evaluate returned NaN for {aim!r}, which is an aim"
+        if math.isnan(measures[aim]) or (finite and math.isinf(measures[aim])):
+            shown = f"{measures[aim]:g}".replace("nan", "NaN")
+            return f"evaluate returned {shown} for {aim!r}, which is an aim"
     return ""
 
 
@@ -234,6 +224,13 @@ def in_words(error: BaseException) -> str:
     except Exception as another:  # of the error's own class
         message = f"its message cannot be had: {type(another).__name__}"
     return f"{type(error).__name__}: {message}"[:LONGEST] + where
+
+
+def check_integer(argument: str, value: Any, low: int, or_none: bool = False) -> None:
+    """Raise `regkit.OptionError` unless an argument is an integer that is large enough."""
+    if (type(value) is not int or value < low) and not (or_none and value is None):
+        more = ", or None" if or_none else ""
+        raise regkit.OptionError(f"{argument} is {value!r}; accepted: an integer of at least {low}{more}")
 
 
 def as_float(value: Any) -> float | None:
@@ -299,9 +296,9 @@ class Networks:
         self._unused: list[Network] = []  # the latest at the end
         self._lock, self._preparing = Lock(), Lock()
 
-    def run(self, tasks: Sequence[Task], reported: Callable[[int, float, int], bool]) -> list[Outcome]:
+    def run(self, tasks: Sequence[Task], reported: Reported) -> list[Outcome]:
         """Run trials of one structure at once: those of a batch, or one."""
-        trials = [Trial(task, partial(reported, task.number)) for task in tasks]
+        trials = [Trial(task, reported) for task in tasks]
         weights = [self._space.weights(task.params) for task in tasks]
         try:
             network = self._taken(tasks[0].structure) or self._made(tasks[0], weights[0])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import logging
 import math
 import os
 import signal
@@ -16,23 +15,20 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
+from sysconfig import get_path
 from typing import Any
 
 import click
 import cloudpickle
 import optuna
-from optuna.trial import TrialState
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 import regkit
 
 from ._result import SHOWN, Result
-from ._run import LOGGER, Search, short
-from ._study import NAME, shown, url_of
+from ._run import Search, short
+from ._space import did_you_mean
+from ._storage import shown
 from ._trial import SearchError, in_words
 
 #: The exit status of an interrupted search: 128 and the number of the signal.
@@ -54,10 +50,8 @@ class NoResult(click.ClickException):
 @click.command()
 @click.argument("target", metavar="MODULE:NAME")
 @click.option("--trials", type=click.IntRange(1), help="How many there are to be in the end.")
-@click.option("--plot", type=click.Path(path_type=Path), help="Draw measures against weights, such as in search.png.")
-@click.option("--csv", type=click.Path(path_type=Path), help="Write a row for each trial.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object in place of the tables.")
-def search(target: str, trials: int | None, plot: Path | None, csv: Path | None, as_json: bool) -> None:
+def search(target: str, trials: int | None, as_json: bool) -> None:
     """Run a search of your own, or go on with it.
 
     MODULE:NAME is a regkit_search.Search in a module of this folder, or an installed one, such as my_network:search.
@@ -66,25 +60,25 @@ def search(target: str, trials: int | None, plot: Path | None, csv: Path | None,
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     command = f"regkit search {target}" + (f" --trials {trials}" if trials else "")
-    found: Search | None = None
     try:
-        _check_outputs(plot, csv)
-        with _printing_to_standard_error(), _progress_in_lines():
+        with _printing_to_standard_error():
             found = _loaded(target)
-            found = replace(found, storage=found.storage or f"{target.replace(':', '.')}.db")
-            result = found.run(trials)
+            storage = found.storage or f"{target.replace(':', '.')}.db"
+            result = replace(found, storage=storage).run(trials)
     except SearchError as error:
         raise NoResult(f"{target}: {error}") from error
     except regkit.RegkitError as error:
         raise Failure(f"{target}: {error}") from error
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # this ends in a moment
-        click.echo(_interrupted(found, trials, command), err=True)
+        click.echo(
+            f"Interrupted. Finished trials are stored, and those that ran will run again. Go on with: {command}",
+            err=True,
+        )
         sys.exit(INTERRUPTED)
     except Exception as error:  # of Optuna, its storage or Dask
         raise NoResult(f"{target}: the search cannot go on: {in_words(error)}. Finished trials are stored") from error
-    _write(result, plot, csv)
-    where = shown(found.storage).strip("'")
+    where = shown(storage).strip("'")
     (_print_json if as_json else _print_tables)(result, where)
     if not result.is_complete:
         raise NoResult(
@@ -92,7 +86,9 @@ def search(target: str, trials: int | None, plot: Path | None, csv: Path | None,
             "that or give another storage; with more --trials, it goes on"
         )
     if not as_json:
-        _say(f"\nAll trials are stored in {where}. `regkit search {target}` goes on from there, with more --trials.")
+        click.echo(
+            f"\nAll trials are stored in {where}. `regkit search {target}` goes on from there, with more --trials."
+        )
 
 
 # Finding the search
@@ -113,7 +109,7 @@ def _loaded(target: str) -> Search:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise regkit.OptionError(f"the module cannot be imported: {in_words(error)}") from error
-        meant = _meant(module_name, [one.stem for one in folder.glob("*.py")])
+        meant = did_you_mean(module_name, [one.stem for one in folder.glob("*.py")])
         raise regkit.OptionError(f"there is no module {module_name!r} in {folder}, or installed.{meant}") from error
     except (Exception, SystemExit) as error:  # of the user's module
         raise regkit.OptionError(f"the module cannot be imported: {in_words(error)}") from error
@@ -121,7 +117,7 @@ def _loaded(target: str) -> Search:
         names = [one for one, value in vars(module).items() if isinstance(value, Search)]
         raise regkit.OptionError(
             f"{module.__name__}, {getattr(module, '__file__', 'a part of Python')}, has no {name!r}."
-            f"{_meant(name, names)} Its searches: {', '.join(names) or 'none'}"
+            f"{did_you_mean(name, names)} Its searches: {', '.join(names) or 'none'}"
         )
     found = getattr(module, name)
     if not isinstance(found, Search):
@@ -132,18 +128,11 @@ def _loaded(target: str) -> Search:
     return found
 
 
-def _meant(name: str, names: list[str]) -> str:
-    near = get_close_matches(name, names, 1, 0.6)
-    return f" Did you mean {near[0]!r}?" if near else ""
-
-
 def _is_of(module: Any, folder: Path) -> bool:
-    """Return whether a module is the user's: in the folder, and not in an environment below it."""
+    """Return whether a module is the user's: in the folder, and not of an environment below it."""
     file = Path(getattr(module, "__file__", None) or "/").absolute()
-    if not file.is_relative_to(folder) or {"site-packages", "dist-packages"} & {*file.parts}:
-        return False
-    pythons = {Path(one) for one in (sys.prefix, sys.base_prefix)} - {folder}
-    return not any(one.is_relative_to(folder) and file.is_relative_to(one) for one in pythons)
+    is_installed = {"site-packages", "dist-packages"} & {*file.parts} or file.is_relative_to(get_path("stdlib"))
+    return file.is_relative_to(folder) and not is_installed
 
 
 # Printing
@@ -151,23 +140,19 @@ def _is_of(module: Any, folder: Path) -> bool:
 
 def _print_tables(result: Result, where: str) -> None:
     """Print the best trials, or the front, and the calls that build them."""
-    _say(f"{len(result.frame())} trials: {result.counts}")
+    click.echo(f"{len(result.frame())} trials: {result.counts}")
     if not result.is_complete:
         return
     several = len(result.aims) > 1
     listed = result.front if several else result.ranking
     rest = f", and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""
-    _say(f"\n{'The Pareto front' if several else 'The best'}{rest}:")
-    frame = result.frame().set_index("number")
-    columns = [*result.aims, *(name for name in frame if name not in (*result.aims, "state", "failure"))]
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for header in ("trial", *columns):
-        table.add_column(header, overflow="fold")
-    for one in listed[:SHOWN]:
-        table.add_row(str(one.number), *(Text(_cell(frame[name][one.number])) for name in columns))
-    _console().print(table)
+    click.echo(f"\n{'The Pareto front' if several else 'The best'}{rest}:")
+    frame = result.frame().rename(columns={"number": "trial"}).drop(columns=["state", "failure"])
+    shown = frame.set_index("trial", drop=False).loc[[one.number for one in listed[:SHOWN]]]
+    columns = list(dict.fromkeys(["trial", *result.aims, *frame]))
+    click.echo(shown[columns].to_string(index=False, na_rep="", float_format=short))
     for one in result.front[:SHOWN]:
-        _say(f"\nTrial {one.number} is\n\nregkit.{regkit.build(one.config)!r}")
+        click.echo(f"\nTrial {one.number} is\n\nregkit.{regkit.build(one.config)!r}")
 
 
 def _print_json(result: Result, where: str) -> None:
@@ -186,34 +171,6 @@ def _for_json(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _cell(value: Any) -> str:
-    return "" if value is None or value != value else short(value)
-
-
-def _say(text: str) -> None:
-    _console().print(Text(text))
-
-
-def _console() -> Console:
-    """The terminal; where output is piped, lines have any length."""
-    return Console(width=None if sys.stdout.isatty() else 10_000, highlight=False)
-
-
-def _interrupted(found: Search | None, trials: int | None, command: str) -> str:
-    """Return how many trials an interrupted search has stored, and how it goes on."""
-    try:
-        assert found is not None
-        study = optuna.load_study(study_name=found.name or NAME, storage=url_of(found.storage))
-    except Exception:  # before there was a study
-        return f"Interrupted before the first trial. Begin again with: {command}"
-    states = [one.state for one in study.get_trials(deepcopy=False)]
-    finished, running = sum(one.is_finished() for one in states), states.count(TrialState.RUNNING)
-    again = f"; {running} that ran will run again" if running else ""
-    where = shown(found.storage).strip("'")
-    of = max(trials or found.trials, finished)
-    return f"Interrupted. {finished} of {of} trials are stored in {where}{again}. Go on with: {command}"
-
-
 # Around the search
 
 
@@ -229,39 +186,3 @@ def _printing_to_standard_error() -> Iterator[None]:
     finally:
         os.dup2(ours, 1)
         os.close(ours)
-
-
-@contextmanager
-def _progress_in_lines() -> Iterator[None]:
-    """Write lines of progress to standard error where no bar is shown."""
-    handler, before = logging.StreamHandler(), LOGGER.level
-    LOGGER.addHandler(handler)
-    LOGGER.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        LOGGER.setLevel(before)
-        LOGGER.removeHandler(handler)
-
-
-def _check_outputs(plot: Path | None, csv: Path | None) -> None:
-    """Raise before the search if a file could not be written after it."""
-    for option, path in (("--plot", plot), ("--csv", csv)):
-        if path is not None and not path.parent.is_dir():
-            raise regkit.OptionError(f"{option} is {path}, but there is no folder {path.parent}")
-    if plot is not None:
-        from matplotlib.backend_bases import FigureCanvasBase
-
-        kinds = FigureCanvasBase.get_supported_filetypes()
-        if plot.suffix[1:].lower() not in kinds:
-            raise regkit.OptionError(f"--plot is {plot}; accepted: a file that ends in one of {', '.join(kinds)}")
-
-
-def _write(result: Result, plot: Path | None, csv: Path | None) -> None:
-    try:
-        if csv is not None:
-            result.frame().to_csv(csv, index=False)
-        if plot is not None and result.is_complete:
-            result.plot().savefig(plot)
-    except OSError as error:
-        raise Failure(f"{error.filename} cannot be written: {error.strerror}") from error

@@ -216,8 +216,11 @@ class Run:
     @as_written
     def metrics(self) -> dict[str, Any]:
         """Return scalars to look at by the names of member and scalar, as `regkit.RegularizerSet.metrics` does."""
+        chosen = self._regs
+        if not self._train:
+            chosen = hosts.subset(chosen, [m.name for m in self._members if m.penalizes or m.in_predictions])
         with within(self._scope()):
-            return self._that_count().metrics(self._layers, self._outputs)
+            return hosts.metrics(chosen, self._layers, self._outputs)
 
     def _that_count(self) -> regkit.RegularizerSet:
         """Return the regularizers; in predictions those that have a penalty, since the others have changed nothing."""
@@ -235,20 +238,51 @@ class Run:
 
 @as_written
 def after_step(
-    regs: regkit.RegularizerSet, variables: Mapping[str, Any], rate: Any, layers: Sequence[Any] = ()
+    regs: regkit.RegularizerSet,
+    variables: Mapping[str, Any],
+    rate: Any,
+    layers: Sequence[Any] = (),
+    *,
+    divisors: Mapping[str, Any] | None = None,
 ) -> None:
-    """Assign to variables what the regularizers make of them after an optimizer's step.
+    r"""Assign to variables what the regularizers make of them after an optimizer's step.
 
     Parameters
     ----------
     regs : regkit.RegularizerSet
     variables : mapping of str to tf.Variable
         All parameters of the network by their full names. Those that are not trained count, and stay.
-    rate : float or scalar tensor
-        The step size of the optimizer: see `regkit.RegularizerSet.after_step`.
+    rate : float, scalar tensor, or mapping of str to those
+        The step size of the optimizer, or that of each variable: see `regkit.RegularizerSet.after_step`.
     layers : sequence of regkit.Layer, default ()
+    divisors : mapping of str to tensor, optional
+        By what the optimizer divides the gradient of each element: for Adam :math:`\sqrt{\hat v} + \epsilon`.
+
+    Raises
+    ------
+    regkit.OptionError
+        If `variables` is not such a mapping, or another argument is not accepted.
+    regkit.GraphError, regkit.NoMatchError
+        As `regkit.RegularizerSet.after_step`.
+
+    Examples
+    --------
+    >>> import regkit, regkit_tensorflow, tensorflow as tf
+    >>> w = tf.Variable([[0.75, -0.25]])
+    >>> regkit_tensorflow.after_step(regkit.build(weight_l1=dict(weight=0.5, by="proximal")), {"w": w}, rate=1.0)
+    >>> print(w.numpy())
+    [[0.25 0.  ]]
     """
-    changed = regs.after_step({name: tf.convert_to_tensor(one) for name, one in variables.items()}, rate, layers)
+    if not isinstance(variables, Mapping) or not all(hasattr(one, "assign") for one in variables.values()):
+        raise regkit.OptionError(
+            f"after_step got variables={variables!r}; accepted: a dict of full names to tf.Variables, such as "
+            "{'hid.w': w}"
+        )
+    values: dict[int, Any] = {}  # of a variable under two names one tensor, by which the core knows that it is one
+    for variable in variables.values():
+        values.setdefault(id(variable), tf.convert_to_tensor(variable))
+    named = {name: values[id(variable)] for name, variable in variables.items()}
+    changed = regs.after_step(named, rate, layers, divisors=divisors)
     for name, variable in variables.items():
         if getattr(variable, "trainable", True):
             variable.assign(changed[name])

@@ -100,6 +100,10 @@ class _Run(Run):
         self.check_called()
         return super().terms()
 
+    def metrics(self) -> dict[str, Any]:
+        self.check_called()
+        return super().metrics()
+
     def check_called(self) -> None:
         """Raise for a module that a pattern matches, and that was not called."""
         names = {*self._watched.called, *self._times, *self._skipped}

@@ -444,7 +444,7 @@ class Hooks:
                     for name, role, names in network.rows(outputs)
                 ]
                 shown = {name: tensor for name, tensor in outputs.items() if looks_at(member, name, network.hidden)}
-                found.update(hosts.subset(network.regs, [member.name]).metrics(layers, shown))
+                found.update(hosts.metrics(hosts.subset(network.regs, [member.name]), layers, shown))
         return found
 
     def _selects(self, member: hosts.Member, name: str) -> bool:

@@ -34,6 +34,7 @@ def change_parameters(network: Network, optimizer: Any) -> None:
     members = [member for member in network.routing.every.values() if member.changes_params]
     if not members:
         return
+    hosts.warn_of_order(members)  # of all: those below are called apart
     seen_by = [(visible, list(some)) for visible, some in groupby(members, network.visible)]
     params = network.params_to_change(members)
     trained = {name: param for name, param in params.items() if param.requires_grad}

@@ -104,7 +104,7 @@ class GroupLasso(ProximalPenalty):
             ratios = pulls / scaled
             length = not_zero(norms_of_slices(ratios, self.axis, keepdims=True))
             slope = (ratios * ratios * divisor / scaled).sum(axis=others, keepdims=True)
-            norm = norm + (length - 1) * length * length / not_zero(slope)
+            norm = functions.maximum(norm + (length - 1) * length * length / not_zero(slope), zero)
         return functions.where(over > 0, pulls * norm / not_zero(divisor * norm + bound), zero)
 
     def _bound(self, w: Any, amount: Any) -> Any:

@@ -57,8 +57,9 @@ class DecoupledDecay(OfParameters):
     def after_step(self, params: MutableMapping[str, Any], amount: Any) -> None:
         """Shrink the parameters that count."""
         for name, w in self._counting([regkit.Layer("", params)]):
-            one = regkit.graph.cast(1, str(w.dtype))
-            params[name] = w * (one - regkit.graph.cast(amount, str(w.dtype)))
+            wide = regkit.graph.widened(w)
+            one, share = (regkit.graph.cast(number, str(wide.dtype)) for number in (1, amount))
+            params[name] = regkit.graph.cast(wide * (one - share), str(w.dtype))
 
 
 class WeightNonnegative(OfParameters):
@@ -153,7 +154,8 @@ class WeightL0(WeightPenalty):
     vectors_by_name = True
 
     def _penalty(self, name: str, w: Any) -> Any:
-        return regkit.graph.held(regkit.graph.cast(abs(w) > 0, str(w.dtype)).sum())
+        one, zeros = (regkit.graph.cast(flag, str(w.dtype)) for flag in (1, abs(w) <= 0))
+        return regkit.graph.held((one - zeros).sum())  # NaN counts
 
     def after_step(self, params: MutableMapping[str, Any], amount: Any, divisors: Mapping[str, Any]) -> None:
         """Set small elements to zero."""
@@ -258,4 +260,13 @@ class WeightDistance(WeightPenalty):
                 f"{argument} of {name!r} has {array.ndim} axes, and the parameter {w.ndim}. Of a stacked parameter "
                 f"each slice has an array, by its name: {name!r}, '{name}@1' and so on"
             )
+        shape = _lengths(w)
+        if shape not in (None, array.shape):
+            raise regkit.GraphError(f"{argument} of {name!r} is of shape {array.shape}, and the parameter of {shape}")
         return array.astype(str(w.dtype))
+
+
+def _lengths(w: Any) -> tuple[int, ...] | None:
+    """Return the shape of a parameter; None where only a compiled function has it."""
+    shape = w.get_value(borrow=True).shape if hasattr(w, "get_value") else w.shape  # of a graph library, or an array
+    return shape if isinstance(shape, tuple) and all(isinstance(length, int) for length in shape) else None
