@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from ._calls import Calls
 from ._layers import check_layers, named_params
 from ._members import Member
 from ._messages import listed
@@ -29,6 +30,7 @@ from ._terms import Term, weighted_total
 from .errors import GraphError, NoMatchError, OptionError
 
 __all__ = [
+    "Calls",
     "Member",
     "check_given_layers",
     "check_layers",
@@ -44,6 +46,7 @@ __all__ = [
     "subset",
     "terms",
     "total",
+    "uncalled",
     "unchanged",
     "unmatched",
     "waiting",
@@ -209,6 +212,39 @@ def unmatched(
         if member.globs is not None and member.selects in there
         for glob in unmatched_globs(member.globs, there[member.selects])
     ]
+
+
+def uncalled(members: Iterable[Member], paths: Iterable[str], names: Iterable[str]) -> list[str]:
+    """Return the paths of modules that members are for, and of which nothing was seen.
+
+    For hosts that see modules while they are called, and not those that a compiled function has in it.
+
+    Parameters
+    ----------
+    members : iterable of Member
+    paths : iterable of str
+        Those of all modules.
+    names : iterable of str
+        Those of the outputs that there were: ``lstm:0`` is one of the module ``lstm``.
+
+    Examples
+    --------
+    >>> import regkit
+    >>> members = regkit.hosts.members(regkit.build(hidden_l1=dict(weight=1, pattern="hid*")), "watch")
+    >>> regkit.hosts.uncalled(members, ["hid1", "hid2", "out"], ["hid1:0"])
+    ['hid2']
+    """
+    parts = [name.partition(":") for name in names]
+    seen = {path for path, _, _ in parts}
+    ends = {colon + rest for _, colon, rest in parts if colon}
+
+    def is_for(member: Member, path: str) -> bool:
+        if member.selects != "outputs":
+            return False
+        taken_out = any(matches(path, [glob[1:]]) for glob in member.globs or () if glob.startswith("!"))
+        return member.wants(path) or (not taken_out and any(member.wants(path + end) for end in ends))
+
+    return [path for path in paths if path not in seen and any(is_for(member, path) for member in members)]
 
 
 def check_given_layers(members: Iterable[Member], layers: Sequence[Any]) -> None:

@@ -86,3 +86,42 @@ def test_no_outputs_are_an_error_for_a_set_that_changes_graphs(call):
     regs = regkit.build(dropout=dict(weight=0.5, pattern="hid"))
     with pytest.raises(regkit.NoMatchError, match="dropout: pattern 'hid' matches none of the outputs: none"):
         call(regs)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("*", ["lstm", "out"]),
+        (["*", "!out"], ["lstm"]),
+        ("lstm:0", ["lstm"]),
+        ("out:0", ["out"]),
+        ("hid*", []),
+        (["hid*", "!lstm"], []),
+    ],
+)
+def test_modules_that_were_not_called_are_those_that_a_pattern_matches(pattern, expected):
+    regs = regkit.build(hidden_l1=dict(weight=1, pattern=pattern), weight_l2=dict(weight=1, pattern="out"))
+    members = hosts.members(regs, "watch")
+    assert hosts.uncalled(members, ["hid1", "hid2", "lstm", "out"], ["hid1", "hid2:0", "hid2:1"]) == expected
+
+
+def test_calls_of_a_class_are_stood_in_for_until_the_last_block_ends():
+    class Base:
+        def __call__(self, x):
+            return 2 * x
+
+    class Derived(Base):
+        pass
+
+    seen, before = [], Base.__call__
+    calls = hosts.Calls(lambda module, call: (seen.append(type(module)), call())[1])
+    first, second = calls.of([Derived]), calls.of([Base])
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert Derived()(3) == 6
+    second.__exit__(None, None, None)
+    assert seen == [Derived]
+    assert Base.__call__ is before
+    assert "__call__" not in vars(Derived)
+    assert hosts.Calls.owner(int) is None

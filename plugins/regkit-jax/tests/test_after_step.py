@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import regkit_jax
-from flax import nnx
+from flax import linen, nnx
 
 import regkit
 
@@ -56,6 +56,23 @@ def test_a_state_of_nnx_keeps_its_form_and_names_are_those_of_watch(x):
     nnx.update(model, regkit_jax.after_step(regs, state, 0.1))
     np.testing.assert_array_equal(model.layers[0].kernel[...], np.maximum(before, 0))
     assert (before < 0).any()
+
+
+def test_variables_of_nnx_that_are_no_parameters_are_left_alone():
+    state = {"kernel": nnx.Param(jnp.full((2, 2), 0.5)), "cache": nnx.Cache(jnp.full((2, 2), 0.5))}
+    regs = regkit.build(weight_l1=dict(weight=0.3, by="proximal", pattern="*"))
+    stepped = regkit_jax.after_step(regs, state, 1.0)
+    np.testing.assert_allclose(stepped["kernel"][...], 0.2, rtol=1e-12)
+    np.testing.assert_array_equal(stepped["cache"][...], 0.5)
+    assert [layer.param_names for layer in regkit_jax.layers_of(state)] == [("kernel",)]
+
+
+def test_parameters_that_linen_has_in_boxes_have_the_names_of_others_and_stay_in_them():
+    box = linen.Partitioned(jnp.full((2, 2), 0.5), ("x", None))
+    regs = regkit.build(weight_l1=dict(weight=0.3, by="proximal", pattern="*.kernel"))
+    stepped = jax.jit(lambda params: regkit_jax.after_step(regs, params, 1.0))({"hid": {"kernel": box}})
+    assert stepped["hid"]["kernel"].names == ("x", None)
+    np.testing.assert_allclose(stepped["hid"]["kernel"].value, 0.2, rtol=1e-12)
 
 
 @pytest.mark.parametrize("momentum", [None, 0.9])
@@ -251,3 +268,17 @@ def test_of_masked_parameters_the_mean_is_over_the_rest():
     updates, _ = chain.update(jax.tree.map(jnp.zeros_like, params), chain.init(params), params)
     np.testing.assert_allclose(updates["a"], -0.1, rtol=1e-12)  # of one matrix, not half of it
     np.testing.assert_array_equal(updates["b"], 0)
+
+
+@pytest.mark.parametrize("within", [True, False])
+def test_a_step_belongs_within_what_accumulates_gradients(within):
+    step = regkit_jax.optax(LASSO, 0.1)
+    accumulated = lambda inner: optax.MultiSteps(inner, every_k_schedule=2)  # noqa: E731
+    chain = accumulated(optax.chain(optax.sgd(0.1), step)) if within else optax.chain(accumulated(optax.sgd(0.1)), step)
+    params, gradients = {"w": jnp.array([[1.0]])}, [{"w": jnp.array([[2.0]])}, {"w": jnp.array([[4.0]])}]
+    state = chain.init(params)
+    for gradient in gradients:
+        updates, state = chain.update(gradient, state, params)
+        params = optax.apply_updates(params, updates)
+    steps = 1 if within else 2
+    np.testing.assert_allclose(params["w"], 1 - 0.1 * 3 - steps * 0.1 * 0.3, rtol=1e-6)

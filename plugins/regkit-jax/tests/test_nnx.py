@@ -170,7 +170,7 @@ def test_a_model_that_is_watched_cannot_be_watched_again(part, model, x):
     assert calls() == before
 
 
-PATHS = "Modules of the model: blocks.0.mlp, blocks.0, blocks.1.mlp, blocks.1, blocks, hid1, pair. Within nnx.jit"
+PATHS = "Modules of the model: blocks.0.mlp, blocks.0, blocks.1.mlp, blocks.1, hid1, pair. Within nnx.jit"
 
 
 @pytest.mark.parametrize("alias", ["hidden_l1", "dropout"])
@@ -382,6 +382,20 @@ def test_a_block_that_is_called_as_a_copy_may_be_tapped_by_hand(x):
     np.testing.assert_allclose(found, (abs(first).sum() + abs(model.blocks[1](first)).sum()) / 2, rtol=1e-12)
 
 
+def test_a_module_that_is_taken_out_is_so_beside_one_that_returns_several():
+    class Both(nnx.Module):
+        def __init__(self):
+            self.pair, self.hid = Pair(), nnx.Linear(2, 2, rngs=nnx.Rngs(0))
+
+        def __call__(self, x):
+            return self.pair(x)[0]
+
+    model = Both()
+    with regkit_jax.nnx.watch(model, of(["*", "!hid", "!pair:1"])) as run:
+        model(jnp.ones(3))
+    np.testing.assert_allclose(run.loss(), 3.0)
+
+
 @pytest.mark.parametrize(("pattern", "skipped"), [("blocks.*", True), (["*", "!blocks.1"], False)])
 def test_a_block_that_is_not_to_be_called_is_skipped_or_taken_out(pattern, skipped, x):
     model = Two(lambda block, x: x)
@@ -390,3 +404,15 @@ def test_a_block_that_is_not_to_be_called_is_skipped_or_taken_out(pattern, skipp
         if skipped:
             run.skip("blocks.1")
     np.testing.assert_allclose(run.loss(), abs(model.blocks[0](x)).sum(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("transform", [jax.checkpoint, jax.jit])
+def test_a_change_that_a_transformation_would_keep_raises(transform, x):
+    model = Two(lambda block, x: transform(block)(x))
+    regs = regkit.build(hidden_topk=dict(k=1, pattern="blocks.1"))
+    with (
+        pytest.raises(regkit.GraphError, match="output of module 'blocks.1' would be changed within (jit|checkpoint)"),
+        regkit_jax.nnx.watch(model, regs),
+    ):
+        model(x)
+    assert (model(x) != 0).all()

@@ -102,7 +102,7 @@ def test_a_watch_of_another_model_than_the_one_that_is_differentiated_raises(mod
         with regkit_jax.nnx.watch(model, DECAY) as run:
             return (inner(x) ** 2).sum() + run.loss()
 
-    with pytest.raises(regkit.GraphError, match="the watched model was not called, but another of its classes"):
+    with pytest.raises(regkit.GraphError, match="the watched model was not called, but another, whose parameters JAX"):
         nnx.grad(loss)(model)
 
 
@@ -125,3 +125,45 @@ def test_a_gradient_by_the_input_may_close_over_the_watched_model(model, x):
             return (model(x) ** 2).sum() + run.loss()
 
     np.testing.assert_allclose(jax.grad(loss)(x), jax.grad(lambda x: (model(x) ** 2).sum())(x), rtol=1e-5)
+
+
+def with_jvp(f):
+    function = jax.custom_jvp(f)
+    function.defjvp(lambda values, tangents: (f(*values), (1 - jnp.tanh(values[0]) ** 2) * tangents[0]))
+    return function
+
+
+def with_vjp(f):
+    function = jax.custom_vjp(f)
+    function.defvjp(lambda x: (f(x), x), lambda x, cotangent: (cotangent * (1 - jnp.tanh(x) ** 2),))
+    return function
+
+
+@pytest.mark.parametrize("with_derivative", [with_jvp, with_vjp])
+@pytest.mark.parametrize("alias", ["hidden_l1", "hidden_topk"])
+def test_a_tap_within_a_function_that_has_a_derivative_of_its_own_raises(with_derivative, alias, x):
+    regs = regkit.build({alias: {"pattern": "hid", **({"k": 1} if alias == "hidden_topk" else {"weight": 0.5})}})
+
+    def loss(x):
+        run = regkit_jax.Run(regs)
+        h = with_derivative(lambda x: run.tap("hid", jnp.tanh(x)))(x)
+        return h.sum() + run.loss()
+
+    with pytest.raises(regkit.GraphError, match="output 'hid' is tapped where the transformation of the run is not"):
+        jax.grad(loss)(x)
+
+
+def test_what_a_function_with_a_derivative_of_its_own_returns_may_be_tapped(x):
+    def loss(x):
+        run = regkit_jax.Run(regkit.build(hidden_l1=dict(weight=0.5, pattern="hid")))
+        return run.tap("hid", with_vjp(jnp.tanh)(x)).sum() + run.loss()
+
+    expected = (1 + 0.5 * np.sign(x)) / np.cosh(x) ** 2
+    np.testing.assert_allclose(jax.grad(loss)(x), expected, rtol=1e-12)
+
+
+def test_a_tap_after_the_function_of_the_run_has_ended_raises(x, key):
+    runs = []
+    jax.jit(lambda key: runs.append(regkit_jax.Run(regkit.build(dropout=dict(weight=0.5, pattern="h")), key=key)))(key)
+    with pytest.raises(regkit.GraphError, match="or after the function that made the run has ended"):
+        runs[0].tap("h", x)

@@ -177,7 +177,7 @@ def test_mistakes_have_the_errors_that_they_have_on_every_host():
             regkit_tensorflow.watch(net, l1).__enter__()
     with pytest.raises(regkit.NoMatchError, match="dropout: pattern 'hid' matches none of the outputs"):
         regkit_tensorflow.Run(regkit.build(dropout=dict(weight=0.5, pattern="hid"))).loss()
-    for wrong in (Z, tf.constant([1, 2]), None):
+    for wrong in (Z, tf.constant([1, 2]), None, tf.sparse.from_dense(Z), tf.RaggedTensor.from_tensor(Z)):
         with pytest.raises(regkit.GraphError, match="output 'hid' is of .*; accepted: a tf.Tensor of floats"):
             regkit_tensorflow.Run(l1).tap("hid", wrong)
     leaked = []
@@ -232,9 +232,17 @@ def test_a_watch_that_changes_nothing_raises_at_its_end():
     net, x = Net(), tf.constant(Z)
     function = tf.function(lambda x: net(x))
     function(x)  # so that it is not traced in the watch
-    nothing = pytest.raises(regkit.NoMatchError, match="dropout: pattern 'layers.0' matches none of the outputs")
-    with nothing, regkit_tensorflow.watch(net, DROPPING):
-        function(x)
+    for regs in (DROPPING, regkit.build(hidden_l1=dict(weight=1, pattern="layers.0"))):
+        unseen = pytest.raises(
+            regkit.GraphError, match="module 'layers.0', which a pattern matches, was not called with"
+        )
+        with unseen, regkit_tensorflow.watch(net, regs):
+            function(x)
+    nothing = pytest.raises(
+        regkit.NoMatchError, match="dropout: pattern 'hid' matches none of the outputs: layers.0, l"
+    )
+    with nothing, regkit_tensorflow.watch(net, regkit.build(dropout=dict(weight=0.5, pattern="hid"))):
+        net(x)
     with pytest.raises(ValueError, match="of the user"), regkit_tensorflow.watch(net, DROPPING):
         raise ValueError("of the user")
 
@@ -341,3 +349,126 @@ def test_a_change_of_predictions_that_matches_nothing_raises():
     run.tap("x", tf.ones((2, 3)))
     with pytest.raises(regkit.NoMatchError, match="hidden_topk"):
         run.loss()
+
+
+class Pair(tf.Module):
+    def __call__(self, x):
+        return x, {"logits": 2 * x, "count": tf.constant(3)}
+
+
+class Parts(tf.Module):
+    """A module that is called twice, one with several outputs, and one that is called by a function, or not."""
+
+    def __init__(self, call):
+        super().__init__()
+        self.hid, self.pair, self.last = Dense(2, 2), Pair(), Dense(2, 1)
+        self.call = call
+
+    def __call__(self, x):
+        return self.call(self.last)(self.pair(self.hid(self.hid(x)))[1]["logits"])
+
+
+def watched(net, pattern, alias="hidden_l1", **options):
+    with regkit_tensorflow.watch(net, regkit.build({alias: {"weight": 1, "pattern": pattern, **options}})) as run:
+        net(tf.constant(Z))
+        return float(run.loss())
+
+
+@pytest.mark.parametrize(
+    ("pattern", "factors"),
+    [
+        ("hid", [1, 1]),
+        ("hid@1", [0, 1]),
+        ("*@1", [0, 1]),
+        (["*", "!last", "!pair:*"], [1, 1]),
+        (["pair:*", "!pair:1.count"], [0, 0, 1, 2]),
+        ("pair:1.logits", [0, 0, 0, 2]),
+    ],
+)
+def test_names_in_a_watch_are_those_of_every_host(pattern, factors):
+    first = Z @ np.full((2, 2), 0.5)
+    second = first @ np.full((2, 2), 0.5)
+    terms = [factor * abs(h).sum() for factor, h in zip(factors, (first, second, second, second))]
+    assert watched(Parts(lambda f: f), pattern) == pytest.approx(sum(terms) / sum(factor > 0 for factor in factors))
+
+
+def test_a_module_that_is_not_called_is_an_error_unless_it_is_skipped_or_taken_out():
+    net = Parts(lambda part: lambda x: x)
+    with pytest.raises(regkit.GraphError, match="module 'last', which a pattern matches, was not called within"):
+        watched(net, ["hid", "last"])
+    expected = watched(net, "hid")
+    assert watched(net, ["hid", "la*", "!last"]) == pytest.approx(expected)
+    with regkit_tensorflow.watch(net, regkit.build(hidden_l1=dict(weight=1, pattern=["hid", "last"]))) as run:
+        net(tf.constant(Z))
+        run.skip("last")
+        assert float(run.loss()) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("decorate", [lambda function: function, tf.function])
+@pytest.mark.parametrize(
+    "regs", [dict(hidden_l1=dict(weight=1, pattern="last")), dict(hidden_topk=dict(k=1, pattern="last"))]
+)
+def test_an_output_that_no_tape_records_is_an_error_where_one_does(regs, decorate):
+    net, x = Parts(tf.recompute_grad), tf.constant(Z)
+
+    @decorate
+    def gradient(x, regs):
+        with tf.GradientTape() as tape, regkit_tensorflow.watch(net, regs):
+            loss = tf.reduce_sum(net(x))
+        return tape.gradient(loss, net.last.w)
+
+    with pytest.raises(regkit.GraphError, match="output 'last' was computed where no tape records, as within tf.recom"):
+        gradient(x, regkit.build(**regs))
+    np.testing.assert_allclose(gradient(x, regkit.build(weight_l2=1.0)), np.full((2, 1), 2 * (Z / 2).sum()), rtol=1e-12)
+    with regkit_tensorflow.watch(net, regkit.build(**regs)):  # nothing is differentiated
+        net(x)
+
+
+def test_layers_of_keras_within_a_module_are_refused():
+    keras = pytest.importorskip("keras")
+    net = tf.Module()
+    net.parts = [Dense(2, 2), keras.layers.Dense(2)]
+    with pytest.raises(regkit.GraphError, match="'parts.1' is a layer of Keras"):
+        regkit_tensorflow.watch(net, regkit.build(weight_l2=1)).__enter__()
+
+
+class Recurrent(tf.Module):
+    """A loop that AutoGraph converts."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = Dense(2, 2)
+
+    def __call__(self, x):
+        for _ in tf.range(3):
+            x = self.cell(x)
+        return x
+
+
+class Outer(tf.Module):
+    def __init__(self):
+        super().__init__()
+        self.recurrent = Recurrent()
+
+    def __call__(self, x):
+        return self.recurrent(x)
+
+
+@pytest.mark.parametrize("decorate", [lambda function: function, tf.function])
+def test_a_loop_of_a_module_in_a_traced_function_has_the_changes_and_the_penalty_of_what_it_returns(decorate):
+    net = Outer()
+    regs = regkit.build(
+        hidden_topk=dict(k=1, pattern="recurrent.cell"), hidden_l1=dict(weight=0.5, pattern="recurrent")
+    )
+
+    @decorate
+    def loss(x):
+        with regkit_tensorflow.watch(net, regs) as run:
+            net(x)
+            return run.loss()
+
+    h = Z
+    for _ in range(3):
+        h = h @ np.full((2, 2), 0.5)
+        h = np.where(np.arange(2) == 0, h, 0)  # of equal ones the first stays
+    assert float(loss(tf.constant(Z))) == pytest.approx(0.5 * abs(h).sum())

@@ -6,6 +6,7 @@ devices: JAX has no public way to ask.
 
 from __future__ import annotations
 
+import itertools
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -110,6 +111,12 @@ def repeats(value: Any) -> bool:
         if _kind(trace) == STAGED and _transformation(trace) in LOOPS:
             return True
     return False
+
+
+def recording(since: Any) -> list[str]:
+    """Return what records operations here, in the words of JAX, and began after a trace did, from the innermost on."""
+    traces = list(itertools.takewhile(lambda trace: trace is not since, running()))
+    return [_transformation(trace) for trace in traces if _kind(trace) == STAGED]
 
 
 def _transformation(trace: Any) -> str:

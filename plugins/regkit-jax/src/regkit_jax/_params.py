@@ -12,7 +12,18 @@ import regkit
 from regkit import hosts
 
 from . import _internals
-from ._values import as_array, by_name, check_names, checked_live, checked_stacked, is_floats, slices, with_arrays
+from ._values import (
+    as_array,
+    by_name,
+    check_names,
+    checked_live,
+    checked_stacked,
+    holds_array,
+    is_floats,
+    is_parameter,
+    slices,
+    with_arrays,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,7 +35,7 @@ def layers_of(params: Any) -> list[regkit.Layer]:
     """Return layers of the arrays of floats in a pytree: for `Run`, and to see the names that patterns are for.
 
     A name is the path: ``params["blocks"][0].kernel`` is ``blocks.0.kernel``, of the layer ``blocks.0``. Other leaves
-    are left out.
+    are left out, and so are variables of NNX that are no ``nnx.Param``, such as statistics.
 
     Parameters
     ----------
@@ -50,9 +61,8 @@ def layers_of(params: Any) -> list[regkit.Layer]:
     """
     layers: dict[str, dict[str, Any]] = {}
     for name, leaf in _named_leaves(params)[0]:
-        array = as_array(leaf)
-        if array is not None and is_floats(array):
-            layers.setdefault(name.rpartition(".")[0], {})[name] = array
+        if is_parameter(leaf):
+            layers.setdefault(name.rpartition(".")[0], {})[name] = as_array(leaf)
     return [regkit.Layer(name, arrays, role="hidden") for name, arrays in layers.items()]
 
 
@@ -120,7 +130,7 @@ def after_step(
     stacked = checked_stacked(stacked, "after_step")
     leaves, structure = _named_leaves(params)
     check_names(stacked, [name for name, _ in leaves])
-    values, parts = _floats(leaves, stacked)
+    values, parts = _floats([(name, leaf) for name, leaf in leaves if is_parameter(leaf)], stacked)
     if not values:
         raise regkit.GraphError(
             f"after_step got no array of floats among the {len(leaves)} leaves of params; accepted: a pytree of arrays"
@@ -152,7 +162,7 @@ def _floats(
     parts: dict[str, tuple[list[str], int]] = {}
     for name, leaf in leaves:
         array = as_array(leaf)
-        if array is not None and is_floats(array):
+        if is_floats(array):
             sliced, axis = slices(name, array, stacked)
             values.update(sliced)
             parts[name] = (list(sliced), axis)
@@ -234,10 +244,6 @@ def optax(regs: regkit.RegularizerSet, rate: Any) -> Any:
 
 def _named_leaves(params: Any) -> tuple[list[tuple[str, Any]], Any]:
     """Return the leaves of a pytree by their paths, those objects of Flax that hold an array among them."""
-    leaves, structure = jax.tree_util.tree_flatten_with_path(params, is_leaf=_holds_array)
+    leaves, structure = jax.tree_util.tree_flatten_with_path(params, is_leaf=holds_array)
     named = [(jax.tree_util.keystr(path, simple=True, separator="."), leaf) for path, leaf in leaves]
     return list(by_name("leaves", named).items()), structure
-
-
-def _holds_array(leaf: Any) -> bool:
-    return hasattr(leaf, "__jax_array__") and not isinstance(leaf, jax.Array)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import jax
 
@@ -36,6 +36,16 @@ NUMBERED = re.compile(r"@\d+$")
 
 #: An output as it was given, and as the regularizers left it.
 GIVEN, LEFT = "given", "left"
+
+
+class Options(TypedDict, total=False):
+    """The arguments of a `Run` that a watch takes too, beside its model and its set."""
+
+    key: Any
+    live: Mapping[str, Any] | None
+    again: Callable[[Run], Any] | None
+    stacked: Mapping[str, int] | None
+    axis_name: str | tuple[str, ...] | None
 
 
 class Run:
@@ -138,6 +148,7 @@ class Run:
         # not if the run was made outside of it
         params = bool(self._layers) and any(m.penalizes and m.selects == "params" for m in self._members)
         self._opened = _internals.here() if params else None
+        self._trace = _internals.running()[0]
 
     def _begin(self, regs: regkit.RegularizerSet) -> None:
         """Take new sets of the members, which have seen nothing: for penalties, and for changes of outputs."""
@@ -174,19 +185,19 @@ class Run:
         Raises
         ------
         regkit.GraphError
-            If it is not an array of floats, the name not a string, or the function that the run was made for has
-            ended.
+            If it is not an array of floats, the name not a string, or what a regularizer looks at or changes is tapped
+            where the function of the run is not differentiated: within a `jax.custom_jvp`, or after its end.
         regkit.OptionError
             If a regularizer that changes outputs has no pattern, and there are no layers.
         """
         self._check_name(name)
-        self._check_open(list(self._outputs)[:1])
         times = next(times for times in range(len(self._given) + 1) if numbered(name, times) not in self._given)
         full = numbered(name, times)
         given = self._replaced.get((GIVEN, full), as_output(name, value))
         self._given[full] = given
         outputs = {name: given}
         self._check_batch(name, given)
+        self._check_differentiated(name)
         if self._changing:
             with within(self._scope(self._derivatives, self._key_here)):
                 self._changes.modify_graph(outputs, self._layers)
@@ -280,7 +291,7 @@ class Run:
 
         Errors are those of `loss`.
         """
-        self._check_open(self._outputs)
+        self._check_open("loss")
         self._check_trace()
         self._check_globs()
         self.check_changes()
@@ -305,22 +316,27 @@ class Run:
         >>> print(zeros(jnp.array([[1.0, -2.0, 3.0, -4.0]])))
         0.5
         """
-        self._check_open(self._outputs)
+        self._check_open("metrics")
         self._check_globs()
         self.check_changes()
         with within(self._scope(None, self.key)):
             return hosts.metrics(self._regs, self._layers, self._whole_batch("metrics"))
 
+    def _looked_at(self, hook: str, main: Collection[str]) -> dict[str, Any]:
+        """Return the outputs that members may look at in a hook; for some it may ask, as main outputs of layers."""
+        looking = [m for m in self._members if hook in m.hooks]
+        return {
+            name: output
+            for name, output in self._outputs.items()
+            if any(m.looks_at(name) or (name in main and m.selects != "params") for m in looking)
+        }
+
     def _whole_batch(self, hook: str) -> dict[str, Any]:
         """Return the outputs, those that members may look at in a hook being of the whole batch."""
-        main = bool(self._layers)  # hooks may ask for the main outputs of layers
-        looking = [m for m in self._members if hook in m.hooks] if self._axes else []
-        return {
-            name: whole(name, output, self._axes)
-            if any(m.looks_at(name) or (main and m.selects != "params") for m in looking)
-            else output
-            for name, output in self._outputs.items()
-        }
+        if not self._axes:
+            return self._outputs
+        looked_at = self._looked_at(hook, self._outputs if self._layers else ())
+        return self._outputs | {name: whole(name, output, self._axes) for name, output in looked_at.items()}
 
     def _check_globs(self) -> None:
         """Raise for a glob that matches nothing, or takes nothing out."""
@@ -367,9 +383,14 @@ class Run:
                 "output is called that is tapped again"
             )
 
-    def _check_open(self, names: Any) -> None:
-        for name in names:
-            if _internals.ended(self._outputs[name]):
+    def _check_open(self, hook: str) -> None:
+        """Raise for an output that a member looks at in a hook, and from which nothing can be computed any more.
+
+        One that was only changed is right: what a model goes on with has come out of the transformation.
+        """
+        main = [layer.output_name for layer in self._layers if getattr(layer, "role", None) != "hidden"]
+        for name, output in self._looked_at(hook, main).items():
+            if _internals.ended(output):
                 raise regkit.GraphError(
                     f"output {name!r} was tapped in a function that JAX has transformed (jit, grad, vmap, checkpoint, "
                     "scan) and that has ended, so nothing can be computed from it. Make the Run inside of that "
@@ -384,6 +405,19 @@ class Run:
                 "scan), so the parameters of its layers would be constants, with a gradient of 0. Make the Run, or "
                 "open the watch, inside of the function that is differentiated or compiled, with its parameters"
             )
+
+    def _check_differentiated(self, name: str) -> None:
+        """Raise where what differentiates the function of the run does not see the output."""
+        if any(trace is self._trace for trace in _internals.running()):
+            return
+        for member in self._members:
+            if (member.penalizes and member.looks_at(name)) or (member in self._changing and member.changes(name)):
+                raise regkit.GraphError(
+                    f"{member.name}: output {name!r} is tapped where the transformation of the run is not: within a "
+                    "function that has its derivative by jax.custom_jvp or jax.custom_vjp, which knows nothing of the "
+                    "tap, or after the function that made the run has ended. Return the output from there, and tap it "
+                    "where the run was made"
+                )
 
     def _check_batch(self, name: str, output: Any) -> None:
         """Raise for one example under ``vmap`` where a regularizer divides by the examples."""
@@ -408,7 +442,7 @@ class Run:
         run = copy.copy(self)
         run.key = run._key_here = key
         run._derivatives = derivatives
-        run._opened = None  # the trace here is that of the derivative
+        run._opened, run._trace = None, _internals.running()[0]  # the trace here is that of the derivative
         run._begin(self._regs)
         run._given, run._outputs = {}, {}
         run._replaced = {place: value for places, value in values for place in places}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -64,11 +65,26 @@ def is_floats(value: Any) -> bool:
     return isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jnp.floating)
 
 
+def holds_array(value: Any) -> bool:
+    """Return whether a value is an object of Flax that holds an array: a parameter of NNX, or a box of Linen."""
+    held = hasattr(value, "__jax_array__") or hasattr(value, "replace_boxed")
+    return held and not isinstance(value, jax.Array)
+
+
+def is_parameter(leaf: Any) -> bool:
+    """Return whether a leaf of a pytree is floats, and not a variable of NNX of another kind, such as a statistic."""
+    nnx = sys.modules.get("flax.nnx")
+    other = nnx is not None and isinstance(leaf, nnx.Variable) and not isinstance(leaf, nnx.Param)
+    return not other and is_floats(as_array(leaf))
+
+
 def as_array(value: Any) -> jax.Array | None:
     """Return a value, an array of NumPy, or an object that holds an array (a parameter of Flax), as a JAX array.
 
     None if it is nothing of these.
     """
+    if hasattr(value, "replace_boxed"):
+        (value,) = jax.tree.leaves(value)  # its method to take an array out may reshard it
     if isinstance(value, jax.Array):
         return value
     if hasattr(value, "__jax_array__") or isinstance(value, (np.ndarray, np.generic)):
@@ -79,7 +95,7 @@ def as_array(value: Any) -> jax.Array | None:
 def with_arrays(layer: Any, stacked: Mapping[str, int]) -> Any:
     """Return a layer whose parameters are arrays, those that are stacked taken apart: itself, unless some differ."""
     params = hosts.named_params(layer)
-    if not stacked and all(isinstance(param, jax.Array) or not hasattr(param, "__jax_array__") for _, param in params):
+    if not stacked and not any(holds_array(param) for _, param in params):
         return layer
     arrays: dict[str, Any] = {}
     for name, param in params:

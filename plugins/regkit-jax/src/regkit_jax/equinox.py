@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 
@@ -16,64 +15,42 @@ except ModuleNotFoundError as error:
         f"regkit_jax.equinox needs Equinox ({error}): pip install equinox", name=error.name
     ) from error
 
+from ._objects import check_model, watching_objects
 from ._params import layers_of
 from ._values import by_name
-from ._watching import Library, watching
+from ._watching import Library
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
-    from ._run import Run
+    from typing_extensions import Unpack
+
+    from ._run import Options, Run
 
 __all__ = ["watch"]
 
 _EQUINOX = Library(
     "Equinox",
-    equinox.Module,
     "Within eqx.filter_jit, eqx.filter_vmap, eqx.filter_checkpoint and their kind Equinox calls copies of modules",
+    (),
 )
 
 
-@contextmanager
 def watch(
-    model: equinox.Module,
-    regs: regkit.RegularizerSet,
-    key: Any = None,
-    live: Mapping[str, Any] | None = None,
-    again: Callable[[Run], Any] | None = None,
-    stacked: Mapping[str, int] | None = None,
-    axis_name: str | tuple[str, ...] | None = None,
-) -> Iterator[Run]:
-    """Tap the outputs of a model's modules while they are called, by their paths.
+    model: equinox.Module, regs: regkit.RegularizerSet, **options: Unpack[Options]
+) -> AbstractContextManager[Run]:
+    """Tap the outputs of a model's modules while they are called: `regkit_jax.nnx.watch` for modules of Equinox.
 
-    Open it inside of the function that is differentiated or compiled, and of the one that ``jax.vmap`` calls for each
-    example: with ``axis_name``, penalties are those of all examples. The output of ``model.blocks[0].mlp`` is
-    ``blocks.0.mlp``, its parameter ``blocks.0.mlp.weight``; of a module that is called again, ``blocks.0.mlp@1``. The
-    model itself has no path.
+    Open it inside of the function that ``jax.vmap`` calls for each example: with ``axis_name``, penalties are those of
+    all examples. A parameter of ``model.blocks[0].mlp`` is ``blocks.0.mlp.weight``.
 
     Parameters
     ----------
     model : equinox.Module
     regs : regkit.RegularizerSet
-        What `regkit.build` returns. Those that select outputs need a pattern.
-    key, live, again, stacked, axis_name
-        As for `regkit_jax.Run`.
-
-    Yields
-    ------
-    regkit_jax.Run
-        Its `loss` may also be called after the block; `tap` shows it values that are no module's output.
-
-    Raises
-    ------
-    regkit.OptionError
-        If the model is not a module of Equinox, or a regularizer has no pattern.
-    regkit.GraphError
-        If the model, or a module of it, is watched already; at the end of the block, if a regularizer is for outputs,
-        no module was called and nothing tapped; there, and by `loss`, if a module that a pattern matches was not
-        called; by `loss`, if one was called within ``jax.vmap`` or another transformation, which has ended.
-    regkit.NoMatchError
-        At the end of the block, if there is a key and a regularizer that changes outputs found none to change.
+    **options
+        As for `regkit_jax.nnx.watch`, and so what is returned and raised.
 
     Examples
     --------
@@ -90,10 +67,8 @@ def watch(
     >>> gradients(eqx.nn.Sequential(layers), jnp.ones((5, 3))).layers[0].weight.shape
     (4, 3)
     """
-    _EQUINOX.check(model)
-    modules = by_name("modules", _modules("", model))
-    with watching(_EQUINOX, model, modules, layers_of(model), regs, key, live, again, stacked, axis_name) as run:
-        yield run
+    check_model(model, equinox.Module, _EQUINOX)
+    return watching_objects(_EQUINOX, by_name("modules", _modules("", model)), regs, layers_of(model), **options)
 
 
 def _modules(path: str, module: equinox.Module) -> Iterator[tuple[str, equinox.Module]]:

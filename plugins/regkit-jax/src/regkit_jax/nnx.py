@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import regkit
@@ -12,35 +11,28 @@ try:
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(f"regkit_jax.nnx needs Flax ({error}): pip install flax", name=error.name) from error
 
+from ._objects import check_model, watching_objects
 from ._values import as_array, by_name, is_floats
-from ._watching import Library, watching
+from ._watching import Library
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
 
-    from ._run import Run
+    from typing_extensions import Unpack
+
+    from ._run import Options, Run
 
 __all__ = ["watch"]
 
-_NNX = Library(
-    "Flax NNX", nnx.Module, "Within nnx.jit, nnx.grad, nnx.remat and their kind Flax calls copies of modules"
-)
+_NNX = Library("Flax NNX", "Within nnx.jit, nnx.grad, nnx.remat and their kind Flax calls copies of modules", ("",))
 
 
-@contextmanager
-def watch(
-    model: nnx.Module,
-    regs: regkit.RegularizerSet,
-    key: Any = None,
-    live: Mapping[str, Any] | None = None,
-    again: Callable[[Run], Any] | None = None,
-    stacked: Mapping[str, int] | None = None,
-    axis_name: str | tuple[str, ...] | None = None,
-) -> Iterator[Run]:
+def watch(model: nnx.Module, regs: regkit.RegularizerSet, **options: Unpack[Options]) -> AbstractContextManager[Run]:
     """Tap the outputs of a model's modules while they are called, by their paths.
 
-    The output of ``model.blocks[0].mlp`` is ``blocks.0.mlp``, its parameter ``blocks.0.mlp.kernel``; of a module that
-    is called again, ``blocks.0.mlp@1``. Arrays in tuples and dicts are ``lstm:0`` and ``head:logits``, and deeper ones
+    Open it inside of the function that is differentiated or compiled, with the model that the function gets. The output
+    of ``model.blocks[0].mlp`` is ``blocks.0.mlp``, its parameter ``blocks.0.mlp.kernel``; of a module that is called
+    again, ``blocks.0.mlp@1``. Arrays in tuples and dicts are ``lstm:0`` and ``head:logits``, and deeper ones
     ``lstm:0.1``. The model itself has no path, so its own output is tapped as none. Parameters are each ``nnx.Param``;
     of a model that has none, the arrays of floats that it holds without a variable.
 
@@ -50,13 +42,13 @@ def watch(
     regs : regkit.RegularizerSet
         What `regkit.build` returns. Those that select outputs need a pattern: NNX does not know the order of modules in
         the network, and so not which are hidden.
-    key, live, again, stacked, axis_name
-        As for `regkit_jax.Run`.
+    **options
+        ``key``, ``live``, ``again``, ``stacked`` and ``axis_name``, as for `regkit_jax.Run`.
 
-    Yields
-    ------
-    regkit_jax.Run
-        Its `loss` may also be called after the block; `tap` shows it values that are no module's output.
+    Returns
+    -------
+    context manager of regkit_jax.Run
+        The run's `loss` may also be called after the block; `tap` shows it values that are no module's output.
 
     Raises
     ------
@@ -64,9 +56,12 @@ def watch(
         If the model is not a module of NNX, or a regularizer has no pattern.
     regkit.GraphError
         If the model, or a module of it, is watched already; at the end of the block, if a regularizer is for outputs,
-        no module was called and nothing tapped; there, and by `loss`, if one that a pattern matches was not called.
+        no module was called and nothing tapped; there, and by `loss`, if a module that a pattern matches was not
+        called, or only another model, whose parameters JAX transforms; by `loss`, if a module was called within a
+        transformation, such as ``jax.vmap``, which has ended.
     regkit.NoMatchError
-        At the end of the block, if there is a key and a regularizer that changes outputs found none to change.
+        By `loss`, if a pattern matches nothing; at the end of the block, if there is a key and a regularizer that
+        changes outputs found none to change.
 
     Examples
     --------
@@ -84,10 +79,9 @@ def watch(
     >>> list(run.outputs)
     ['hid1']
     """
-    _NNX.check(model)
+    check_model(model, nnx.Module, _NNX)
     modules = by_name("modules", ((".".join(map(str, path)), module) for path, module in nnx.iter_modules(model)))
-    with watching(_NNX, model, modules, _layers(model), regs, key, live, again, stacked, axis_name) as run:
-        yield run
+    return watching_objects(_NNX, modules, regs, _layers(model), **options)
 
 
 def _layers(model: nnx.Module) -> list[regkit.Layer]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Callable, TypeVar, cast
 
 import tensorflow as tf
+from tensorflow.python.eager.record import could_possibly_record
 
 import regkit
 from regkit import hosts
@@ -86,6 +87,8 @@ class Run:
         self._seed = seed
         self._outputs: dict[str, Any] = {}
         self._times: dict[str, int] = {}
+        self._skipped: dict[str, None] = {}
+        self._unrecorded: list[str] = []  # outputs that no tape has recorded
         # members that change outputs and have found none yet
         self._unchanged = [one for one in members if one.changes_graph and (train or one.in_predictions)]
 
@@ -120,8 +123,9 @@ class Run:
         """
         if not isinstance(name, str) or not name or "@" in name:
             raise regkit.GraphError(f"tap got the name {name!r}; accepted: a string without @")
-        if not tf.is_tensor(value) or not value.dtype.is_floating:
-            shown = f"of {value.dtype.name}" if tf.is_tensor(value) else f"of type {type(value).__name__}"
+        dense = isinstance(value, (tf.Tensor, tf.Variable))
+        if not dense or not value.dtype.is_floating:
+            shown = f"of {value.dtype.name}" if dense else f"of type {type(value).__name__}"
             raise regkit.GraphError(f"output {name!r} is {shown}; accepted: a tf.Tensor of floats")
         if not tf.executing_eagerly() and not is_open(self._graph):
             raise regkit.GraphError(
@@ -132,9 +136,7 @@ class Run:
         times = self._times.get(name, 0)
         self._times[name] = times + 1
         outputs = {name: value}
-        changing = [
-            member for member in self._members if member.changes(name) and (self._train or member.in_predictions)
-        ]
+        changing = self._changing(name)
         if changing:
             chosen = self._regs if self._train else hosts.subset(self._regs, [member.name for member in changing])
             with within(self._scope()):
@@ -142,22 +144,40 @@ class Run:
             still = {member.name for member in hosts.unchanged(self._regs, outputs)}
             self._unchanged = [member for member in self._unchanged if member.name in still]
         for each, output in outputs.items():
-            self._outputs[f"{each}@{times}" if times else each] = output
+            full = f"{each}@{times}" if times else each
+            self._outputs[full] = output
+            if not could_possibly_record():
+                self._unrecorded.append(full)
         return outputs[name]
 
     def check_changes(self) -> None:
         """Raise a `regkit.NoMatchError` if a regularizer that changes outputs was shown none; `loss` does so too."""
+        names = [*self._times, *self._skipped]
         for member in self._unchanged:
             if member.globs is not None:
-                raise hosts.no_match(member, member.globs, outputs=self._times)
+                raise hosts.no_match(member, member.globs, outputs=names)
             raise regkit.NoMatchError(
                 f"{member.name}: {type(member.regularizer).__name__} changes none of the outputs that were tapped: "
-                f"{hosts.listed(self._times)}"
+                f"{hosts.listed(names)}"
             )
+
+    def check_recorded(self) -> None:
+        """Raise a `regkit.GraphError` for an output that no tape has recorded, where one does; `loss` does so too."""
+        for name in self._unrecorded if could_possibly_record() else ():
+            if any((one.penalizes and one.looks_at(name)) or one in self._changing(name) for one in self._members):
+                raise regkit.GraphError(
+                    f"output {name!r} was computed where no tape records, as within tf.recompute_grad or "
+                    "tape.stop_recording(). Gradients would lack its penalties and changes. Return it from there, and "
+                    "tap it by a name that the pattern matches, or take it out of the pattern"
+                )
+
+    def _changing(self, name: str) -> list[Any]:
+        """Return the members that change an output of a name."""
+        return [one for one in self._members if one.changes(name) and (self._train or one.in_predictions)]
 
     def skip(self, name: str) -> None:
         """Name an output that is not tapped, such as tokens, so that patterns can take it out: ``["*", "!tokens"]``."""
-        self._times.setdefault(name, 1)
+        self._skipped[name] = None
 
     @as_written
     def loss(self) -> Any:
@@ -168,7 +188,7 @@ class Run:
         regkit.NoMatchError
             If the pattern of a regularizer matches nothing of it, or nothing that it changes was tapped.
         regkit.GraphError
-            If a penalty cannot be computed.
+            If a penalty cannot be computed, or it is computed under a tape, and the output was not.
         """
         if self._train:
             hosts.count_loss(self._regs)
@@ -183,7 +203,8 @@ class Run:
         hosts.check_given_layers(self._members, self._layers)
         chosen = self._that_count()
         self.check_changes()
-        names = [*dict.fromkeys([*self._times, *self._outputs])]
+        self.check_recorded()
+        names = [*dict.fromkeys([*self._times, *self._outputs, *self._skipped])]
         params = [name for layer in self._layers for name, _ in hosts.named_params(layer)] if self._layers else None
         for member, glob in hosts.unmatched(self._members, outputs=names, params=params):
             if self._train or member.penalizes:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+import sys
+from collections.abc import Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
-from unittest import mock
 
 import tensorflow as tf
 
@@ -25,9 +26,9 @@ _open: ContextVar[tuple[_Watched, ...]] = ContextVar("regkit_tensorflow_watches"
 def watch(module: tf.Module, regs: regkit.RegularizerSet, *, train: bool = True, tape: Any = None) -> Iterator[Run]:
     """Show the outputs of a module's submodules to regularizers, while they are called within the ``with`` statement.
 
-    Outputs go by the path of their module, such as ``layers.0``, variables by ``layers.0.w``; of several outputs
-    ``lstm:0`` is the first. The module itself has no path, so its own output is not shown. Within a `tf.function`, open
-    it in there.
+    Outputs go by the path of their module, such as ``layers.0``, variables by ``layers.0.w``. Tensors in tuples and
+    dicts are ``lstm:0`` and ``head:logits``, and of a module that is called again ``layers.0@1``. The module itself has
+    no path, so its own output is not shown. Within a `tf.function`, open it in there.
 
     Parameters
     ----------
@@ -48,7 +49,8 @@ def watch(module: tf.Module, regs: regkit.RegularizerSet, *, train: bool = True,
     regkit.OptionError
         If the module is not one, `regs` is not a set, or a regularizer of outputs has no pattern.
     regkit.GraphError
-        If the module, or a part of it, is watched already, or has a ``__call__`` that is a `tf.function`.
+        If the module, or a part of it, is watched already, is a layer of Keras, or has a ``__call__`` that is a
+        `tf.function`; at the end, and by ``run.loss()``, if a module that a pattern matches was not called.
     regkit.NoMatchError
         At the end, if a regularizer that changes outputs was shown none.
 
@@ -75,25 +77,64 @@ def watch(module: tf.Module, regs: regkit.RegularizerSet, *, train: bool = True,
     3.04
     """
     watched = _Watched(module, regs)
-    run = watched.run = Run(regs, watched.layers(), train=train, tape=tape)
+    run = watched.run = _Run(watched, regs, train=train, tape=tape)
     token = _open.set((*_open.get(), watched))
     try:
-        with _patched({type(one) for one in watched.paths}):
+        with _calls.of({type(one) for one in watched.paths}):
             yield run
+        run.check_called()
+        run.check_recorded()
         run.check_changes()
     finally:
         _open.reset(token)
 
 
+class _Run(Run):
+    """A run whose outputs are those of a watched module's submodules."""
+
+    def __init__(self, watched: _Watched, regs: regkit.RegularizerSet, **options: Any) -> None:
+        super().__init__(regs, watched.layers(), **options)
+        self._watched = watched
+
+    def terms(self) -> list[regkit.Term]:
+        self.check_called()
+        return super().terms()
+
+    def metrics(self) -> dict[str, Any]:
+        self.check_called()
+        return super().metrics()
+
+    def check_called(self) -> None:
+        """Raise for a module that a pattern matches, and that was not called."""
+        names = {*self._watched.called, *self._times, *self._skipped}
+        acting = [one for one in self._members if one.penalizes or self._train or one.in_predictions]
+        for path in hosts.uncalled(acting, self._watched.callable, names):
+            raise regkit.GraphError(
+                f"module {path!r}, which a pattern matches, was not called within the watch. A tf.function that was "
+                "traced before has it within, and does not call it: open the watch in there, or return what the module "
+                f"returns, and tap it by hand, run.tap({path!r}, ...). If it is not to be called, write "
+                f"run.skip({path!r}), or take it out of the pattern with '!{path}'"
+            )
+        for path in self._watched.callable:
+            if path not in names:
+                self.skip(path)  # so that patterns can take it out
+
+
 class _Watched:
     """A module's submodules, and the run that their outputs are tapped in."""
 
-    run: Run
+    run: _Run
 
     def __init__(self, module: Any, regs: regkit.RegularizerSet) -> None:
         if not isinstance(module, tf.Module):
             raise regkit.OptionError(f"watch got a module of type {type(module).__name__}; accepted: a tf.Module")
         members = hosts.members(regs, "watch")
+        for path, one in module._flatten(predicate=_is_of_keras, with_path=True):
+            raise regkit.GraphError(
+                f"{_joined(path)!r} is a layer of Keras ({type(one).__name__}), whose outputs and variables are not "
+                "among those of a tf.Module. Tap what it returns in a Run, with its variables in a regkit.Layer, or "
+                "make a model of Keras of all, for regkit_keras.Model"
+            )
         found = module._flatten(predicate=lambda one: isinstance(one, tf.Module), with_path=True)
         self.module = module
         self.paths: dict[Any, str] = {}
@@ -113,6 +154,8 @@ class _Watched:
                     "a tf.function"
                 )
         hosts.check_patterns(members, self.paths.values(), "A module does not say which of its parts are hidden")
+        self.called: set[str] = set()
+        self.callable = [path for one, path in self.paths.items() if callable(one)]
         self._members = members
         self._running: set[int] = set()
 
@@ -127,7 +170,7 @@ class _Watched:
                 params.setdefault(name.rpartition(".")[0] or type(self.module).__name__, {})[name] = one
         return [regkit.Layer(owner, of_owner, role="hidden") for owner, of_owner in params.items()]
 
-    def called(self, module: Any, call: Callable[[], Any]) -> Any:
+    def call(self, module: Any, call: Callable[[], Any]) -> Any:
         """Call a module, and return its outputs as the regularizers leave them."""
         if id(module) in self._running:  # its class calls what it overrides
             return call()
@@ -137,13 +180,33 @@ class _Watched:
         finally:
             self._running.discard(id(module))
         path = self.paths[module]
-        leaves = tf.nest.flatten(output)
-        names = [path] if not tf.nest.is_nested(output) else [f"{path}:{i}" for i in range(len(leaves))]
-        tapped = [self.run.tap(name, leaf) if self._wanted(name) else leaf for name, leaf in zip(names, leaves)]
-        return tf.nest.pack_sequence_as(output, tapped) if tf.nest.is_nested(output) else tapped[0]
+        self.called.add(path)
+        if not tf.nest.is_nested(output):
+            return self._shown(path, output)
+        names = [f"{path}:{inner}" for inner in _inner(output)]
+        return tf.nest.pack_sequence_as(output, list(map(self._shown, names, tf.nest.flatten(output))))
 
-    def _wanted(self, name: str) -> bool:
-        return any(one.looks_at(name) and (one.penalizes or one.changes_graph) for one in self._members)
+    def _shown(self, name: str, output: Any) -> Any:
+        floats = tf.is_tensor(output) and output.dtype.is_floating
+        if any(member.wants(name, floats) for member in self._members):
+            return self.run.tap(name, output)
+        self.run.skip(name)
+        return output
+
+
+def _inner(output: Any) -> Iterator[str]:
+    """Yield the places of what is in tuples and dicts, in the order of `tf.nest.flatten`."""
+    items = sorted(output.items()) if isinstance(output, Mapping) else enumerate(output)
+    for key, value in items:
+        if tf.nest.is_nested(value):
+            yield from (f"{key}.{inner}" for inner in _inner(value))
+        else:
+            yield str(key)
+
+
+def _is_of_keras(value: Any) -> bool:
+    keras = sys.modules.get("keras")
+    return keras is not None and isinstance(value, keras.layers.Layer)
 
 
 def _is_trained(value: Any) -> bool:
@@ -154,21 +217,12 @@ def _joined(path: Any) -> str:
     return ".".join(str(part[-1]) if isinstance(part, tuple) else str(part) for part in path)
 
 
-@contextmanager
-def _patched(classes: set[type]) -> Iterator[None]:
-    """Let classes of modules go through the open watches when their instances are called."""
+def _called(module: Any, call: Callable[[], Any]) -> Any:
+    """Stand in for the call of a module, watched or not."""
+    for watched in _open.get():
+        if any(one is module for one in watched.paths):
+            return watched.call(module, call)
+    return call()
 
-    def replacement(original: Callable[..., Any]) -> Callable[..., Any]:
-        def __call__(self: Any, *arguments: Any, **keywords: Any) -> Any:  # noqa: N807 - it takes that method's place
-            for watched in _open.get():
-                if any(one is self for one in watched.paths):
-                    return watched.called(self, lambda: original(self, *arguments, **keywords))
-            return original(self, *arguments, **keywords)
 
-        return __call__
-
-    with ExitStack() as stack:
-        for cls in classes:
-            if callable(getattr(cls, "__call__", None)):  # noqa: B004 - of its instances
-                stack.enter_context(mock.patch.object(cls, "__call__", replacement(cls.__call__)))
-        yield
+_calls = hosts.Calls(_called)
