@@ -40,14 +40,11 @@ class Jax:
         """Draw: a run of JAX has the key."""
         return nullcontext()
 
-    def values(self, variables: Sequence[Any], state: Sequence[Any]) -> Sequence[Any]:
-        """Return the values of an optimizer's variables; within `fit` the state of a step alone has them."""
-        return state[2]  # type: ignore[no-any-return]  # after those of the model that are trained and those that are not
-
-    def after(self, variable: Any, model: keras.Model, result: Any) -> Any:
-        """Return the value of a variable of a metric after a step, of which this is the result."""
-        _, (*_, values) = result
-        return next(value for one, value in zip(model.metrics_variables, values) if one is variable)
+    def current(self, variable: Any, model: keras.Model, state: Sequence[Any]) -> Any:
+        """Return the value of a variable of the optimizer or of a metric: in `fit`, only the state of a step has it."""
+        _, _, of_optimizer, of_metrics = state
+        values = zip([*model.optimizer.variables, *model.metrics_variables], [*of_optimizer, *of_metrics])
+        return next(value for one, value in values if one is variable)
 
     def uncompiled(self, function: Any) -> Any:
         """Return a function as it is: what regularizers do is traced with the step."""
@@ -90,12 +87,8 @@ class Torch:
             torch.manual_seed(numbers[0] << 32 | numbers[1])
             yield
 
-    def values(self, variables: Sequence[Any], state: Any) -> list[Any]:
-        """Return the values of an optimizer's variables."""
-        return [variable.value for variable in variables]
-
-    def after(self, variable: Any, model: keras.Model, result: Any) -> Any:
-        """Return the value of a variable of a metric after a step."""
+    def current(self, variable: Any, model: keras.Model, state: Any) -> Any:
+        """Return the value of a variable of the optimizer or of a metric."""
         return variable.value
 
     def uncompiled(self, function: Any) -> Any:
@@ -151,12 +144,8 @@ class TensorFlow:
         """Draw: a run of TensorFlow has the seed."""
         return nullcontext()
 
-    def values(self, variables: Sequence[Any], state: Any) -> list[Any]:
-        """Return the values of an optimizer's variables."""
-        return [variable.value for variable in variables]
-
-    def after(self, variable: Any, model: keras.Model, result: Any) -> Any:
-        """Return the value of a variable of a metric after a step."""
+    def current(self, variable: Any, model: keras.Model, state: Any) -> Any:
+        """Return the value of a variable of the optimizer or of a metric."""
         return variable.value
 
     def uncompiled(self, function: Any) -> Any:

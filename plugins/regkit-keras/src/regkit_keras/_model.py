@@ -190,12 +190,10 @@ class Model(keras.Model):
             results.update(self._shares.result())
         return results
 
-    def latest_metrics(self, result: Any) -> dict[str, Any] | None:
-        """Return the metrics that weights follow, of the step with that result; None if no weight follows one."""
+    def latest_metrics(self, state: Any) -> dict[str, Any] | None:
+        """Return the metrics that weights follow, of the step that ended with that state; None if none is followed."""
         followed = self._shares.followed
-        if not followed:
-            return None
-        return dict(zip(followed, keras.ops.convert_to_numpy(self._training.after(self._shares.latest, self, result))))
+        return dict(zip(followed, self._training.current(self._shares.latest, self, state))) if followed else None
 
     def compile(self, optimizer: Any = "rmsprop", *args: Any, auto_scale_loss: bool = True, **kwargs: Any) -> None:
         """Configure training, as `keras.Model.compile` does."""

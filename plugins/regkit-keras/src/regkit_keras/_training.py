@@ -77,9 +77,9 @@ class Training:
         self._terms: Callable[[Any], list[Any]] | None = None  # of the last step, by its sample weights
         self._in_step = False
         self._now: dict[str, Any] | None = None  # live weights as the step has them
-        self._calls = 0  # of the optimizer, as its iterations count them, accumulated gradients too
-        self._step = 0  # of schedules
-        self._counts_anew = True
+        self._updates: int | None = (
+            None  # of the optimizer, which schedules follow; None where they may have been loaded
+        )
         lives = regularizers.live() if backend.traced else {}
         self.live = {
             name: keras.Variable(value, trainable=False, dtype=keras.config.floatx(), name="live")
@@ -269,8 +269,8 @@ class Training:
 
         def around(*args: Any) -> Any:
             if self._scheduled:
-                self._count(model, args[0])
-                self._by_step.step(self._step)  # another model may have moved them
+                before = self._count(model, args[0]) if self._updates is None else self._updates
+                self._by_step.step(before)  # another model may have moved them
             if self.live:
                 args = (self._with_live(args[0]), *args[1:])
             self._in_step = True
@@ -280,10 +280,10 @@ class Training:
             finally:
                 self._in_step, self._now = False, None
             if self._scheduled:
-                before = self._step
-                self._count(model, None, model.steps_per_execution)
-                if self._step != before:  # and no gradient was only accumulated
-                    self.regularizers.step(self._step, model.latest_metrics(result))
+                state = result[1] if self._backend.traced else None
+                self._updates = self._count(model, state)
+                if self._updates != before:  # and no gradient was only accumulated, or too large for its precision
+                    self.regularizers.step(self._updates, model.latest_metrics(state))
             return result
 
         return around
@@ -294,27 +294,19 @@ class Training:
         with plain_errors():
             change_weights(regs, self._described.trained_weights(model), optimizer, updated, learning_rate)
 
-    def after(self, variable: Any, model: Any, result: Any) -> Any:
-        """Return the value of a variable of a metric after a step, of which this is the result."""
-        return self._backend.after(variable, model, result)
+    def current(self, variable: Any, model: Any, state: Any) -> Any:
+        """Return the value of a variable of the optimizer or of a metric, which on JAX is in the state of a step."""
+        return keras.ops.convert_to_numpy(self._backend.current(variable, model, state))
 
     def count_anew(self) -> None:
-        """Take the step of schedules from the optimizer when the next step begins."""
-        self._counts_anew = True
+        """Ask the optimizer for its updates when the next step begins."""
+        self._updates = None
 
-    def _count(self, model: Any, state: Any, calls: int = 0) -> None:
-        """Take the step of schedules from the optimizer's iterations, after so many more calls of it.
-
-        They are counted here, because on JAX the variables of the optimizer are behind until an epoch ends.
-        """
+    def _count(self, model: Any, state: Any) -> int:
+        """Return how many updates the optimizer has made."""
         optimizer = updating(model.optimizer)
-        if self._counts_anew:
-            counter = next(variable for variable in optimizer.variables if variable.name == "iteration")
-            values = zip(model.optimizer.variables, self._backend.values(model.optimizer.variables, state))
-            counted = next(value for variable, value in values if variable is counter)
-            self._calls, self._counts_anew = int(keras.ops.convert_to_numpy(counted)), False
-        self._calls += calls
-        self._step = self._calls // (optimizer.gradient_accumulation_steps or 1)
+        counter = next(variable for variable in optimizer.variables if variable.name == "iteration")
+        return int(self.current(counter, model, state)) // (optimizer.gradient_accumulation_steps or 1)
 
     def _with_live(self, state: Any) -> Any:
         """Return the state of a step with the live weights as they are."""
