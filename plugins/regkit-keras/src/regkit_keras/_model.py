@@ -103,8 +103,8 @@ class Model(keras.Model):
         self._measures = list(metrics)
         followed = followed_metrics(members)
         check_metrics([*self._measures, *followed], members, mask)
-        self._shares = Shares([*([WITHOUT, *names] if names else ()), *self._measures], followed)
         self._training = Training(backend(), regularizers, mask, list(dict.fromkeys([*self._measures, *followed])))
+        self._shares = Shares([*([WITHOUT, *names] if names else ()), *self._measures], followed, self._training)
         self.built = model.built
 
     @property
@@ -142,7 +142,7 @@ class Model(keras.Model):
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
         """Return the loss, which in training has the penalties, and note these for the history."""
-        terms = self._training.take_terms(training, sample_weight)
+        terms = self._training.take_terms(training, y_pred, sample_weight)
         measured = self._training.measured if training else {}
         if not terms and not measured:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
@@ -154,9 +154,10 @@ class Model(keras.Model):
             without = loss - sum(one for one in self.losses if id(one) in within) if within else loss
         finally:
             self._left_out = frozenset()
-        count = keras.ops.shape(next(one for one in keras.tree.flatten(x) if one is not None))[0]
+        count = keras.ops.shape(next(one for one in keras.tree.flatten((x, y_pred)) if one is not None))[0]
         shares = {WITHOUT: without, **{term.name: term.weighted for term in terms}, **measured}
-        self._shares.update_state(shares, count)
+        self._training.check_noting()
+        self._shares.note(shares, count)
         return keras.ops.add(loss, hosts.total(terms)) if terms else loss
 
     def _models_within(self) -> list[Model]:
@@ -165,6 +166,8 @@ class Model(keras.Model):
     @property
     def losses(self) -> list[Any]:
         """The losses of the layers, and in training what each regularizer adds."""
+        if hasattr(self, "_training"):
+            self._training.note_losses()
         return [loss for loss in super().losses if id(loss) not in self._left_out]
 
     def get_metrics_result(self) -> dict[str, Any]:
@@ -186,9 +189,7 @@ class Model(keras.Model):
                     f"a metric of the model is named {name!r}, as is what regularizers add to the history. Give the "
                     "metric another name"
                 )
-        if self._training.now and self._shares.names:
-            results.update(self._shares.result())
-        return results
+        return {**results, **self._shares.result()}
 
     def latest_metrics(self, state: Any) -> dict[str, Any] | None:
         """Return the metrics that weights follow, of the step that ended with that state; None if none is followed."""
@@ -258,6 +259,11 @@ class Model(keras.Model):
     def make_train_function(self, force: bool = False) -> Any:
         """Make the function that runs a step, into which each step takes the live weights as they are."""
         if self.train_function is None or force:  # type: ignore[has-type]  # of Keras
+            if (self._shares.names or self._shares.followed) and all(one is not self._shares for one in self.metrics):
+                raise regkit.OptionError(
+                    f"the metrics of {type(self).__name__} are without those of regkit_keras.Model, by which the "
+                    "history has what regularizers add. Return [*super().metrics, ...]"
+                )
             super().make_train_function(force)
             self.train_function = self._training.stepping(self.train_function, self)  # type: ignore[has-type]  # of Keras
         self._training.count_anew()  # weights may have been loaded
@@ -292,15 +298,19 @@ class Shares(keras.metrics.Metric):
     names : list of str
     followed : list of str
         Of these, the values in the latest step are kept.
+    training : Training
     """
 
-    def __init__(self, names: list[str], followed: list[str]) -> None:
+    def __init__(self, names: list[str], followed: list[str], training: Training) -> None:
         super().__init__(name="shares")
-        self.names, self.followed = names, followed
+        self.names, self.followed, self._training = names, followed, training
         self._sums = self.add_weight(shape=(len(names) + 1,), initializer="zeros", name="sums")  # and of the examples
         self.latest = self.add_weight(shape=(len(followed),), initializer="zeros", name="latest") if followed else None
 
-    def update_state(self, shares: Mapping[str, Any], count: Any) -> None:
+    def update_state(self, *args: Any, **kwargs: Any) -> None:
+        """Do nothing: a train_step of a user may give targets and outputs to all metrics of a model."""
+
+    def note(self, shares: Mapping[str, Any], count: Any) -> None:
         """Take the values of a step, and of how many examples they are."""
         each = [keras.ops.cast(shares.get(name, 0.0), self.dtype) for name in self.names]
         self._sums.assign_add(
@@ -310,7 +320,9 @@ class Shares(keras.metrics.Metric):
             self.latest.assign(keras.ops.stack([keras.ops.cast(shares[name], self.dtype) for name in self.followed]))
 
     def result(self) -> dict[str, Any]:
-        """Return the means by their names."""
+        """Return the means by their names; none where no loss of training noted any, as in an evaluation."""
+        if not self._training.noted or not self.names:
+            return {}
         means = keras.ops.divide_no_nan(self._sums[:-1], self._sums[-1])
         return dict(zip(self.names, keras.ops.unstack(means, len(self.names))))
 

@@ -42,8 +42,8 @@ class Training:
         The metrics of the step that is computed now.
     live : dict of str to keras.Variable
         Where a step is traced, the variables by which it takes the live weights.
-    now : bool
-        Whether the step that ran last was one of training.
+    noted : bool
+        Whether the loss was one of training, whose terms the metrics have.
     added : list of regkit.Term, or None
         What the model has added to the losses, while another `regkit_keras.Model` around it looks for that.
     """
@@ -59,7 +59,7 @@ class Training:
         self.mask = mask
         self.measures = measures
         self.measured: dict[str, Any] = {}
-        self.now = False
+        self.noted = False
         self.added: list[Any] | None = None
         self._members = hosts.members(regularizers, "Model")
         self._stepping = [member for member in self._members if member.changes_params]
@@ -74,7 +74,9 @@ class Training:
         self._uncompiled_forward = backend.uncompiled(self._forward)
         self._masked_term = backend.uncompiled(masked_term)
         self._uncompiled_predict = backend.uncompiled(self._predict)
-        self._terms: Callable[[Any], list[Any]] | None = None  # of the last step, by its sample weights
+        self._terms: Callable[[Any], list[Any]] | None = None  # of the last outputs, by their sample weights
+        self._outputs: list[Any] = []  # of this step, in order
+        self._left: list[str] = []  # what has terms that no loss has yet
         self._in_step = False
         self._now: dict[str, Any] | None = None  # live weights as the step has them
         self._updates: int | None = (
@@ -167,6 +169,9 @@ class Training:
             self.measured = self._measured(run, layers) if self._in_step and self.measures else {}
             terms = backend.terms(run, regs)
             now = hosts.with_weights(regs, self._now) if self._now else regs
+        if self._in_step:
+            self._outputs.append(outputs)
+            self._left = [term.name for term in terms] or list(self.measured)
         if self.mask:
             self._terms = partial(self._masked, terms, now, layers, kept)
             terms = [] if self._in_step else self._terms(None)  # in a step, when sample weights are known
@@ -206,11 +211,46 @@ class Training:
             there = {"outputs": outputs} if member.selects == "outputs" else {"trained weights": params}
             raise hosts.no_match(member, [glob], **there)
 
-    def take_terms(self, training: bool, sample_weight: Any) -> list[Any]:
-        """Return what regularizers add in this step, and note whether it is one of training."""
-        self.now = training
+    def take_terms(self, training: bool, outputs: Any, sample_weight: Any) -> list[Any]:
+        """Return what regularizers add in a step of training, of the outputs that a loss is of.
+
+        Raises
+        ------
+        regkit.GraphError
+            If the model was called again since it gave these outputs.
+        """
+        if any(one is outputs for one in self._outputs[:-1]):
+            raise regkit.GraphError(
+                "compute_loss got outputs of a call of the model before the last one, whose penalties are gone. Call "
+                "it after each call of the model, or call the model once with all the data"
+            )
         terms, self._terms = self._terms, None
+        self._left, self.noted = [], training
         return terms(sample_weight) if training and terms else []
+
+    def note_losses(self) -> None:
+        """Note that `losses` were asked for, which have the terms."""
+        if not self.mask and not self.measured:
+            self._left = []
+
+    def check_noting(self) -> None:
+        """Raise where a step of JAX computes a loss whose terms cannot get into the history."""
+        if self._backend.traced and self._in_step:
+            with keras.StatelessScope() as scope:
+                if scope.original_scope is None:
+                    raise regkit.GraphError(
+                        "compute_loss changes metrics, which a train_step on JAX has as values. Call "
+                        "self.stateless_compute_loss there, as keras.Model.compute_loss_and_updates does"
+                    )
+
+    def _check_taken(self) -> None:
+        """Raise if a step of a user has ended without the terms of its outputs."""
+        if self._left:
+            instead = "" if self.mask or self.measured else ", or add up self.losses"
+            raise regkit.GraphError(
+                f"the loss of a training step has nothing of {hosts.listed(self._left)}. In a train_step or "
+                f"compute_loss of your own, call compute_loss of regkit_keras.Model{instead}"
+            )
 
     def note_added(self, terms: list[Any]) -> None:
         """Note terms for the model around this one."""
@@ -257,9 +297,6 @@ class Training:
 
     def stepping(self, step: Callable[..., Any], model: Any) -> Callable[..., Any]:
         """Return a function that runs a step with the live weights as they are then, and changes weights after it."""
-        has_live = bool(self.regularizers.live())
-        if not has_live and not self._stepping and not self.mask and not self.measures:
-            return step
         if self.regularizers.needs_metrics and model.steps_per_execution > 1:
             raise regkit.OptionError(
                 "a weight follows a metric after each step (regkit.schedules.Target), and an execution has "
@@ -277,8 +314,10 @@ class Training:
             try:
                 with after_updates(model.optimizer, partial(change, model.model)) if self._stepping else nullcontext():
                     result = step(*args)
+                self._check_taken()
             finally:
-                self._in_step, self._now = False, None
+                self._in_step = self.noted = False
+                self._now, self._terms, self._outputs, self._left = None, None, [], []
             if self._scheduled:
                 state = result[1] if self._backend.traced else None
                 self._updates = self._count(model, state)
