@@ -391,6 +391,24 @@ def test_a_subclassed_model_trains_by_patterns_and_shows_its_input():
     np.testing.assert_allclose(shares["weight_l2"], (model.model.hid.get_weights()[0] ** 2).sum(), rtol=1e-5)
 
 
+def test_an_optional_input_may_be_left_out():
+    class Add(keras.layers.Layer):
+        def call(self, x, other):
+            return x if other is None else x + other
+
+    keras.utils.set_random_seed(0)
+    data, other = (keras.Input((4,), name=name, optional=name == "other") for name in ("data", "other"))
+    hid = keras.layers.Dense(3, "tanh", name="hid")(Add()(data, other))
+    plain = keras.Model({"data": data, "other": other}, keras.layers.Dense(1, name="out")(hid))
+    inputs = {"data": X, "other": None}
+    model = regularized(plain, hidden_l1=1.0, hidden_topk=dict(k=1, pattern="hid"))
+    kept = hidden(plain).max(axis=1, keepdims=True)
+    np.testing.assert_allclose(step(model, inputs)["hidden_l1"], abs(kept).sum(), rtol=1e-5)
+    only = np.where(hidden(plain) == kept, kept, 0)
+    kernel, bias = plain.get_layer("out").get_weights()
+    np.testing.assert_allclose(model.predict(inputs, verbose=0), only @ kernel + bias, rtol=1e-4, atol=1e-6)
+
+
 def hidden_of(model):
     kernel, bias = model.hid.get_weights()
     return np.tanh(X @ kernel + bias)

@@ -120,7 +120,7 @@ class Model(keras.Model):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Compute the model as the regularizers change it; in training with their penalties among `losses`."""
-        if not all(map(_has_value, keras.tree.flatten(inputs))):
+        if any(isinstance(one, keras.KerasTensor) for one in keras.tree.flatten(inputs)):
             return self.model(inputs, training=training)
         if not training:
             return self._training.predict(self.model, inputs, training)
@@ -368,7 +368,3 @@ def check(model: Any, regularizers: Any, metrics: Any) -> None:
             f"{type(model).__name__} has a {own[0]} of its own, which would not be called where another model trains "
             "it. Give it to a subclass of regkit_keras.Model"
         )
-
-
-def _has_value(data: Any) -> bool:
-    return data is not None and not isinstance(data, keras.KerasTensor)

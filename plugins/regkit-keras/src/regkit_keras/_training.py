@@ -120,8 +120,7 @@ class Training:
         regs, backend = self.regularizers, self._backend
         names = input_names(model, inputs)
         if not model.built:  # of which TensorFlow's trainer makes the weights only when it traces
-            shapes = keras.tree.map_structure(lambda one: keras.KerasTensor(one.shape, one.dtype), inputs)
-            model(shapes, training=True)
+            model(keras.tree.map_structure(_symbolic, inputs), training=True)
         layers = self._described.layers(model, names)
         is_wanted = self._described.is_wanted
         with plain_errors():
@@ -145,7 +144,10 @@ class Training:
                 left[f"{name}@{count}" if count else name] = tapped
                 return tapped
 
-            data = [backend.data(regs, one, model.variable_dtype) for one in keras.tree.flatten(inputs)]
+            data = [
+                None if one is None else backend.data(regs, one, model.variable_dtype)
+                for one in keras.tree.flatten(inputs)
+            ]
             if not self._looking:
                 return model(keras.tree.pack_sequence_as(inputs, data), training=True)
             data = [show(name, one) for name, one in zip(names, data)]
@@ -366,6 +368,10 @@ def _is_kept(regularizer: Any) -> bool:
     except regkit.GraphError:
         return True
     return False
+
+
+def _symbolic(data: Any) -> Any:
+    return None if data is None else keras.KerasTensor(data.shape, data.dtype)
 
 
 def _weight(member: hosts.Member) -> Any:
