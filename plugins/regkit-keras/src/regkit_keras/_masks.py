@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -25,6 +26,17 @@ class _Masked(keras.layers.Layer):
     def call(self, z: Any, mask: Any = None) -> Any:
         """Return both."""
         return (z,) if mask is None else (z, mask)
+
+
+@cache
+def _layer() -> _Masked:
+    return _Masked(name="masked")
+
+
+def mask_of(z: Any) -> Any:
+    """Return the mask that Keras has put on an output; None if there is none."""
+    _, *masks = _layer()(z)
+    return next(iter(masks), None)
 
 
 def rows_of(sample_weight: Any) -> Any:
@@ -60,7 +72,9 @@ def masked_term(
     term: regkit.Term,
     layers: Sequence[regkit.Layer],
     outputs: Mapping[str, Any],
+    masks: Mapping[str, Any],
     rows: Any,
+    divisors: dict[tuple[str, int, bool], str],
 ) -> Any:
     """Return the weighted penalty of a member of a set, of the positions of outputs that are not masked.
 
@@ -73,9 +87,12 @@ def masked_term(
         Its term of all positions.
     layers : sequence of regkit.Layer
     outputs : mapping of str to tensor
-        As the layers returned them: Keras has put their masks on them.
+    masks : mapping of str to tensor of bool
+        Those that Keras has put on outputs, by the names of these.
     rows : tensor of bool, or None
         Which examples count, or which of their positions.
+    divisors : dict
+        What penalties are divided by, as far as it has been found.
 
     Raises
     ------
@@ -84,25 +101,30 @@ def masked_term(
     """
     alone = hosts.subset(regs, [member.name])
     selected = regkit.select_outputs(outputs, getattr(member.regularizer, "pattern", None), layers)
-    masks = [_mask_of(z) for _, z in selected]
-    if rows is None and all(mask is None for mask in masks):
+    if rows is None and not any(name in masks for name, _ in selected):
         return term.weighted
-    shares = [_of_one(alone, member, name, z, mask, rows) for (name, z), mask in zip(selected, masks)]
+    shares = [_of_one(alone, member, name, z, masks.get(name), rows, divisors) for name, z in selected]
     return keras.ops.sum(keras.ops.stack(shares)) / len(shares)
 
 
-def _mask_of(z: Any) -> Any:
-    _, *masks = _Masked(name="masked")(z)
-    return next(iter(masks), None)
-
-
-def _of_one(alone: regkit.RegularizerSet, member: hosts.Member, name: str, z: Any, mask: Any, rows: Any) -> Any:
+def _of_one(
+    alone: regkit.RegularizerSet,
+    member: hosts.Member,
+    name: str,
+    z: Any,
+    mask: Any,
+    rows: Any,
+    divisors: dict[tuple[str, int, bool], str],
+) -> Any:
     if rows is None and mask is None:
         return _penalty(alone, name, z).weighted
     if rows is not None and len(rows.shape) == 2 and len(z.shape) < 3:  # an example is one position
         rows = keras.ops.any(rows, axis=1)
     by_position = mask is not None or len(rows.shape) == 2
-    divisor = _divisor(alone, member, name, len(z.shape), mask is not None, by_position)
+    case = member.name, len(z.shape), by_position
+    if case not in divisors:
+        divisors[case] = _divisor(alone, member, name, len(z.shape), mask is not None, by_position)
+    divisor = divisors[case]
     length = keras.ops.shape(z)[0]
     if rows is not None and isinstance(length, int) and isinstance(rows.shape[0], int) and length != rows.shape[0]:
         raise regkit.GraphError(

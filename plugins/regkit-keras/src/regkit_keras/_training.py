@@ -12,7 +12,7 @@ import regkit
 from regkit import hosts, schedules
 
 from ._layers import Described, find_paths, has_order, input_names, own_attribute
-from ._masks import masked_term, rows_of
+from ._masks import mask_of, masked_term, rows_of
 from ._steps import after_updates, change_weights, check_optimizer, updating
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ class Training:
         self._backend = backend
         self._uncompiled_forward = backend.uncompiled(self._forward)
         self._masked_term = backend.uncompiled(masked_term)
+        self._divisors: dict[tuple[str, int, bool], str] = {}
         self._uncompiled_predict = backend.uncompiled(self._predict)
         self._terms: Callable[[Any], list[Any]] | None = None  # of the last outputs, by their sample weights
         self._outputs: list[Any] = []  # of this step, in order
@@ -130,7 +131,8 @@ class Training:
                 hosts.check_patterns(self._members, [*names, *paths], why)
         state = [(variable, variable.value) for variable in model.variables] if backend.traced else []
         times: dict[str, int] = {}  # how often each name was shown
-        left: dict[str, Any] = {}  # the outputs as layers return them, on which Keras puts masks
+        left: dict[str, Any] = {}  # the outputs as layers return them
+        masks: dict[str, Any] = {}  # which attention takes away from its inputs
 
         def compute(run: Any) -> Any:
             def show(name: str, value: Any) -> Any:
@@ -144,6 +146,10 @@ class Training:
                 left[f"{name}@{count}" if count else name] = tapped
                 return tapped
 
+            def note_masks() -> None:
+                for name in left.keys() - masks.keys() if self.mask else ():
+                    masks[name] = mask_of(left[name])
+
             data = [
                 None if one is None else backend.data(regs, one, model.variable_dtype)
                 for one in keras.tree.flatten(inputs)
@@ -151,8 +157,10 @@ class Training:
             if not self._looking:
                 return model(keras.tree.pack_sequence_as(inputs, data), training=True)
             data = [show(name, one) for name, one in zip(names, data)]
-            with _watched(model, paths, show):
-                return model(keras.tree.pack_sequence_as(inputs, data), training=True)
+            with _watched(model, paths, show, note_masks):
+                outputs = model(keras.tree.pack_sequence_as(inputs, data), training=True)
+            note_masks()
+            return outputs
 
         def again(run: Any) -> None:  # on JAX, for derivatives
             with keras.StatelessScope(state):  # from the same draws, and nothing is left of it
@@ -164,7 +172,7 @@ class Training:
                 hosts.count_loss(regs)
             run = backend.run(regs, layers, seed, self._now, again)
         outputs = compute(run)
-        kept = dict(left)  # it is computed again for derivatives
+        kept, masked = dict(left), {name: mask for name, mask in masks.items() if mask is not None}
         with plain_errors():
             later = [f"{name}@{i}" for name, count in times.items() for i in range(1, count)]
             self._check_globs(dict.fromkeys([*times, *later, *run.outputs]), layers)
@@ -175,14 +183,20 @@ class Training:
             self._outputs.append(outputs)
             self._left = [term.name for term in terms] or list(self.measured)
         if self.mask:
-            self._terms = partial(self._masked, terms, now, layers, kept)
+            self._terms = partial(self._masked, terms, now, layers, kept, masked)
             terms = [] if self._in_step else self._terms(None)  # in a step, when sample weights are known
         else:
             self._terms = lambda _: terms
         return outputs, terms
 
     def _masked(
-        self, terms: list[Any], regs: regkit.RegularizerSet, layers: Any, outputs: dict[str, Any], sample_weight: Any
+        self,
+        terms: list[Any],
+        regs: regkit.RegularizerSet,
+        layers: Any,
+        outputs: dict[str, Any],
+        masks: dict[str, Any],
+        sample_weight: Any,
     ) -> list[Any]:
         """Return terms of which those of outputs are without padding and examples of weight 0."""
         named = {member.name: member for member in self._members}
@@ -191,7 +205,9 @@ class Training:
             rows = rows_of(sample_weight)
             for term in terms:
                 if named[term.name].selects != "params":
-                    weighted = self._masked_term(regs, named[term.name], term, layers, outputs, rows)
+                    weighted = self._masked_term(
+                        regs, named[term.name], term, layers, outputs, masks, rows, self._divisors
+                    )
                     term = term._replace(penalty=None, weighted=weighted)
                 found.append(term)
         return found
@@ -392,8 +408,12 @@ def plain_errors() -> Iterator[None]:
 
 
 @contextmanager
-def _watched(model: Any, paths: Mapping[str, Any], show: Callable[[str, Any], Any]) -> Iterator[None]:
+def _watched(
+    model: Any, paths: Mapping[str, Any], show: Callable[[str, Any], Any], before: Callable[[], None] | None = None
+) -> Iterator[None]:
     """Replace the output of each layer of a model by the result of `show`, called with its name and its output.
+
+    `before` is called before each layer.
 
     Layers are Python objects that look up their `call` each time, so another one is put into the attributes of the
     layer and taken out again. Masks and activity regularizers, which Keras adds around it, get the changed output.
@@ -408,24 +428,28 @@ def _watched(model: Any, paths: Mapping[str, Any], show: Callable[[str, Any], An
                 attribute, around = "rematerialized_call", _showing_what_it_returns
             else:
                 attribute = "call" if getattr(layer, "quantization_mode", None) is None else "quantized_call"
-            stack.enter_context(own_attribute(layer, attribute, around(getattr(layer, attribute), path, show)))
+            stack.enter_context(own_attribute(layer, attribute, around(getattr(layer, attribute), path, show, before)))
         yield
 
 
-def _showing(call: Callable[..., Any], path: str, show: Callable[[str, Any], Any]) -> Callable[..., Any]:
+def _showing(
+    call: Callable[..., Any], path: str, show: Callable[[str, Any], Any], before: Callable[[], None] | None
+) -> Callable[..., Any]:
     @wraps(call)
     def shown(*args: Any, **kwargs: Any) -> Any:
+        if before is not None:
+            before()
         return _each_output(path, call(*args, **kwargs), show)
 
     return shown
 
 
 def _showing_what_it_returns(
-    make: Callable[..., Any], path: str, show: Callable[[str, Any], Any]
+    make: Callable[..., Any], path: str, show: Callable[[str, Any], Any], before: Callable[[], None] | None
 ) -> Callable[..., Any]:
     @wraps(make)
     def making(*args: Any, **kwargs: Any) -> Any:
-        return _showing(make(*args, **kwargs), path, show)
+        return _showing(make(*args, **kwargs), path, show, before)
 
     return making
 
