@@ -163,10 +163,14 @@ def test_the_loss_without_penalties_is_without_those_of_a_model_within():
 
 
 def test_layers_inputs_and_outputs_are_those_of_the_model():
-    plain = network()
+    plain = functional()
     model = regularized(plain, hidden_l1=0.1)
-    assert model.get_layer("hid") is plain.get_layer("hid") is model.get_layer(index=0)
+    assert model.get_layer("hid") is plain.get_layer("hid") is model.get_layer(index=1)
     assert (model.layers, model.inputs, model.outputs) == (plain.layers, plain.inputs, plain.outputs)
+    assert model.input is plain.input
+    assert model.output is plain.output
+    features = keras.Model(model.input, model.get_layer("hid").output)
+    np.testing.assert_allclose(np.tanh(features.predict(X, verbose=0)), hidden(plain), rtol=1e-5, atol=1e-6)
 
 
 def test_the_model_is_exported(tmp_path):
@@ -319,6 +323,15 @@ def test_contractive_is_the_squared_norm_of_the_jacobian(jit_compile):
     jacobians = (1 - hidden(plain) ** 2)[:, :, None] * kernel.T
     shares = step(regularized(plain, jit_compile, contractive=dict(weight=1.0, reduction="batch")))
     np.testing.assert_allclose(shares["contractive"], (jacobians**2).sum() / len(X), rtol=1e-5)
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="others compile derivatives by the data")
+def test_contractive_is_not_compiled_by_xla_on_tensorflow():
+    with pytest.warns(UserWarning, match="Proceeding with `jit_compile=False`"):
+        model = regularized(network(), True, contractive=1.0)
+    kernel, _ = model.get_layer("hid").get_weights()
+    jacobians = (1 - hidden(model.model) ** 2)[:, :, None] * kernel.T
+    np.testing.assert_allclose(step(model)["contractive"], (jacobians**2).sum(), rtol=1e-5)
 
 
 def test_contractive_takes_data_of_any_precision():

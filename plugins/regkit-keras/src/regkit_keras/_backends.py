@@ -114,7 +114,7 @@ class Torch:
     def data(self, regs: regkit.RegularizerSet, array: Any, dtype: str) -> Any:
         """Return an input of a network; one that gradients reach, if a regularizer differentiates by it."""
         tensor = keras.ops.convert_to_tensor(array)
-        if _by_inputs(regs) and tensor.is_floating_point() and not tensor.requires_grad:
+        if by_inputs(regs) and tensor.is_floating_point() and not tensor.requires_grad:
             tensor = tensor.detach().requires_grad_()
         return tensor
 
@@ -134,7 +134,7 @@ class TensorFlow:
         import tensorflow as tf
 
         self._tape = None
-        if _by_inputs(regs):
+        if by_inputs(regs):
             self._tape = tf.GradientTape(persistent=True)
             self._tape.__enter__()
         number = seed.next() if seed is not None and regs.changes_graph else None
@@ -176,7 +176,7 @@ class TensorFlow:
         return tensor
 
 
-def _by_inputs(regs: regkit.RegularizerSet) -> bool:
+def by_inputs(regs: regkit.RegularizerSet) -> bool:
     """Return whether a regularizer differentiates by an input."""
     return any(hasattr(regularizer, "wrt") for regularizer in regs)
 

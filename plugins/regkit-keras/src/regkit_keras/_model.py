@@ -10,7 +10,7 @@ import keras
 import regkit
 from regkit import hosts
 
-from ._backends import backend
+from ._backends import backend, by_inputs
 from ._layers import check_parts, declared_tensors
 from ._training import Training
 
@@ -106,6 +106,8 @@ class Model(keras.Model):
         self._training = Training(backend(), regularizers, mask, list(dict.fromkeys([*self._measures, *followed])))
         self._shares = Shares([*([WITHOUT, *names] if names else ()), *self._measures], followed, self._training)
         self.built = model.built
+        if keras.config.backend() == "tensorflow" and by_inputs(regularizers):
+            self.supports_jit = False  # XLA has no loops without a bound, such as those of TensorFlow's Jacobians
 
     @property
     def regularizers(self) -> regkit.RegularizerSet:
@@ -227,6 +229,16 @@ class Model(keras.Model):
     def outputs(self) -> list[Any]:
         """The outputs that the model declares; an AttributeError of a subclassed model."""
         return self.model.outputs  # type: ignore[no-any-return]
+
+    @property
+    def input(self) -> Any:
+        """The inputs in the structure that the model takes; an AttributeError of a subclassed model."""
+        return self.model.input
+
+    @property
+    def output(self) -> Any:
+        """The outputs in the structure that the model returns; an AttributeError of a subclassed model."""
+        return self.model.output
 
     @property
     def output_names(self) -> list[str]:
