@@ -167,9 +167,7 @@ def test_layers_inputs_and_outputs_are_those_of_the_model():
     model = regularized(plain, hidden_l1=0.1)
     assert model.get_layer("hid") is plain.get_layer("hid") is model.get_layer(index=1)
     assert (model.layers, model.inputs, model.outputs) == (plain.layers, plain.inputs, plain.outputs)
-    assert model.input is plain.input
-    assert model.output is plain.output
-    features = keras.Model(model.input, model.get_layer("hid").output)
+    features = keras.Model(model.inputs, model.get_layer("hid").output)
     np.testing.assert_allclose(np.tanh(features.predict(X, verbose=0)), hidden(plain), rtol=1e-5, atol=1e-6)
 
 

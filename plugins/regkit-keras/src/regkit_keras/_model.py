@@ -231,16 +231,6 @@ class Model(keras.Model):
         return self.model.outputs  # type: ignore[no-any-return]
 
     @property
-    def input(self) -> Any:
-        """The inputs in the structure that the model takes; an AttributeError of a subclassed model."""
-        return self.model.input
-
-    @property
-    def output(self) -> Any:
-        """The outputs in the structure that the model returns; an AttributeError of a subclassed model."""
-        return self.model.output
-
-    @property
     def output_names(self) -> list[str]:
         """The names of the model's outputs, by which ``compile`` takes several losses; none of a subclassed model."""
         return self.model.output_names  # type: ignore[no-any-return]
