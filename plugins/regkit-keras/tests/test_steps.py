@@ -249,6 +249,16 @@ def test_a_weight_follows_the_metric_of_each_update(accumulated, metric):
     np.testing.assert_allclose(weights, expected, rtol=1e-5)
 
 
+def test_the_weight_of_a_change_follows_a_metric():
+    weight = regkit.schedules.Target("hidden_topk.zeros", 0.9, start=0.1, gain=0.3)
+    model = relu_network(regularizers=regkit.build(hidden_noise=weight, hidden_topk=dict(k=2)))
+    model.compile(SGD(0.0), "mse")
+    model.layers[0].set_weights([np.zeros((6, 5)), np.ones(5)])  # of which noise leaves two of five
+    found = model.fit(X, X[:, 0], batch_size=5, verbose=0).history
+    assert set(found) == {"loss"}
+    np.testing.assert_allclose(weight.value, 0.1 * np.exp(2 * 0.3 * (0.9 - 3 / 5)), rtol=1e-5)
+
+
 def test_projections_and_decays_act_under_any_optimizer():
     model = regularized(keras.optimizers.RMSprop(0.5), weight_unit_norm=1)
     np.testing.assert_allclose(np.linalg.norm(trained(model, 3)[0]), 1, rtol=1e-6)

@@ -306,7 +306,8 @@ class Shares(keras.metrics.Metric):
     def __init__(self, names: list[str], followed: list[str], training: Training) -> None:
         super().__init__(name="shares")
         self.names, self.followed, self._training = names, followed, training
-        self._sums = self.add_weight(shape=(len(names) + 1,), initializer="zeros", name="sums")  # and of the examples
+        self._sums = self.add_weight(shape=(len(names),), initializer="zeros", name="sums")
+        self._count = self.add_weight(shape=(), initializer="zeros", name="count")
         self.latest = self.add_weight(shape=(len(followed),), initializer="zeros", name="latest") if followed else None
 
     def update_state(self, *args: Any, **kwargs: Any) -> None:
@@ -315,9 +316,10 @@ class Shares(keras.metrics.Metric):
     def note(self, shares: Mapping[str, Any], count: Any) -> None:
         """Take the values of a step, and of how many examples they are."""
         each = [keras.ops.cast(shares.get(name, 0.0), self.dtype) for name in self.names]
-        self._sums.assign_add(
-            keras.ops.stack([*each, keras.ops.ones((), self.dtype)]) * keras.ops.cast(count, self.dtype)
-        )
+        count = count if isinstance(count, int) else keras.ops.cast(count, self.dtype)
+        if each:
+            self._sums.assign_add(keras.ops.stack(each) * count)
+            self._count.assign_add(count)
         if self.latest is not None:
             self.latest.assign(keras.ops.stack([keras.ops.cast(shares[name], self.dtype) for name in self.followed]))
 
@@ -325,8 +327,7 @@ class Shares(keras.metrics.Metric):
         """Return the means by their names; none where no loss of training noted any, as in an evaluation."""
         if not self._training.noted or not self.names:
             return {}
-        means = keras.ops.divide_no_nan(self._sums[:-1], self._sums[-1])
-        return dict(zip(self.names, keras.ops.unstack(means, len(self.names))))
+        return dict(zip(self.names, keras.ops.unstack(self._sums / self._count, len(self.names))))
 
 
 def followed_metrics(members: Iterable[hosts.Member]) -> list[str]:

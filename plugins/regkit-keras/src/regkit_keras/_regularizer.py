@@ -93,7 +93,8 @@ class Regularizer(keras.regularizers.Regularizer):
         with plain_errors():
             weighted = self._penalty(tensor)
         if is_activity and len(tensor.shape):
-            weighted = weighted * keras.ops.cast(keras.ops.shape(tensor)[0], weighted.dtype)
+            length = keras.ops.shape(tensor)[0]
+            weighted = weighted * (length if isinstance(length, int) else keras.ops.cast(length, weighted.dtype))
         return weighted
 
     def _penalty(self, tensor: Any) -> Any:

@@ -66,8 +66,9 @@ class Training:
         self._scheduled = [member for member in self._members if isinstance(_weight(member), SCHEDULES)]
         by_step = [member.name for member in self._scheduled if not isinstance(_weight(member), schedules.Target)]
         self._by_step = hosts.subset(regularizers, by_step)
-        # weights alone need no outputs
         self._looking = [one for one in self._members if one.selects != "params" or one.changes_graph or one.named]
+        # of weights alone, outputs are needed only if an option is the name of one
+        self._of_weights = all(one.selects == "params" and not one.changes_graph for one in self._looking)
         self._predicting = [member for member in self._members if member.in_predictions]
         self._described = Described()
         self._backend = backend
@@ -154,7 +155,7 @@ class Training:
                 None if one is None else backend.data(regs, one, model.variable_dtype)
                 for one in keras.tree.flatten(inputs)
             ]
-            if not self._looking:
+            if self._of_weights and (not self._looking or self._described.wants_none()):
                 return model(keras.tree.pack_sequence_as(inputs, data), training=True)
             data = [show(name, one) for name, one in zip(names, data)]
             with _watched(model, paths, show, note_masks):
