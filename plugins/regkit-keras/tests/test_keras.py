@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import keras
@@ -309,6 +311,21 @@ def test_a_live_weight_in_a_step_that_the_user_traces_is_an_error():
         regkit.GraphError, match="which JAX would keep as it is now: this is not a training step of the model"
     ):
         jax.jit(lambda *state: model.stateless_call(*state, X, training=True, return_losses=True)[2])(*state)
+
+
+# Several devices
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="Keras on PyTorch leaves several devices to the user")
+def test_two_devices_train_as_one(tmp_path):
+    found = []
+    for devices in ("1", "2"):
+        file = tmp_path / f"{devices}.npz"
+        subprocess.run([sys.executable, Path(__file__).with_name("on_devices.py"), devices, file], check=True)
+        found.append(np.load(file))
+    assert set(found[0]) == set(found[1])
+    for name, expected in found[0].items():
+        np.testing.assert_allclose(found[1][name], expected, rtol=1e-4, atol=1e-6, err_msg=name)
 
 
 # Penalties of derivatives

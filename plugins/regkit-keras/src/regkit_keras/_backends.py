@@ -181,6 +181,15 @@ def by_inputs(regs: regkit.RegularizerSet) -> bool:
     return any(hasattr(regularizer, "wrt") for regularizer in regs)
 
 
+def replicas() -> int:
+    """Return on how many devices of `tf.distribute` a step runs, whose losses are added up."""
+    if keras.config.backend() != "tensorflow":
+        return 1
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync  # type: ignore[no-any-return]
+
+
 _BACKENDS = {
     "jax": (Jax, "regkit_jax"),
     "tensorflow": (TensorFlow, "regkit_tensorflow"),

@@ -10,7 +10,7 @@ import keras
 import regkit
 from regkit import hosts
 
-from ._backends import backend, by_inputs
+from ._backends import backend, by_inputs, replicas
 from ._layers import check_parts, declared_tensors
 from ._training import Training
 
@@ -153,14 +153,17 @@ class Model(keras.Model):
             is_more = self.loss is not None or self.losses
             loss = super().compute_loss(x, y, y_pred, sample_weight, training) if is_more else keras.ops.zeros(())
             within = {id(term.weighted) for model in self._models_within() for term in model._training.take_added()}
-            without = loss - sum(one for one in self.losses if id(one) in within) if within else loss
+            devices = replicas()
+            without = loss * devices if devices > 1 else loss
+            if within:
+                without = without - sum(one for one in self.losses if id(one) in within)
         finally:
             self._left_out = frozenset()
         count = keras.ops.shape(next(one for one in keras.tree.flatten((x, y_pred)) if one is not None))[0]
         shares = {WITHOUT: without, **{term.name: term.weighted for term in terms}, **measured}
         self._training.check_noting()
         self._shares.note(shares, count)
-        return keras.ops.add(loss, hosts.total(terms)) if terms else loss
+        return loss + hosts.total(terms) / devices if terms else loss
 
     def _models_within(self) -> list[Model]:
         return [layer for layer in self._flatten_layers(include_self=False) if isinstance(layer, Model)]
