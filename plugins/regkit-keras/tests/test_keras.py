@@ -492,6 +492,19 @@ def test_mixed_precision_trains_and_penalizes_weights_in_their_own_precision(pol
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer) == (policy == "mixed_float16")
 
 
+def test_a_model_of_float64_trains():
+    keras.config.set_floatx("float64")
+    try:
+        model = regularized(network(), hidden_l1=1.0, weight_l2=regkit.Live(0.5))
+        shares = step(model, X.astype("float64"), Y.astype("float64"))
+    finally:
+        keras.config.set_floatx("float32")
+    kernels = [weight for weight in model.model.get_weights() if weight.ndim == 2]
+    np.testing.assert_allclose(shares["hidden_l1"], abs(hidden(model)).sum(), rtol=1e-5)
+    np.testing.assert_allclose(shares["weight_l2"], 0.5 * sum((one**2).sum() for one in kernels) / 2, rtol=1e-5)
+    np.testing.assert_allclose(shares["loss"], sum(one for name, one in shares.items() if name != "loss"), rtol=1e-6)
+
+
 # Quantized layers
 
 

@@ -156,14 +156,14 @@ class Model(keras.Model):
             devices = replicas()
             without = loss * devices if devices > 1 else loss
             if within:
-                without = without - sum(one for one in self.losses if id(one) in within)
+                without = keras.ops.subtract(without, sum(one for one in self.losses if id(one) in within))
         finally:
             self._left_out = frozenset()
         count = keras.ops.shape(next(one for one in keras.tree.flatten((x, y_pred)) if one is not None))[0]
         shares = {WITHOUT: without, **{term.name: term.weighted for term in terms}, **measured}
         self._training.check_noting()
         self._shares.note(shares, count)
-        return loss + hosts.total(terms) / devices if terms else loss
+        return keras.ops.add(loss, hosts.total(terms) / devices) if terms else loss
 
     def _models_within(self) -> list[Model]:
         return [layer for layer in self._flatten_layers(include_self=False) if isinstance(layer, Model)]
