@@ -12,7 +12,7 @@ import regkit
 from regkit import hosts, schedules
 
 from ._layers import Described, find_paths, has_order, input_names, own_attribute
-from ._masks import mask_of, masked_term, rows_of
+from ._masks import Masking, mask_of
 from ._steps import after_updates, change_weights, check_optimizer, updating
 
 if TYPE_CHECKING:
@@ -73,17 +73,14 @@ class Training:
         self._described = Described()
         self._backend = backend
         self._uncompiled_forward = backend.uncompiled(self._forward)
-        self._masked_term = backend.uncompiled(masked_term)
-        self._divisors: dict[tuple[str, int, bool], str] = {}
+        self._masked_terms = backend.uncompiled(Masking(self._members).terms)
         self._uncompiled_predict = backend.uncompiled(self._predict)
         self._terms: Callable[[Any], list[Any]] | None = None  # of the last outputs, by their sample weights
         self._outputs: list[Any] = []  # of this step, in order
         self._left: list[str] = []  # what has terms that no loss has yet
         self._in_step = False
         self._now: dict[str, Any] | None = None  # live weights as the step has them
-        self._updates: int | None = (
-            None  # of the optimizer, which schedules follow; None where they may have been loaded
-        )
+        self._updates: int | None = None  # of the optimizer; None where it may have been loaded
         lives = regularizers.live() if backend.traced else {}
         self.live = {
             name: keras.Variable(value, trainable=False, dtype=keras.config.floatx(), name="live")
@@ -179,39 +176,16 @@ class Training:
             self._check_globs(dict.fromkeys([*times, *later, *run.outputs]), layers)
             self.measured = self._measured(run, layers) if self._in_step and self.measures else {}
             terms = backend.terms(run, regs)
-            now = hosts.with_weights(regs, self._now) if self._now else regs
         if self._in_step:
             self._outputs.append(outputs)
             self._left = [term.name for term in terms] or list(self.measured)
         if self.mask:
-            self._terms = partial(self._masked, terms, now, layers, kept, masked)
-            terms = [] if self._in_step else self._terms(None)  # in a step, when sample weights are known
+            self._terms = partial(self._masked_terms, self._as_they_are_now(), terms, layers, kept, masked)
+            with plain_errors():
+                terms = [] if self._in_step else self._terms(None)  # in a step, when sample weights are known
         else:
             self._terms = lambda _: terms
         return outputs, terms
-
-    def _masked(
-        self,
-        terms: list[Any],
-        regs: regkit.RegularizerSet,
-        layers: Any,
-        outputs: dict[str, Any],
-        masks: dict[str, Any],
-        sample_weight: Any,
-    ) -> list[Any]:
-        """Return terms of which those of outputs are without padding and examples of weight 0."""
-        named = {member.name: member for member in self._members}
-        found = []
-        with plain_errors():
-            rows = rows_of(sample_weight)
-            for term in terms:
-                if named[term.name].selects != "params":
-                    weighted = self._masked_term(
-                        regs, named[term.name], term, layers, outputs, masks, rows, self._divisors
-                    )
-                    term = term._replace(penalty=None, weighted=weighted)
-                found.append(term)
-        return found
 
     def _measured(self, run: Any, layers: Sequence[regkit.Layer]) -> dict[str, Any]:
         """Return the metrics of a step by their names."""
@@ -245,7 +219,8 @@ class Training:
             )
         terms, self._terms = self._terms, None
         self._left, self.noted = [], training
-        return terms(sample_weight) if training and terms else []
+        with plain_errors():
+            return terms(sample_weight) if training and terms else []
 
     def note_losses(self) -> None:
         """Note that `losses` were asked for, which have the terms."""
@@ -348,9 +323,10 @@ class Training:
 
     def _change(self, model: Any, optimizer: Any, updated: list[Any], learning_rate: Any) -> None:
         """Change the weights of a model after an update."""
-        regs = hosts.with_weights(self.regularizers, self._now) if self._now else self.regularizers
         with plain_errors():
-            change_weights(regs, self._described.trained_weights(model), optimizer, updated, learning_rate)
+            change_weights(
+                self._as_they_are_now(), self._described.trained_weights(model), optimizer, updated, learning_rate
+            )
 
     def current(self, variable: Any, model: Any, state: Any) -> Any:
         """Return the value of a variable of the optimizer or of a metric, which on JAX is in the state of a step."""
@@ -372,6 +348,10 @@ class Training:
         values = self.regularizers.live()
         now = [keras.ops.convert_to_tensor(values[name], variable.dtype) for name, variable in self.live.items()]
         return trainable, [*fixed[: -len(now)], *now], *others
+
+    def _as_they_are_now(self) -> regkit.RegularizerSet:
+        """Return the regularizers with the live weights that a step has."""
+        return hosts.with_weights(self.regularizers, self._now) if self._now else self.regularizers
 
     def _live_values(self) -> dict[str, Any] | None:
         """The values that a traced step has for live weights; outside of steps, they are read as they are."""
