@@ -126,6 +126,20 @@ def test_a_loss_that_adds_up_losses_has_the_terms_and_the_history_has_not():
     assert set(history) == {"loss"}
 
 
+@pytest.mark.parametrize("mask", [False, True])
+def test_a_second_loss_of_the_same_outputs_has_no_terms(mask):
+    class Twice(regkit_keras.Model):
+        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+            first = super().compute_loss(x, y, y_pred, sample_weight, training)
+            return first + regkit_keras.Model.compute_loss(self, x, 0 * y, y_pred, sample_weight, training)
+
+    model, history = trained(Twice, mask, hidden_l1=0.1)
+    error, penalty = by_hand(model)
+    second = (model.predict(X, verbose=0) ** 2).mean()
+    np.testing.assert_allclose(history["loss"], [error + 0.1 * penalty + second], rtol=1e-4)
+    np.testing.assert_allclose(history["hidden_l1"], [0.1 * penalty], rtol=1e-5)
+
+
 @pytest.mark.skipif(BACKEND == "jax", reason="a step on JAX gives the values of its metrics itself")
 def test_an_evaluation_of_one_s_own_has_no_terms():
     class Own(regkit_keras.Model):

@@ -15,7 +15,7 @@ from ._layers import check_parts, declared_tensors
 from ._training import Training
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 #: Methods of a subclass that would not be called where another model trains it.
 OWN = ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics")
@@ -79,8 +79,6 @@ class Model(keras.Model):
     ['hidden_l1', 'loss', 'loss_without_penalties']
     """
 
-    _left_out: Collection[int] = frozenset()  # the ids of losses that are added up by themselves
-
     def __init__(
         self,
         model: keras.Model,
@@ -122,6 +120,7 @@ class Model(keras.Model):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Compute the model as the regularizers change it; in training with their penalties among `losses`."""
+        self._training.in_loss = set()
         if any(isinstance(one, keras.KerasTensor) for one in keras.tree.flatten(inputs)):
             return self.model(inputs, training=training)
         if not training:
@@ -144,21 +143,16 @@ class Model(keras.Model):
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
         """Return the loss, which in training has the penalties, and note these for the history."""
-        terms = self._training.take_terms(training, y_pred, sample_weight)
-        measured = self._training.measured if training else {}
+        terms, measured = self._training.take(training, y_pred, sample_weight)
         if not terms and not measured:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
-        self._left_out = {id(term.weighted) for term in terms}
-        try:
-            is_more = self.loss is not None or self.losses
-            loss = super().compute_loss(x, y, y_pred, sample_weight, training) if is_more else keras.ops.zeros(())
-            within = {id(term.weighted) for model in self._models_within() for term in model._training.take_added()}
-            devices = replicas()
-            without = loss * devices if devices > 1 else loss
-            if within:
-                without = keras.ops.subtract(without, sum(one for one in self.losses if id(one) in within))
-        finally:
-            self._left_out = frozenset()
+        is_more = self.loss is not None or self.losses
+        loss = super().compute_loss(x, y, y_pred, sample_weight, training) if is_more else keras.ops.zeros(())
+        within = {id(term.weighted) for model in self._models_within() for term in model._training.take_added()}
+        devices = replicas()
+        without = loss * devices if devices > 1 else loss
+        if within:
+            without = keras.ops.subtract(without, sum(one for one in self.losses if id(one) in within))
         count = keras.ops.shape(next(one for one in keras.tree.flatten((x, y_pred)) if one is not None))[0]
         shares = {WITHOUT: without, **{term.name: term.weighted for term in terms}, **measured}
         self._training.check_noting()
@@ -170,10 +164,9 @@ class Model(keras.Model):
 
     @property
     def losses(self) -> list[Any]:
-        """The losses of the layers, and in training what each regularizer adds."""
-        if hasattr(self, "_training"):
-            self._training.note_losses()
-        return [loss for loss in super().losses if id(loss) not in self._left_out]
+        """The losses of the layers, and in training what each regularizer adds, until `compute_loss` has added that."""
+        losses = super().losses
+        return self._training.not_in_loss(losses) if hasattr(self, "_training") else losses
 
     def get_metrics_result(self) -> dict[str, Any]:
         """Return the metrics; in training also what each regularizer adds to the loss, and the loss without that.

@@ -44,6 +44,8 @@ class Training:
         Where a step is traced, the variables by which it takes the live weights.
     noted : bool
         Whether the loss was one of training, whose terms the metrics have.
+    in_loss : set of int
+        The ids of terms of the last outputs that a loss has.
     added : list of regkit.Term, or None
         What the model has added to the losses, while another `regkit_keras.Model` around it looks for that.
     """
@@ -60,6 +62,7 @@ class Training:
         self.measures = measures
         self.measured: dict[str, Any] = {}
         self.noted = False
+        self.in_loss: set[int] = set()
         self.added: list[Any] | None = None
         self._members = hosts.members(regularizers, "Model")
         self._stepping = [member for member in self._members if member.changes_params]
@@ -204,8 +207,8 @@ class Training:
             there = {"outputs": outputs} if member.selects == "outputs" else {"trained weights": params}
             raise hosts.no_match(member, [glob], **there)
 
-    def take_terms(self, training: bool, outputs: Any, sample_weight: Any) -> list[Any]:
-        """Return what regularizers add in a step of training, of the outputs that a loss is of.
+    def take(self, training: bool, outputs: Any, sample_weight: Any) -> tuple[list[Any], dict[str, Any]]:
+        """Return what regularizers add in a step of training, of the outputs that a loss is of, and their metrics.
 
         Raises
         ------
@@ -217,15 +220,20 @@ class Training:
                 "compute_loss got outputs of a call of the model before the last one, whose penalties are gone. Call "
                 "it after each call of the model, or call the model once with all the data"
             )
-        terms, self._terms = self._terms, None
-        self._left, self.noted = [], training
+        make_terms, self._terms = self._terms, None
+        measured, self.measured = self.measured, {}
         with plain_errors():
-            return terms(sample_weight) if training and terms else []
+            terms = make_terms(sample_weight) if training and make_terms else []
+        self._left = []
+        self.in_loss |= {id(term.weighted) for term in terms}
+        self.noted = training and bool(self.noted or terms or measured)
+        return terms, measured if training else {}
 
-    def note_losses(self) -> None:
-        """Note that `losses` were asked for, which have the terms."""
+    def not_in_loss(self, losses: list[Any]) -> list[Any]:
+        """Return the losses that `compute_loss` has not added, and note that these were asked for."""
         if not self.mask and not self.measured:
             self._left = []
+        return [loss for loss in losses if id(loss) not in self.in_loss]
 
     def check_noting(self) -> None:
         """Raise where a step of JAX computes a loss whose terms cannot get into the history."""
