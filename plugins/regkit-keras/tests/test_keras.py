@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import keras
@@ -163,10 +165,12 @@ def test_the_loss_without_penalties_is_without_those_of_a_model_within():
 
 
 def test_layers_inputs_and_outputs_are_those_of_the_model():
-    plain = network()
+    plain = functional()
     model = regularized(plain, hidden_l1=0.1)
-    assert model.get_layer("hid") is plain.get_layer("hid") is model.get_layer(index=0)
+    assert model.get_layer("hid") is plain.get_layer("hid") is model.get_layer(index=1)
     assert (model.layers, model.inputs, model.outputs) == (plain.layers, plain.inputs, plain.outputs)
+    features = keras.Model(model.inputs, model.get_layer("hid").output)
+    np.testing.assert_allclose(np.tanh(features.predict(X, verbose=0)), hidden(plain), rtol=1e-5, atol=1e-6)
 
 
 def test_the_model_is_exported(tmp_path):
@@ -309,6 +313,21 @@ def test_a_live_weight_in_a_step_that_the_user_traces_is_an_error():
         jax.jit(lambda *state: model.stateless_call(*state, X, training=True, return_losses=True)[2])(*state)
 
 
+# Several devices
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="Keras on PyTorch leaves several devices to the user")
+def test_two_devices_train_as_one(tmp_path):
+    found = []
+    for devices in ("1", "2"):
+        file = tmp_path / f"{devices}.npz"
+        subprocess.run([sys.executable, Path(__file__).with_name("on_devices.py"), devices, file], check=True)
+        found.append(np.load(file))
+    assert set(found[0]) == set(found[1])
+    for name, expected in found[0].items():
+        np.testing.assert_allclose(found[1][name], expected, rtol=1e-4, atol=1e-6, err_msg=name)
+
+
 # Penalties of derivatives
 
 
@@ -319,6 +338,15 @@ def test_contractive_is_the_squared_norm_of_the_jacobian(jit_compile):
     jacobians = (1 - hidden(plain) ** 2)[:, :, None] * kernel.T
     shares = step(regularized(plain, jit_compile, contractive=dict(weight=1.0, reduction="batch")))
     np.testing.assert_allclose(shares["contractive"], (jacobians**2).sum() / len(X), rtol=1e-5)
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="others compile derivatives by the data")
+def test_contractive_is_not_compiled_by_xla_on_tensorflow():
+    with pytest.warns(UserWarning, match="Proceeding with `jit_compile=False`"):
+        model = regularized(network(), True, contractive=1.0)
+    kernel, _ = model.get_layer("hid").get_weights()
+    jacobians = (1 - hidden(model.model) ** 2)[:, :, None] * kernel.T
+    np.testing.assert_allclose(step(model)["contractive"], (jacobians**2).sum(), rtol=1e-5)
 
 
 def test_contractive_takes_data_of_any_precision():
@@ -391,6 +419,24 @@ def test_a_subclassed_model_trains_by_patterns_and_shows_its_input():
     np.testing.assert_allclose(shares["weight_l2"], (model.model.hid.get_weights()[0] ** 2).sum(), rtol=1e-5)
 
 
+def test_an_optional_input_may_be_left_out():
+    class Add(keras.layers.Layer):
+        def call(self, x, other):
+            return x if other is None else x + other
+
+    keras.utils.set_random_seed(0)
+    data, other = (keras.Input((4,), name=name, optional=name == "other") for name in ("data", "other"))
+    hid = keras.layers.Dense(3, "tanh", name="hid")(Add()(data, other))
+    plain = keras.Model({"data": data, "other": other}, keras.layers.Dense(1, name="out")(hid))
+    inputs = {"data": X, "other": None}
+    model = regularized(plain, hidden_l1=1.0, hidden_topk=dict(k=1, pattern="hid"))
+    kept = hidden(plain).max(axis=1, keepdims=True)
+    np.testing.assert_allclose(step(model, inputs)["hidden_l1"], abs(kept).sum(), rtol=1e-5)
+    only = np.where(hidden(plain) == kept, kept, 0)
+    kernel, bias = plain.get_layer("out").get_weights()
+    np.testing.assert_allclose(model.predict(inputs, verbose=0), only @ kernel + bias, rtol=1e-4, atol=1e-6)
+
+
 def hidden_of(model):
     kernel, bias = model.hid.get_weights()
     return np.tanh(X @ kernel + bias)
@@ -444,6 +490,19 @@ def test_mixed_precision_trains_and_penalizes_weights_in_their_own_precision(pol
     kernel = plain.get_layer("hid").get_weights()[0]
     np.testing.assert_allclose(step(model)["weight_l2"], (kernel**2).sum(), rtol=1e-6)
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer) == (policy == "mixed_float16")
+
+
+def test_a_model_of_float64_trains():
+    keras.config.set_floatx("float64")
+    try:
+        model = regularized(network(), hidden_l1=1.0, weight_l2=regkit.Live(0.5))
+        shares = step(model, X.astype("float64"), Y.astype("float64"))
+    finally:
+        keras.config.set_floatx("float32")
+    kernels = [weight for weight in model.model.get_weights() if weight.ndim == 2]
+    np.testing.assert_allclose(shares["hidden_l1"], abs(hidden(model)).sum(), rtol=1e-5)
+    np.testing.assert_allclose(shares["weight_l2"], 0.5 * sum((one**2).sum() for one in kernels) / 2, rtol=1e-5)
+    np.testing.assert_allclose(shares["loss"], sum(one for name, one in shares.items() if name != "loss"), rtol=1e-6)
 
 
 # Quantized layers

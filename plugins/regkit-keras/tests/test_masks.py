@@ -71,6 +71,22 @@ def test_padding_is_as_if_it_were_not_there(reduction, sample_weight):
     np.testing.assert_allclose(shares["hidden_l1"], 0.5 * abs(states[kept]).sum() / divisor, rtol=1e-5)
 
 
+@pytest.mark.parametrize("reduction", ["sum", "batch", "mean"])
+def test_padding_of_what_attention_takes_is_as_if_it_were_not_there(reduction):
+    keras.utils.set_random_seed(0)
+    tokens = keras.Input((4,), dtype="int32")
+    embedded = keras.layers.Embedding(10, 3, mask_zero=True, name="embedding")(tokens)
+    hid = keras.layers.Dense(5, "tanh", name="hid")(embedded)
+    mixed = keras.layers.MultiHeadAttention(1, 2, name="attention")(hid, hid)  # which takes the mask off its inputs
+    plain = keras.Model(tokens, keras.layers.Dense(1)(keras.layers.Flatten()(mixed)))
+    model = masked(plain, hidden_l1=dict(weight=0.5, reduction=reduction, pattern="hid"))
+    kept, states = TOKENS != 0, keras.Model(tokens, hid).predict(TOKENS, verbose=0)
+    divisor = {"sum": 1, "batch": kept.any(axis=1).sum(), "mean": kept.sum() * 5}[reduction]
+    for _ in range(2):
+        found = step(model, TOKENS, np.ones((5, 1)))["hidden_l1"]
+        np.testing.assert_allclose(found, 0.5 * abs(states[kept]).sum() / divisor, rtol=1e-5)
+
+
 STEPS = np.random.default_rng(1).normal(size=(3, 4, 2)).astype("float32")
 AT_STEPS = np.array([[1, 1, 0, 0], [0, 0, 0, 0], [0, 2, 1, 1]], "float32")
 

@@ -119,6 +119,27 @@ def test_a_weight_that_is_a_schedule_moves_with_each_update(accumulated, scaled)
     np.testing.assert_allclose(found, np.multiply(expected, 6), rtol=1e-6)
 
 
+def test_a_step_that_is_left_out_does_not_move_a_schedule():
+    optimizer = keras.optimizers.LossScaleOptimizer(SGD(0.0))
+    model = regularized(optimizer, weight_l2=regkit.schedules.Warmup(to=1.0, steps=4))
+    found = []
+    for y in (np.full((6, 1), np.inf), V[:, None], V[:, None]):  # the first gradient is infinite
+        model.reset_metrics()
+        found.append(model.train_on_batch(np.eye(6), y, return_dict=True)["weight_l2"])
+    np.testing.assert_allclose(found, [0, 0, 0.25 * 6], rtol=1e-6)
+
+
+@pytest.mark.skipif(keras.config.backend() == "torch", reason="Keras has no executions of several steps on torch")
+def test_a_last_execution_of_fewer_steps_moves_a_schedule_by_these():
+    weight = regkit.schedules.Linear(0.0, 1.0, 100)
+    model = regularized(SGD(0.0), weight_l2=weight)
+    model.compile(SGD(0.0), "mse", steps_per_execution=2)
+    steps = []
+    note = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: steps.append(100 * weight.value))
+    model.fit(np.eye(6)[:5], V[:5], batch_size=1, epochs=2, verbose=0, callbacks=[note])
+    np.testing.assert_allclose(steps, [2, 4, 5, 7, 9, 10])
+
+
 @pytest.mark.parametrize("accumulated", [None, 2])
 @pytest.mark.parametrize("how", ["model", "weights"])
 def test_a_schedule_of_a_model_that_is_loaded_goes_on(how, accumulated, tmp_path):
@@ -226,6 +247,16 @@ def test_a_weight_follows_the_metric_of_each_update(accumulated, metric):
             now *= np.exp(0.3 * (0.9 - (part == 0).mean()))
         expected.append(now)
     np.testing.assert_allclose(weights, expected, rtol=1e-5)
+
+
+def test_the_weight_of_a_change_follows_a_metric():
+    weight = regkit.schedules.Target("hidden_topk.zeros", 0.9, start=0.1, gain=0.3)
+    model = relu_network(regularizers=regkit.build(hidden_noise=weight, hidden_topk=dict(k=2)))
+    model.compile(SGD(0.0), "mse")
+    model.layers[0].set_weights([np.zeros((6, 5)), np.ones(5)])  # of which noise leaves two of five
+    found = model.fit(X, X[:, 0], batch_size=5, verbose=0).history
+    assert set(found) == {"loss"}
+    np.testing.assert_allclose(weight.value, 0.1 * np.exp(2 * 0.3 * (0.9 - 3 / 5)), rtol=1e-5)
 
 
 def test_projections_and_decays_act_under_any_optimizer():

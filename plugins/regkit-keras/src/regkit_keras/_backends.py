@@ -40,14 +40,11 @@ class Jax:
         """Draw: a run of JAX has the key."""
         return nullcontext()
 
-    def values(self, variables: Sequence[Any], state: Sequence[Any]) -> Sequence[Any]:
-        """Return the values of an optimizer's variables; within `fit` the state of a step alone has them."""
-        return state[2]  # type: ignore[no-any-return]  # after those of the model that are trained and those that are not
-
-    def after(self, variable: Any, model: keras.Model, result: Any) -> Any:
-        """Return the value of a variable of a metric after a step, of which this is the result."""
-        _, (*_, values) = result
-        return next(value for one, value in zip(model.metrics_variables, values) if one is variable)
+    def current(self, variable: Any, model: keras.Model, state: Sequence[Any]) -> Any:
+        """Return the value of a variable of the optimizer or of a metric: in `fit`, only the state of a step has it."""
+        _, _, of_optimizer, of_metrics = state
+        values = zip([*model.optimizer.variables, *model.metrics_variables], [*of_optimizer, *of_metrics])
+        return next(value for one, value in values if one is variable)
 
     def uncompiled(self, function: Any) -> Any:
         """Return a function as it is: what regularizers do is traced with the step."""
@@ -90,12 +87,8 @@ class Torch:
             torch.manual_seed(numbers[0] << 32 | numbers[1])
             yield
 
-    def values(self, variables: Sequence[Any], state: Any) -> list[Any]:
-        """Return the values of an optimizer's variables."""
-        return [variable.value for variable in variables]
-
-    def after(self, variable: Any, model: keras.Model, result: Any) -> Any:
-        """Return the value of a variable of a metric after a step."""
+    def current(self, variable: Any, model: keras.Model, state: Any) -> Any:
+        """Return the value of a variable of the optimizer or of a metric."""
         return variable.value
 
     def uncompiled(self, function: Any) -> Any:
@@ -121,7 +114,7 @@ class Torch:
     def data(self, regs: regkit.RegularizerSet, array: Any, dtype: str) -> Any:
         """Return an input of a network; one that gradients reach, if a regularizer differentiates by it."""
         tensor = keras.ops.convert_to_tensor(array)
-        if _by_inputs(regs) and tensor.is_floating_point() and not tensor.requires_grad:
+        if by_inputs(regs) and tensor.is_floating_point() and not tensor.requires_grad:
             tensor = tensor.detach().requires_grad_()
         return tensor
 
@@ -141,7 +134,7 @@ class TensorFlow:
         import tensorflow as tf
 
         self._tape = None
-        if _by_inputs(regs):
+        if by_inputs(regs):
             self._tape = tf.GradientTape(persistent=True)
             self._tape.__enter__()
         number = seed.next() if seed is not None and regs.changes_graph else None
@@ -151,12 +144,8 @@ class TensorFlow:
         """Draw: a run of TensorFlow has the seed."""
         return nullcontext()
 
-    def values(self, variables: Sequence[Any], state: Any) -> list[Any]:
-        """Return the values of an optimizer's variables."""
-        return [variable.value for variable in variables]
-
-    def after(self, variable: Any, model: keras.Model, result: Any) -> Any:
-        """Return the value of a variable of a metric after a step."""
+    def current(self, variable: Any, model: keras.Model, state: Any) -> Any:
+        """Return the value of a variable of the optimizer or of a metric."""
         return variable.value
 
     def uncompiled(self, function: Any) -> Any:
@@ -187,9 +176,18 @@ class TensorFlow:
         return tensor
 
 
-def _by_inputs(regs: regkit.RegularizerSet) -> bool:
+def by_inputs(regs: regkit.RegularizerSet) -> bool:
     """Return whether a regularizer differentiates by an input."""
     return any(hasattr(regularizer, "wrt") for regularizer in regs)
+
+
+def replicas() -> int:
+    """Return on how many devices of `tf.distribute` a step runs, whose losses are added up."""
+    if keras.config.backend() != "tensorflow":
+        return 1
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync  # type: ignore[no-any-return]
 
 
 _BACKENDS = {

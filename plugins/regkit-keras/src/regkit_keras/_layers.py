@@ -112,6 +112,10 @@ class Described:
         found = self._entries(model, self._names or [INPUT])
         return {name: variable for _, _, weights in found for name, variable in weights.items()}
 
+    def wants_none(self) -> bool:
+        """Return whether outputs were shown, and none of them was wanted."""
+        return bool(self._wanted) and not any(self._wanted.values())
+
     def is_wanted(self, members: Sequence[hosts.Member], name: str, value: Any) -> bool:
         """Return whether to show an output to some of the members; those of layers need no pattern."""
         if isinstance(value, keras.KerasTensor):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -25,6 +26,17 @@ class _Masked(keras.layers.Layer):
     def call(self, z: Any, mask: Any = None) -> Any:
         """Return both."""
         return (z,) if mask is None else (z, mask)
+
+
+@cache
+def _layer() -> _Masked:
+    return _Masked(name="masked")
+
+
+def mask_of(z: Any) -> Any:
+    """Return the mask that Keras has put on an output; None if there is none."""
+    _, *masks = _layer()(z)
+    return next(iter(masks), None)
 
 
 def rows_of(sample_weight: Any) -> Any:
@@ -54,79 +66,94 @@ def rows_of(sample_weight: Any) -> Any:
     return rows
 
 
-def masked_term(
-    regs: regkit.RegularizerSet,
-    member: hosts.Member,
-    term: regkit.Term,
-    layers: Sequence[regkit.Layer],
-    outputs: Mapping[str, Any],
-    rows: Any,
-) -> Any:
-    """Return the weighted penalty of a member of a set, of the positions of outputs that are not masked.
+class Masking:
+    """Penalties of a set without what is masked.
 
     Parameters
     ----------
-    regs : regkit.RegularizerSet
-    member : hosts.Member
-        Of the set; it penalizes outputs.
-    term : regkit.Term
-        Its term of all positions.
-    layers : sequence of regkit.Layer
-    outputs : mapping of str to tensor
-        As the layers returned them: Keras has put their masks on them.
-    rows : tensor of bool, or None
-        Which examples count, or which of their positions.
-
-    Raises
-    ------
-    regkit.GraphError
-        If positions that are left out cannot be left out of the penalty.
+    members : sequence of hosts.Member
     """
-    alone = hosts.subset(regs, [member.name])
-    selected = regkit.select_outputs(outputs, getattr(member.regularizer, "pattern", None), layers)
-    masks = [_mask_of(z) for _, z in selected]
-    if rows is None and all(mask is None for mask in masks):
-        return term.weighted
-    shares = [_of_one(alone, member, name, z, mask, rows) for (name, z), mask in zip(selected, masks)]
-    return keras.ops.sum(keras.ops.stack(shares)) / len(shares)
 
+    def __init__(self, members: Sequence[hosts.Member]) -> None:
+        self._members = {member.name: member for member in members}
+        self._divisors: dict[tuple[str, int, bool], str] = {}  # by member, number of axes, whether it is by position
 
-def _mask_of(z: Any) -> Any:
-    _, *masks = _Masked(name="masked")(z)
-    return next(iter(masks), None)
+    def terms(
+        self,
+        regs: regkit.RegularizerSet,
+        terms: Sequence[regkit.Term],
+        layers: Sequence[regkit.Layer],
+        outputs: Mapping[str, Any],
+        masks: Mapping[str, Any],
+        sample_weight: Any,
+    ) -> list[regkit.Term]:
+        """Return terms of all positions as those of what is not masked.
 
+        Parameters
+        ----------
+        regs : regkit.RegularizerSet
+        terms : sequence of regkit.Term
+        layers : sequence of regkit.Layer
+        outputs : mapping of str to tensor
+        masks : mapping of str to tensor of bool
+            Those that Keras has put on outputs, by the names of these.
+        sample_weight : tensor, a structure of them, or None
 
-def _of_one(alone: regkit.RegularizerSet, member: hosts.Member, name: str, z: Any, mask: Any, rows: Any) -> Any:
-    if rows is None and mask is None:
-        return _penalty(alone, name, z).weighted
-    if rows is not None and len(rows.shape) == 2 and len(z.shape) < 3:  # an example is one position
-        rows = keras.ops.any(rows, axis=1)
-    by_position = mask is not None or len(rows.shape) == 2
-    divisor = _divisor(alone, member, name, len(z.shape), mask is not None, by_position)
-    length = keras.ops.shape(z)[0]
-    if rows is not None and isinstance(length, int) and isinstance(rows.shape[0], int) and length != rows.shape[0]:
-        raise regkit.GraphError(
-            f"{member.name}: output {name!r} has {length} rows for {rows.shape[0]} examples, so examples of weight 0 "
-            "cannot be left out. Use mask=False, or a pattern without it"
-        )
-    if rows is not None and len(rows.shape) == 2:
-        positions, weights = z.shape[1], rows.shape[1]
-        if isinstance(positions, int) and isinstance(weights, int) and positions != weights:
+        Raises
+        ------
+        regkit.GraphError
+            If positions that are left out cannot be left out of a penalty.
+        """
+        rows = rows_of(sample_weight)
+        found = []
+        for term in terms:
+            member = self._members[term.name]
+            if member.selects != "params":
+                pattern = getattr(member.regularizer, "pattern", None)
+                selected = regkit.select_outputs(outputs, pattern, layers)
+                if rows is not None or any(name in masks for name, _ in selected):
+                    alone = hosts.subset(regs, [member.name])
+                    each = [self._of_one(alone, member, name, z, masks.get(name), rows) for name, z in selected]
+                    term = term._replace(penalty=None, weighted=keras.ops.mean(keras.ops.stack(each)))
+            found.append(term)
+        return found
+
+    def _of_one(
+        self, alone: regkit.RegularizerSet, member: hosts.Member, name: str, z: Any, mask: Any, rows: Any
+    ) -> Any:
+        if rows is None and mask is None:
+            return _penalty(alone, name, z).weighted
+        if rows is not None and len(rows.shape) == 2 and len(z.shape) < 3:  # an example is one position
+            rows = keras.ops.any(rows, axis=1)
+        by_position = mask is not None or len(rows.shape) == 2
+        case = member.name, len(z.shape), by_position
+        if case not in self._divisors:
+            self._divisors[case] = _divisor(alone, member, name, len(z.shape), mask is not None, by_position)
+        divisor = self._divisors[case]
+        length = keras.ops.shape(z)[0]
+        if rows is not None and isinstance(length, int) and isinstance(rows.shape[0], int) and length != rows.shape[0]:
             raise regkit.GraphError(
-                f"{member.name}: output {name!r} has {positions} positions, and sample_weight has {weights}, so "
-                "positions of weight 0 cannot be left out. Use mask=False, or a pattern without it"
+                f"{member.name}: output {name!r} has {length} rows for {rows.shape[0]} examples, so examples of "
+                "weight 0 cannot be left out. Use mask=False, or a pattern without it"
             )
-    kept = rows if mask is None else keras.ops.cast(mask, "bool")
-    if mask is not None and rows is not None:
-        rows = rows if len(rows.shape) == 2 else keras.ops.expand_dims(rows, 1)
-        kept = keras.ops.logical_and(kept, rows)
-    wide = keras.ops.reshape(kept, (*keras.ops.shape(kept), *[1] * (len(z.shape) - len(kept.shape))))
-    weighted = _penalty(alone, name, keras.ops.where(wide, z, keras.ops.zeros_like(z))).weighted
-    if divisor == NOTHING:
-        return weighted
-    counted = keras.ops.any(kept, axis=1) if divisor == EXAMPLES and by_position else kept
-    share = keras.ops.mean(keras.ops.cast(counted, weighted.dtype))
-    return keras.ops.divide_no_nan(weighted, share)
+        if rows is not None and len(rows.shape) == 2:
+            positions, weights = z.shape[1], rows.shape[1]
+            if isinstance(positions, int) and isinstance(weights, int) and positions != weights:
+                raise regkit.GraphError(
+                    f"{member.name}: output {name!r} has {positions} positions, and sample_weight has {weights}, so "
+                    "positions of weight 0 cannot be left out. Use mask=False, or a pattern without it"
+                )
+        kept = rows if mask is None else keras.ops.cast(mask, "bool")
+        if mask is not None and rows is not None:
+            rows = rows if len(rows.shape) == 2 else keras.ops.expand_dims(rows, 1)
+            kept = keras.ops.logical_and(kept, rows)
+        wide = keras.ops.reshape(kept, (*keras.ops.shape(kept), *[1] * (len(z.shape) - len(kept.shape))))
+        weighted = _penalty(alone, name, keras.ops.where(wide, z, keras.ops.zeros_like(z))).weighted
+        if divisor == NOTHING:
+            return weighted
+        counted = keras.ops.any(kept, axis=1) if divisor == EXAMPLES and by_position else kept
+        share = keras.ops.mean(keras.ops.cast(counted, weighted.dtype))
+        return keras.ops.divide_no_nan(weighted, share)
 
 
 def _penalty(alone: regkit.RegularizerSet, name: str, z: Any) -> regkit.Term:

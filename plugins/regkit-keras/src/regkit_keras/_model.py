@@ -10,12 +10,12 @@ import keras
 import regkit
 from regkit import hosts
 
-from ._backends import backend
+from ._backends import backend, by_inputs, replicas
 from ._layers import check_parts, declared_tensors
 from ._training import Training
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 #: Methods of a subclass that would not be called where another model trains it.
 OWN = ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics")
@@ -79,8 +79,6 @@ class Model(keras.Model):
     ['hidden_l1', 'loss', 'loss_without_penalties']
     """
 
-    _left_out: Collection[int] = frozenset()  # the ids of losses that are added up by themselves
-
     def __init__(
         self,
         model: keras.Model,
@@ -103,9 +101,11 @@ class Model(keras.Model):
         self._measures = list(metrics)
         followed = followed_metrics(members)
         check_metrics([*self._measures, *followed], members, mask)
-        self._shares = Shares([*([WITHOUT, *names] if names else ()), *self._measures], followed)
         self._training = Training(backend(), regularizers, mask, list(dict.fromkeys([*self._measures, *followed])))
+        self._shares = Shares([*([WITHOUT, *names] if names else ()), *self._measures], followed, self._training)
         self.built = model.built
+        if keras.config.backend() == "tensorflow" and by_inputs(regularizers):
+            self.supports_jit = False  # XLA has no loops without a bound, such as those of TensorFlow's Jacobians
 
     @property
     def regularizers(self) -> regkit.RegularizerSet:
@@ -120,7 +120,8 @@ class Model(keras.Model):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Compute the model as the regularizers change it; in training with their penalties among `losses`."""
-        if not all(map(_has_value, keras.tree.flatten(inputs))):
+        self._training.in_loss = set()
+        if any(isinstance(one, keras.KerasTensor) for one in keras.tree.flatten(inputs)):
             return self.model(inputs, training=training)
         if not training:
             return self._training.predict(self.model, inputs, training)
@@ -142,30 +143,30 @@ class Model(keras.Model):
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
         """Return the loss, which in training has the penalties, and note these for the history."""
-        terms = self._training.take_terms(training, sample_weight)
-        measured = self._training.measured if training else {}
+        terms, measured = self._training.take(training, y_pred, sample_weight)
         if not terms and not measured:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
-        self._left_out = {id(term.weighted) for term in terms}
-        try:
-            is_more = self.loss is not None or self.losses
-            loss = super().compute_loss(x, y, y_pred, sample_weight, training) if is_more else keras.ops.zeros(())
-            within = {id(term.weighted) for model in self._models_within() for term in model._training.take_added()}
-            without = loss - sum(one for one in self.losses if id(one) in within) if within else loss
-        finally:
-            self._left_out = frozenset()
-        count = keras.ops.shape(next(one for one in keras.tree.flatten(x) if one is not None))[0]
+        is_more = self.loss is not None or self.losses
+        loss = super().compute_loss(x, y, y_pred, sample_weight, training) if is_more else keras.ops.zeros(())
+        within = {id(term.weighted) for model in self._models_within() for term in model._training.take_added()}
+        devices = replicas()
+        without = loss * devices if devices > 1 else loss
+        if within:
+            without = keras.ops.subtract(without, sum(one for one in self.losses if id(one) in within))
+        count = keras.ops.shape(next(one for one in keras.tree.flatten((x, y_pred)) if one is not None))[0]
         shares = {WITHOUT: without, **{term.name: term.weighted for term in terms}, **measured}
-        self._shares.update_state(shares, count)
-        return keras.ops.add(loss, hosts.total(terms)) if terms else loss
+        self._training.check_noting()
+        self._shares.note(shares, count)
+        return keras.ops.add(loss, hosts.total(terms) / devices) if terms else loss
 
     def _models_within(self) -> list[Model]:
         return [layer for layer in self._flatten_layers(include_self=False) if isinstance(layer, Model)]
 
     @property
     def losses(self) -> list[Any]:
-        """The losses of the layers, and in training what each regularizer adds."""
-        return [loss for loss in super().losses if id(loss) not in self._left_out]
+        """The losses of the layers, and in training what each regularizer adds, until `compute_loss` has added that."""
+        losses = super().losses
+        return self._training.not_in_loss(losses) if hasattr(self, "_training") else losses
 
     def get_metrics_result(self) -> dict[str, Any]:
         """Return the metrics; in training also what each regularizer adds to the loss, and the loss without that.
@@ -186,16 +187,12 @@ class Model(keras.Model):
                     f"a metric of the model is named {name!r}, as is what regularizers add to the history. Give the "
                     "metric another name"
                 )
-        if self._training.now and self._shares.names:
-            results.update(self._shares.result())
-        return results
+        return {**results, **self._shares.result()}
 
-    def latest_metrics(self, result: Any) -> dict[str, Any] | None:
-        """Return the metrics that weights follow, of the step with that result; None if no weight follows one."""
+    def latest_metrics(self, state: Any) -> dict[str, Any] | None:
+        """Return the metrics that weights follow, of the step that ended with that state; None if none is followed."""
         followed = self._shares.followed
-        if not followed:
-            return None
-        return dict(zip(followed, keras.ops.convert_to_numpy(self._training.after(self._shares.latest, self, result))))
+        return dict(zip(followed, self._training.current(self._shares.latest, self, state))) if followed else None
 
     def compile(self, optimizer: Any = "rmsprop", *args: Any, auto_scale_loss: bool = True, **kwargs: Any) -> None:
         """Configure training, as `keras.Model.compile` does."""
@@ -260,6 +257,11 @@ class Model(keras.Model):
     def make_train_function(self, force: bool = False) -> Any:
         """Make the function that runs a step, into which each step takes the live weights as they are."""
         if self.train_function is None or force:  # type: ignore[has-type]  # of Keras
+            if (self._shares.names or self._shares.followed) and all(one is not self._shares for one in self.metrics):
+                raise regkit.OptionError(
+                    f"the metrics of {type(self).__name__} are without those of regkit_keras.Model, by which the "
+                    "history has what regularizers add. Return [*super().metrics, ...]"
+                )
             super().make_train_function(force)
             self.train_function = self._training.stepping(self.train_function, self)  # type: ignore[has-type]  # of Keras
         self._training.count_anew()  # weights may have been loaded
@@ -294,27 +296,34 @@ class Shares(keras.metrics.Metric):
     names : list of str
     followed : list of str
         Of these, the values in the latest step are kept.
+    training : Training
     """
 
-    def __init__(self, names: list[str], followed: list[str]) -> None:
+    def __init__(self, names: list[str], followed: list[str], training: Training) -> None:
         super().__init__(name="shares")
-        self.names, self.followed = names, followed
-        self._sums = self.add_weight(shape=(len(names) + 1,), initializer="zeros", name="sums")  # and of the examples
+        self.names, self.followed, self._training = names, followed, training
+        self._sums = self.add_weight(shape=(len(names),), initializer="zeros", name="sums")
+        self._count = self.add_weight(shape=(), initializer="zeros", name="count")
         self.latest = self.add_weight(shape=(len(followed),), initializer="zeros", name="latest") if followed else None
 
-    def update_state(self, shares: Mapping[str, Any], count: Any) -> None:
+    def update_state(self, *args: Any, **kwargs: Any) -> None:
+        """Do nothing: a train_step of a user may give targets and outputs to all metrics of a model."""
+
+    def note(self, shares: Mapping[str, Any], count: Any) -> None:
         """Take the values of a step, and of how many examples they are."""
         each = [keras.ops.cast(shares.get(name, 0.0), self.dtype) for name in self.names]
-        self._sums.assign_add(
-            keras.ops.stack([*each, keras.ops.ones((), self.dtype)]) * keras.ops.cast(count, self.dtype)
-        )
+        count = count if isinstance(count, int) else keras.ops.cast(count, self.dtype)
+        if each:
+            self._sums.assign_add(keras.ops.stack(each) * count)
+            self._count.assign_add(count)
         if self.latest is not None:
             self.latest.assign(keras.ops.stack([keras.ops.cast(shares[name], self.dtype) for name in self.followed]))
 
     def result(self) -> dict[str, Any]:
-        """Return the means by their names."""
-        means = keras.ops.divide_no_nan(self._sums[:-1], self._sums[-1])
-        return dict(zip(self.names, keras.ops.unstack(means, len(self.names))))
+        """Return the means by their names; none where no loss of training noted any, as in an evaluation."""
+        if not self._training.noted or not self.names:
+            return {}
+        return dict(zip(self.names, keras.ops.unstack(self._sums / self._count, len(self.names))))
 
 
 def followed_metrics(members: Iterable[hosts.Member]) -> list[str]:
@@ -358,7 +367,3 @@ def check(model: Any, regularizers: Any, metrics: Any) -> None:
             f"{type(model).__name__} has a {own[0]} of its own, which would not be called where another model trains "
             "it. Give it to a subclass of regkit_keras.Model"
         )
-
-
-def _has_value(data: Any) -> bool:
-    return data is not None and not isinstance(data, keras.KerasTensor)

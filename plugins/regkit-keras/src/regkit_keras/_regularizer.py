@@ -71,13 +71,16 @@ class Regularizer(keras.regularizers.Regularizer):
         self._regs = regkit.build({alias: {**self.options, "pattern": NAME}})
         self._selects = str(hosts.members(self._regs, "regularizer")[0].selects)
         self._backend = backend()
-        self._penalty = self._backend.uncompiled(self._weighted)
+        self._loss = self._backend.uncompiled(self._weighted)
 
     def __repr__(self) -> str:
         return f"regularizer({self.alias!r}, {self.options!r})"
 
     def __call__(self, x: Any) -> Any:
         """Return the weighted penalty of a tensor or variable: times the examples, if Keras divides by them."""
+        return self._loss(x)
+
+    def _weighted(self, x: Any) -> Any:
         is_activity = not isinstance(x, keras.Variable) and _is_in_a_layer()
         if is_activity != (self._selects == "outputs"):
             what, place = _PLACES[self._selects]
@@ -90,10 +93,11 @@ class Regularizer(keras.regularizers.Regularizer):
         with plain_errors():
             weighted = self._penalty(tensor)
         if is_activity and len(tensor.shape):
-            weighted = weighted * keras.ops.cast(keras.ops.shape(tensor)[0], weighted.dtype)
+            length = keras.ops.shape(tensor)[0]
+            weighted = weighted * (length if isinstance(length, int) else keras.ops.cast(length, weighted.dtype))
         return weighted
 
-    def _weighted(self, tensor: Any) -> Any:
+    def _penalty(self, tensor: Any) -> Any:
         layers = [regkit.Layer(NAME, {NAME: tensor})] if self._selects == "params" else []
         run = self._backend.run(self._regs, layers, None, None, None)
         if not layers:

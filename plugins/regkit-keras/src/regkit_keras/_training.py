@@ -12,7 +12,7 @@ import regkit
 from regkit import hosts, schedules
 
 from ._layers import Described, find_paths, has_order, input_names, own_attribute
-from ._masks import masked_term, rows_of
+from ._masks import Masking, mask_of
 from ._steps import after_updates, change_weights, check_optimizer, updating
 
 if TYPE_CHECKING:
@@ -42,8 +42,10 @@ class Training:
         The metrics of the step that is computed now.
     live : dict of str to keras.Variable
         Where a step is traced, the variables by which it takes the live weights.
-    now : bool
-        Whether the step that ran last was one of training.
+    noted : bool
+        Whether the loss was one of training, whose terms the metrics have.
+    in_loss : set of int
+        The ids of terms of the last outputs that a loss has.
     added : list of regkit.Term, or None
         What the model has added to the losses, while another `regkit_keras.Model` around it looks for that.
     """
@@ -59,27 +61,29 @@ class Training:
         self.mask = mask
         self.measures = measures
         self.measured: dict[str, Any] = {}
-        self.now = False
+        self.noted = False
+        self.in_loss: set[int] = set()
         self.added: list[Any] | None = None
         self._members = hosts.members(regularizers, "Model")
         self._stepping = [member for member in self._members if member.changes_params]
         self._scheduled = [member for member in self._members if isinstance(_weight(member), SCHEDULES)]
         by_step = [member.name for member in self._scheduled if not isinstance(_weight(member), schedules.Target)]
         self._by_step = hosts.subset(regularizers, by_step)
-        # weights alone need no outputs
         self._looking = [one for one in self._members if one.selects != "params" or one.changes_graph or one.named]
+        # of weights alone, outputs are needed only if an option is the name of one
+        self._of_weights = all(one.selects == "params" and not one.changes_graph for one in self._looking)
         self._predicting = [member for member in self._members if member.in_predictions]
         self._described = Described()
         self._backend = backend
         self._uncompiled_forward = backend.uncompiled(self._forward)
-        self._masked_term = backend.uncompiled(masked_term)
+        self._masked_terms = backend.uncompiled(Masking(self._members).terms)
         self._uncompiled_predict = backend.uncompiled(self._predict)
-        self._terms: Callable[[Any], list[Any]] | None = None  # of the last step, by its sample weights
+        self._terms: Callable[[Any], list[Any]] | None = None  # of the last outputs, by their sample weights
+        self._outputs: list[Any] = []  # of this step, in order
+        self._left: list[str] = []  # what has terms that no loss has yet
         self._in_step = False
         self._now: dict[str, Any] | None = None  # live weights as the step has them
-        self._calls = 0  # of the optimizer, as its iterations count them, accumulated gradients too
-        self._step = 0  # of schedules
-        self._counts_anew = True
+        self._updates: int | None = None  # of the optimizer; None where it may have been loaded
         lives = regularizers.live() if backend.traced else {}
         self.live = {
             name: keras.Variable(value, trainable=False, dtype=keras.config.floatx(), name="live")
@@ -118,8 +122,7 @@ class Training:
         regs, backend = self.regularizers, self._backend
         names = input_names(model, inputs)
         if not model.built:  # of which TensorFlow's trainer makes the weights only when it traces
-            shapes = keras.tree.map_structure(lambda one: keras.KerasTensor(one.shape, one.dtype), inputs)
-            model(shapes, training=True)
+            model(keras.tree.map_structure(_symbolic, inputs), training=True)
         layers = self._described.layers(model, names)
         is_wanted = self._described.is_wanted
         with plain_errors():
@@ -129,7 +132,8 @@ class Training:
                 hosts.check_patterns(self._members, [*names, *paths], why)
         state = [(variable, variable.value) for variable in model.variables] if backend.traced else []
         times: dict[str, int] = {}  # how often each name was shown
-        left: dict[str, Any] = {}  # the outputs as layers return them, on which Keras puts masks
+        left: dict[str, Any] = {}  # the outputs as layers return them
+        masks: dict[str, Any] = {}  # which attention takes away from its inputs
 
         def compute(run: Any) -> Any:
             def show(name: str, value: Any) -> Any:
@@ -143,12 +147,21 @@ class Training:
                 left[f"{name}@{count}" if count else name] = tapped
                 return tapped
 
-            data = [backend.data(regs, one, model.variable_dtype) for one in keras.tree.flatten(inputs)]
-            if not self._looking:
+            def note_masks() -> None:
+                for name in left.keys() - masks.keys() if self.mask else ():
+                    masks[name] = mask_of(left[name])
+
+            data = [
+                None if one is None else backend.data(regs, one, model.variable_dtype)
+                for one in keras.tree.flatten(inputs)
+            ]
+            if self._of_weights and (not self._looking or self._described.wants_none()):
                 return model(keras.tree.pack_sequence_as(inputs, data), training=True)
             data = [show(name, one) for name, one in zip(names, data)]
-            with _watched(model, paths, show):
-                return model(keras.tree.pack_sequence_as(inputs, data), training=True)
+            with _watched(model, paths, show, note_masks):
+                outputs = model(keras.tree.pack_sequence_as(inputs, data), training=True)
+            note_masks()
+            return outputs
 
         def again(run: Any) -> None:  # on JAX, for derivatives
             with keras.StatelessScope(state):  # from the same draws, and nothing is left of it
@@ -160,34 +173,22 @@ class Training:
                 hosts.count_loss(regs)
             run = backend.run(regs, layers, seed, self._now, again)
         outputs = compute(run)
-        kept = dict(left)  # it is computed again for derivatives
+        kept, masked = dict(left), {name: mask for name, mask in masks.items() if mask is not None}
         with plain_errors():
             later = [f"{name}@{i}" for name, count in times.items() for i in range(1, count)]
             self._check_globs(dict.fromkeys([*times, *later, *run.outputs]), layers)
             self.measured = self._measured(run, layers) if self._in_step and self.measures else {}
             terms = backend.terms(run, regs)
-            now = hosts.with_weights(regs, self._now) if self._now else regs
+        if self._in_step:
+            self._outputs.append(outputs)
+            self._left = [term.name for term in terms] or list(self.measured)
         if self.mask:
-            self._terms = partial(self._masked, terms, now, layers, kept)
-            terms = [] if self._in_step else self._terms(None)  # in a step, when sample weights are known
+            self._terms = partial(self._masked_terms, self._as_they_are_now(), terms, layers, kept, masked)
+            with plain_errors():
+                terms = [] if self._in_step else self._terms(None)  # in a step, when sample weights are known
         else:
             self._terms = lambda _: terms
         return outputs, terms
-
-    def _masked(
-        self, terms: list[Any], regs: regkit.RegularizerSet, layers: Any, outputs: dict[str, Any], sample_weight: Any
-    ) -> list[Any]:
-        """Return terms of which those of outputs are without padding and examples of weight 0."""
-        named = {member.name: member for member in self._members}
-        found = []
-        with plain_errors():
-            rows = rows_of(sample_weight)
-            for term in terms:
-                if named[term.name].selects != "params":
-                    weighted = self._masked_term(regs, named[term.name], term, layers, outputs, rows)
-                    term = term._replace(penalty=None, weighted=weighted)
-                found.append(term)
-        return found
 
     def _measured(self, run: Any, layers: Sequence[regkit.Layer]) -> dict[str, Any]:
         """Return the metrics of a step by their names."""
@@ -206,11 +207,52 @@ class Training:
             there = {"outputs": outputs} if member.selects == "outputs" else {"trained weights": params}
             raise hosts.no_match(member, [glob], **there)
 
-    def take_terms(self, training: bool, sample_weight: Any) -> list[Any]:
-        """Return what regularizers add in this step, and note whether it is one of training."""
-        self.now = training
-        terms, self._terms = self._terms, None
-        return terms(sample_weight) if training and terms else []
+    def take(self, training: bool, outputs: Any, sample_weight: Any) -> tuple[list[Any], dict[str, Any]]:
+        """Return what regularizers add in a step of training, of the outputs that a loss is of, and their metrics.
+
+        Raises
+        ------
+        regkit.GraphError
+            If the model was called again since it gave these outputs.
+        """
+        if any(one is outputs for one in self._outputs[:-1]):
+            raise regkit.GraphError(
+                "compute_loss got outputs of a call of the model before the last one, whose penalties are gone. Call "
+                "it after each call of the model, or call the model once with all the data"
+            )
+        make_terms, self._terms = self._terms, None
+        measured, self.measured = self.measured, {}
+        with plain_errors():
+            terms = make_terms(sample_weight) if training and make_terms else []
+        self._left = []
+        self.in_loss |= {id(term.weighted) for term in terms}
+        self.noted = training and bool(self.noted or terms or measured)
+        return terms, measured if training else {}
+
+    def not_in_loss(self, losses: list[Any]) -> list[Any]:
+        """Return the losses that `compute_loss` has not added, and note that these were asked for."""
+        if not self.mask and not self.measured:
+            self._left = []
+        return [loss for loss in losses if id(loss) not in self.in_loss]
+
+    def check_noting(self) -> None:
+        """Raise where a step of JAX computes a loss whose terms cannot get into the history."""
+        if self._backend.traced and self._in_step:
+            with keras.StatelessScope() as scope:
+                if scope.original_scope is None:
+                    raise regkit.GraphError(
+                        "compute_loss changes metrics, which a train_step on JAX has as values. Call "
+                        "self.stateless_compute_loss there, as keras.Model.compute_loss_and_updates does"
+                    )
+
+    def _check_taken(self) -> None:
+        """Raise if a step of a user has ended without the terms of its outputs."""
+        if self._left:
+            instead = "" if self.mask or self.measured else ", or add up self.losses"
+            raise regkit.GraphError(
+                f"the loss of a training step has nothing of {hosts.listed(self._left)}. In a train_step or "
+                f"compute_loss of your own, call compute_loss of regkit_keras.Model{instead}"
+            )
 
     def note_added(self, terms: list[Any]) -> None:
         """Note terms for the model around this one."""
@@ -257,9 +299,6 @@ class Training:
 
     def stepping(self, step: Callable[..., Any], model: Any) -> Callable[..., Any]:
         """Return a function that runs a step with the live weights as they are then, and changes weights after it."""
-        has_live = bool(self.regularizers.live())
-        if not has_live and not self._stepping and not self.mask and not self.measures:
-            return step
         if self.regularizers.needs_metrics and model.steps_per_execution > 1:
             raise regkit.OptionError(
                 "a weight follows a metric after each step (regkit.schedules.Target), and an execution has "
@@ -269,52 +308,47 @@ class Training:
 
         def around(*args: Any) -> Any:
             if self._scheduled:
-                self._count(model, args[0])
-                self._by_step.step(self._step)  # another model may have moved them
+                before = self._count(model, args[0]) if self._updates is None else self._updates
+                self._by_step.step(before)  # another model may have moved them
             if self.live:
                 args = (self._with_live(args[0]), *args[1:])
             self._in_step = True
             try:
                 with after_updates(model.optimizer, partial(change, model.model)) if self._stepping else nullcontext():
                     result = step(*args)
+                self._check_taken()
             finally:
-                self._in_step, self._now = False, None
+                self._in_step = self.noted = False
+                self._now, self._terms, self._outputs, self._left = None, None, [], []
             if self._scheduled:
-                before = self._step
-                self._count(model, None, model.steps_per_execution)
-                if self._step != before:  # and no gradient was only accumulated
-                    self.regularizers.step(self._step, model.latest_metrics(result))
+                state = result[1] if self._backend.traced else None
+                self._updates = self._count(model, state)
+                if self._updates != before:  # and no gradient was only accumulated, or too large for its precision
+                    self.regularizers.step(self._updates, model.latest_metrics(state))
             return result
 
         return around
 
     def _change(self, model: Any, optimizer: Any, updated: list[Any], learning_rate: Any) -> None:
         """Change the weights of a model after an update."""
-        regs = hosts.with_weights(self.regularizers, self._now) if self._now else self.regularizers
         with plain_errors():
-            change_weights(regs, self._described.trained_weights(model), optimizer, updated, learning_rate)
+            change_weights(
+                self._as_they_are_now(), self._described.trained_weights(model), optimizer, updated, learning_rate
+            )
 
-    def after(self, variable: Any, model: Any, result: Any) -> Any:
-        """Return the value of a variable of a metric after a step, of which this is the result."""
-        return self._backend.after(variable, model, result)
+    def current(self, variable: Any, model: Any, state: Any) -> Any:
+        """Return the value of a variable of the optimizer or of a metric, which on JAX is in the state of a step."""
+        return keras.ops.convert_to_numpy(self._backend.current(variable, model, state))
 
     def count_anew(self) -> None:
-        """Take the step of schedules from the optimizer when the next step begins."""
-        self._counts_anew = True
+        """Ask the optimizer for its updates when the next step begins."""
+        self._updates = None
 
-    def _count(self, model: Any, state: Any, calls: int = 0) -> None:
-        """Take the step of schedules from the optimizer's iterations, after so many more calls of it.
-
-        They are counted here, because on JAX the variables of the optimizer are behind until an epoch ends.
-        """
+    def _count(self, model: Any, state: Any) -> int:
+        """Return how many updates the optimizer has made."""
         optimizer = updating(model.optimizer)
-        if self._counts_anew:
-            counter = next(variable for variable in optimizer.variables if variable.name == "iteration")
-            values = zip(model.optimizer.variables, self._backend.values(model.optimizer.variables, state))
-            counted = next(value for variable, value in values if variable is counter)
-            self._calls, self._counts_anew = int(keras.ops.convert_to_numpy(counted)), False
-        self._calls += calls
-        self._step = self._calls // (optimizer.gradient_accumulation_steps or 1)
+        counter = next(variable for variable in optimizer.variables if variable.name == "iteration")
+        return int(self.current(counter, model, state)) // (optimizer.gradient_accumulation_steps or 1)
 
     def _with_live(self, state: Any) -> Any:
         """Return the state of a step with the live weights as they are."""
@@ -322,6 +356,10 @@ class Training:
         values = self.regularizers.live()
         now = [keras.ops.convert_to_tensor(values[name], variable.dtype) for name, variable in self.live.items()]
         return trainable, [*fixed[: -len(now)], *now], *others
+
+    def _as_they_are_now(self) -> regkit.RegularizerSet:
+        """Return the regularizers with the live weights that a step has."""
+        return hosts.with_weights(self.regularizers, self._now) if self._now else self.regularizers
 
     def _live_values(self) -> dict[str, Any] | None:
         """The values that a traced step has for live weights; outside of steps, they are read as they are."""
@@ -335,6 +373,10 @@ def _is_kept(regularizer: Any) -> bool:
     except regkit.GraphError:
         return True
     return False
+
+
+def _symbolic(data: Any) -> Any:
+    return None if data is None else keras.KerasTensor(data.shape, data.dtype)
 
 
 def _weight(member: hosts.Member) -> Any:
@@ -355,8 +397,12 @@ def plain_errors() -> Iterator[None]:
 
 
 @contextmanager
-def _watched(model: Any, paths: Mapping[str, Any], show: Callable[[str, Any], Any]) -> Iterator[None]:
+def _watched(
+    model: Any, paths: Mapping[str, Any], show: Callable[[str, Any], Any], before: Callable[[], None] | None = None
+) -> Iterator[None]:
     """Replace the output of each layer of a model by the result of `show`, called with its name and its output.
+
+    `before` is called before each layer.
 
     Layers are Python objects that look up their `call` each time, so another one is put into the attributes of the
     layer and taken out again. Masks and activity regularizers, which Keras adds around it, get the changed output.
@@ -371,24 +417,28 @@ def _watched(model: Any, paths: Mapping[str, Any], show: Callable[[str, Any], An
                 attribute, around = "rematerialized_call", _showing_what_it_returns
             else:
                 attribute = "call" if getattr(layer, "quantization_mode", None) is None else "quantized_call"
-            stack.enter_context(own_attribute(layer, attribute, around(getattr(layer, attribute), path, show)))
+            stack.enter_context(own_attribute(layer, attribute, around(getattr(layer, attribute), path, show, before)))
         yield
 
 
-def _showing(call: Callable[..., Any], path: str, show: Callable[[str, Any], Any]) -> Callable[..., Any]:
+def _showing(
+    call: Callable[..., Any], path: str, show: Callable[[str, Any], Any], before: Callable[[], None] | None
+) -> Callable[..., Any]:
     @wraps(call)
     def shown(*args: Any, **kwargs: Any) -> Any:
+        if before is not None:
+            before()
         return _each_output(path, call(*args, **kwargs), show)
 
     return shown
 
 
 def _showing_what_it_returns(
-    make: Callable[..., Any], path: str, show: Callable[[str, Any], Any]
+    make: Callable[..., Any], path: str, show: Callable[[str, Any], Any], before: Callable[[], None] | None
 ) -> Callable[..., Any]:
     @wraps(make)
     def making(*args: Any, **kwargs: Any) -> Any:
-        return _showing(make(*args, **kwargs), path, show)
+        return _showing(make(*args, **kwargs), path, show, before)
 
     return making
 
