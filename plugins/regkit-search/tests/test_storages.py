@@ -121,6 +121,14 @@ def test_an_interrupt_within_a_call_of_the_storage_stays_an_interrupt(tmp_path):
     pd.testing.assert_frame_equal(run(tmp_path / "study.db"), run(None))
 
 
+def test_a_folder_that_takes_no_lock_is_an_error_in_words(tmp_path):
+    run(tmp_path / "study.db")
+    (tmp_path / "study.db.lock").unlink(missing_ok=True)
+    (tmp_path / "study.db.lock").mkdir()  # as where the folder is read-only, which does not stop root
+    with pytest.raises(regkit.OptionError, match="storage '.*study.db' cannot be opened: .*study.db.lock"):
+        run(tmp_path / "study.db")
+
+
 def test_a_password_is_not_printed_and_a_missing_driver_is_named():
     url = "postgresql+psycopg2://me:secret@localhost/study"
     if "psycopg2" in sys.modules or any(Path(one, "psycopg2").is_dir() for one in sys.path):

@@ -80,6 +80,9 @@ class Storage:
                 self._lock.acquire(timeout=0)
             except Timeout:
                 is_ours = False
+            except OSError as error:  # of a folder that takes no file
+                self.close()
+                raise regkit.OptionError(f"storage {self.where} cannot be opened: {_why(error)}") from error
         elif dialect == "postgresql":
             self._lock = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
             key = crc32(f"regkit-search {name}".encode())
