@@ -62,7 +62,7 @@ class StoredStudy:
         self._claim()
         self._sampler.exhausted = isinstance(sampler, GridSampler) and sampler.is_exhausted(self.study)
         for params in search.enqueue:
-            self.study.enqueue_trial(dict(params), skip_if_exists=True)
+            self.study.enqueue_trial(params, skip_if_exists=True)
         self._left = self._trials(TrialState.RUNNING)
         replaced = stand_ins(self.study)
         self.finished = sum(trial.number not in replaced for trial in self._trials(*FINISHED))
