@@ -6,8 +6,10 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 
 import cloudpickle
+import dask
 import optuna
 import pandas as pd
 import pytest
@@ -161,3 +163,41 @@ def test_a_search_goes_on_where_all_workers_that_have_compiled_a_structure_die(t
         frame = search.run(prepare, TWO, minimize="weight", trials=14, client=client).frame()
     assert killed.exists()
     assert list(frame["state"]) == ["complete"] * 14
+
+
+class Killing(optuna.pruners.BasePruner):
+    """Prunes nothing, and kills the worker of the first report before it gets the answer."""
+
+    def __init__(self, folder):
+        self.folder, self.killed = folder, False
+
+    def prune(self, study, trial):
+        if not self.killed:
+            self.killed, worker = True, int((self.folder / str(trial.number)).read_text())
+            os.kill(worker, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                while True:  # until it is gone
+                    os.kill(worker, 0)
+                    time.sleep(0.01)
+        return False
+
+
+def test_a_worker_that_dies_before_it_gets_the_answer_to_a_report_holds_nothing_up(tmp_path):
+    def prepare(regs):
+        def evaluate(trial):
+            (tmp_path / str(trial.number)).write_text(str(os.getpid()))
+            trial.report(1.0, 0)
+            return {"weight": regs[0].weight.value}
+
+        return evaluate
+
+    pruner = Killing(tmp_path)
+    arguments = dict(minimize="weight", trials=6, sampler=optuna.samplers.RandomSampler())
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "1h"}),
+        LocalCluster(n_workers=1, threads_per_worker=1, **LOCAL) as cluster,
+        Client(cluster) as client,
+    ):
+        found = search.run(prepare, SPACE, **arguments, pruner=pruner, client=client).frame()
+    assert pruner.killed
+    pd.testing.assert_frame_equal(found, search.run(prepare, SPACE, **arguments).frame())

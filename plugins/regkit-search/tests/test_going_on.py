@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import regkit_search as search
 from optuna.distributions import FloatDistribution
+from optuna.storages import RDBStorage
 
 import regkit
 
@@ -51,6 +52,45 @@ def test_trials_of_earlier_runs_count(tmp_path, prepare, space, sampler):
     assert len(run(2, tmp_path / "study.db")) == 3
     in_two = run(14, tmp_path / "study.db")
     pd.testing.assert_frame_equal(in_two, run(14, None))
+
+
+def test_a_grid_that_is_at_its_end_gets_no_further_trial(tmp_path, prepare, space):
+    def run():
+        grid = optuna.samplers.GridSampler({"hidden_l1.weight": [0.1, 0.5, 1.0]})
+        return search.run(prepare, space, minimize="distance", trials=9, sampler=grid, storage=tmp_path / "study.db")
+
+    assert sorted(run().frame()["hidden_l1.weight"]) == [0.1, 0.5, 1.0]
+    assert len(run().frame()) == 3
+
+
+class InterruptedAtParents(RDBStorage):
+    """A storage in which the process is interrupted when the parents of a generation have just been stored."""
+
+    interrupted = 0
+
+    def set_study_system_attr(self, study_id, key, value):
+        super().set_study_system_attr(study_id, key, value)
+        if ":parent:" in key:
+            self.interrupted += 1
+            raise KeyboardInterrupt
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize("sampler", [optuna.samplers.NSGAIISampler, optuna.samplers.NSGAIIISampler])
+def test_a_generation_that_is_interrupted_has_the_children_of_an_undisturbed_one(tmp_path, prepare, sampler):
+    space = {"hidden_l1": {"weight": FloatDistribution(0.01, 1), "pattern": "hid1"}}
+    rates = {name: FloatDistribution(0, 1) for name in "abc"}
+
+    def run(storage):
+        arguments = dict(parameters=rates, minimize=["distance", "penalty"], trials=20, storage=storage)
+        return search.run(prepare, space, **arguments, sampler=sampler(population_size=4)).frame()
+
+    storage = InterruptedAtParents(f"sqlite:///{tmp_path / 'study.db'}")
+    for _ in range(4):
+        with pytest.raises(KeyboardInterrupt):
+            run(storage)
+    pd.testing.assert_frame_equal(run(storage), run(None))
+    assert storage.interrupted == 4
 
 
 def test_the_seed_decides_what_is_drawn(prepare, space):

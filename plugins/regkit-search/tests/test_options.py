@@ -128,6 +128,15 @@ def test_enqueued_parameters_are_tried_first_and_once(tmp_path):
     assert not {0.25, 0.75} & set(again["weight"][2:])
 
 
+def test_enqueued_numbers_may_be_of_numpy_and_of_a_generator(tmp_path):
+    rates = {"rate": IntDistribution(1, 9)}
+    enqueue = ({"rate": one, "hidden_l1.weight": np.float32(0.5)} for one in np.arange(7, 9))
+    arguments = dict(parameters=rates, minimize="weight", trials=3, storage=tmp_path / "study.db")
+    frame = search.run(weight, {"hidden_l1": WEIGHT}, **arguments, enqueue=enqueue).frame()
+    assert list(frame["rate"][:2]) == [7, 8]
+    assert list(frame["weight"][:2]) == [0.5, 0.5]
+
+
 def test_no_trial_begins_after_the_timeout_and_the_same_call_goes_on(tmp_path):
     def slow(regs):
         def evaluate(trial):
@@ -332,6 +341,8 @@ def test_an_exception_whose_text_cannot_be_had_is_a_failure_as_others():
         (dict(enqueue=[3]), "enqueue has 3; accepted: mappings"),
         (dict(parameters={"rate": 0.1}), "parameters has 'rate': 0.1; accepted: distributions of Optuna"),
         (dict(parameters={"hidden_l1.weight": WEIGHT}), "under names that the space does not have"),
+        (dict(parameters={"state": WEIGHT}), "and not number, state or failure"),
+        (dict(timeout="1h"), "timeout is '1h'; accepted: seconds, or None"),
         (dict(timeout=0), "timeout is 0; accepted: seconds, or None"),
         (dict(max_failures=0), "max_failures is 0; accepted: an integer of at least 1"),
         (dict(client="tls://127.0.0.1:9"), "that has what the address needs: Client(address, security=...)"),

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import regkit_search as search
 from optuna.distributions import FloatDistribution
+from optuna.exceptions import StorageInternalError
 from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from sqlalchemy import event
@@ -46,6 +47,7 @@ def test_a_second_process_on_a_study_gets_an_error_and_the_first_goes_on(tmp_pat
     program = f"""
 import regkit_search as search
 from optuna.distributions import FloatDistribution
+from optuna.exceptions import StorageInternalError
 search.run(lambda regs: None, {{"hidden_l1": FloatDistribution(0.1, 1)}}, minimize="weight", trials=4,
            storage={str(tmp_path / "study.db")!r})
 """
@@ -103,6 +105,28 @@ def test_a_full_disk_ends_a_search_that_the_same_call_goes_on_with(tmp_path):
         run(storage, during, trials=8)
     resumed = run(tmp_path / "study.db", during, trials=8)
     pd.testing.assert_frame_equal(resumed, run(None, during, trials=8))
+
+
+def test_an_interrupt_within_a_call_of_the_storage_stays_an_interrupt(tmp_path):
+    class Busy(RDBStorage):
+        def set_trial_state_values(self, trial_id, state, values=None):
+            raise StorageInternalError("database is locked")
+
+    class Interrupted(optuna.samplers.RandomSampler):
+        def after_trial(self, study, trial, state, values):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(Busy(f"sqlite:///{tmp_path / 'study.db'}"), sampler=Interrupted())
+    pd.testing.assert_frame_equal(run(tmp_path / "study.db"), run(None))
+
+
+def test_a_folder_that_takes_no_lock_is_an_error_in_words(tmp_path):
+    run(tmp_path / "study.db")
+    (tmp_path / "study.db.lock").unlink(missing_ok=True)
+    (tmp_path / "study.db.lock").mkdir()  # as where the folder is read-only, which does not stop root
+    with pytest.raises(regkit.OptionError, match="storage '.*study.db' cannot be opened: .*study.db.lock"):
+        run(tmp_path / "study.db")
 
 
 def test_a_password_is_not_printed_and_a_missing_driver_is_named():

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any
 from uuid import uuid4
@@ -168,7 +169,8 @@ class Cluster:
     ) -> None:
         if any(task.number == number for sent in self._out for task in sent.tasks):
             pruned = stored.report(number, dict(reports))
-            self._client.run(answer, self._name, attempt, pruned, workers=[worker], on_error="ignore")
+            send = partial(self._client.run, answer, self._name, attempt, pruned, workers=[worker], on_error="ignore")
+            self._client.loop.add_callback(send)  # Dask tries for long to reach a worker that has died
 
     def _outcomes(self, sent: Sent) -> list[Outcome] | None:
         """Return what came of trials: none of those that are to run alone, None where Dask runs them again."""

@@ -19,9 +19,9 @@ from regkit import hosts
 
 from ._folders import take_own_folders
 from ._result import figure_of
+from ._space import RESERVED
 from ._storage import SEARCH, Storage, difference_of
 from ._trial import (
-    RESERVED,
     Evaluate,
     Prepare,
     SearchError,

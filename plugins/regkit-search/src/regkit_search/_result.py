@@ -12,9 +12,9 @@ import pandas as pd
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from ._space import Space
+from ._space import COLUMNS, RESERVED, Space
 from ._study import ERROR, StoredStudy, stand_ins
-from ._trial import COLUMNS, RESERVED, SearchError
+from ._trial import SearchError
 
 #: How many trials the table in a notebook has.
 SHOWN = 10

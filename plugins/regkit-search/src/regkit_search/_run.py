@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
+from numbers import Real
 from typing import Any
 
 import optuna
@@ -21,10 +22,10 @@ from tqdm import tqdm
 import regkit
 
 from ._result import Result
-from ._space import Space
+from ._space import COLUMNS, Space
 from ._storage import Storage
 from ._study import StoredStudy
-from ._trial import COLUMNS, Networks, Prepare, check_integer
+from ._trial import Networks, Prepare, check_integer
 
 #: Seconds between two states of the bar, and between two lines in a file.
 BAR, LINE = 0.1, 10.0
@@ -82,7 +83,7 @@ enqueue, timeout, max_failures, batch
         check_integer("seed", self.seed, 0)
         check_integer("max_failures", self.max_failures, 1, or_none=True)
         check_integer("batch", self.batch, 1, or_none=True)
-        if self.timeout is not None and not self.timeout > 0:
+        if self.timeout is not None and not (isinstance(self.timeout, Real) and self.timeout > 0):
             raise regkit.OptionError(f"timeout is {self.timeout!r}; accepted: seconds, or None")
         for argument, kind, example in (("sampler", BaseSampler, "TPESampler"), ("pruner", BasePruner, "MedianPruner")):
             given = getattr(self, argument)
@@ -91,8 +92,7 @@ enqueue, timeout, max_failures, batch
                     f"{argument} is {given!r}; accepted: an object of Optuna, such as {example}(), or None"
                 )
         space = Space(self.space, self.parameters)
-        for params in self.enqueue:
-            space.check_enqueued(params)
+        object.__setattr__(self, "enqueue", [space.enqueued(params) for params in self.enqueue])
         aims_of(self.minimize, self.maximize)
 
     def run(self, trials: int | None = None) -> Result:

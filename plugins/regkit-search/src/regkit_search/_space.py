@@ -16,6 +16,12 @@ import regkit
 
 Params = Mapping[str, Any]
 
+#: The columns of a table of trials beside parameters and measures.
+COLUMNS = ("number", "state", "failure")
+
+#: Names that begin so are not for measures.
+RESERVED = "regkit:"
+
 #: The name beside the arguments of an alias whose value decides whether the alias is used.
 USED = "used"
 
@@ -66,10 +72,12 @@ class Space:
             if isinstance(given, BaseDistribution)
         }
         for name, distribution in self._own.items():
-            if not isinstance(name, str) or not isinstance(distribution, BaseDistribution) or name in self.parameters:
+            is_free = isinstance(name, str) and name not in (*COLUMNS, *self.parameters)
+            if not is_free or not isinstance(distribution, BaseDistribution):
                 raise regkit.OptionError(
                     f"parameters has {name!r}: {distribution!r}; accepted: distributions of Optuna, such as "
-                    "FloatDistribution(1e-4, 1, log=True), under names that the space does not have"
+                    "FloatDistribution(1e-4, 1, log=True), under names that the space does not have, and not "
+                    "number, state or failure"
                 )
             self.parameters[name] = Parameter(distribution)
         if not self.parameters:
@@ -90,10 +98,11 @@ class Space:
         """Return whether every parameter that the others need has a value, and nothing else has one."""
         return set(self._needed(params)) == set(params)
 
-    def check_enqueued(self, params: Any) -> None:
-        """Raise `regkit.OptionError` unless these are parameters of the space with values that they may have."""
+    def enqueued(self, params: Any) -> dict[str, Any]:
+        """Return parameters as plain values; raise `regkit.OptionError` unless the space has them and their values."""
         if not isinstance(params, Mapping):
             raise regkit.OptionError(f"enqueue has {params!r}; accepted: mappings of names of parameters to values")
+        plain = {}
         for name, value in params.items():
             if name not in self.parameters:
                 raise regkit.OptionError(
@@ -102,11 +111,14 @@ class Space:
                 )
             distribution = self.parameters[name].distribution
             try:
-                accepted = distribution._contains(distribution.to_internal_repr(value))
+                internal = distribution.to_internal_repr(value)
+                accepted = distribution._contains(internal)
             except ValueError:
                 accepted = False
             if not accepted:
                 raise regkit.OptionError(f"enqueue has {name}={value!r}; accepted: a value of {distribution}")
+            plain[name] = distribution.to_external_repr(internal)
+        return plain
 
     def structure(self, params: Params) -> str:
         """Return a text that trials have in common if they share a compilation."""

@@ -80,6 +80,9 @@ class Storage:
                 self._lock.acquire(timeout=0)
             except Timeout:
                 is_ours = False
+            except OSError as error:  # of a folder that takes no file
+                self.close()
+                raise regkit.OptionError(f"storage {self.where} cannot be opened: {_why(error)}") from error
         elif dialect == "postgresql":
             self._lock = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
             key = crc32(f"regkit-search {name}".encode())
@@ -175,6 +178,8 @@ class Storage:
                         return found
                 return method(*args, **named)
             except (StorageInternalError, SQLAlchemyError) as error:
+                if _is_of_interrupt(error):
+                    raise KeyboardInterrupt from error
                 until = until or time.monotonic() + (PATIENCE if self.is_remote else 0)
                 if time.monotonic() >= until:
                     raise SearchError(f"storage {self.where} fails: {_first_line(error)}. {GOES_ON}") from error
@@ -230,6 +235,13 @@ def _why(error: BaseException) -> str:
         name = '"psycopg[binary]"' if (missing.name or "").startswith("psycopg") else missing.name
         return f"the module {missing.name} is missing. Install it: pip install {name}"
     return _first_line(error)
+
+
+def _is_of_interrupt(error: BaseException | None) -> bool:
+    """Whether an error came of Ctrl-C: Optuna writes the end of a trial even then, in the midst of another call."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 def _first_line(error: BaseException) -> str:

@@ -57,10 +57,12 @@ class StoredStudy:
                 f"These do not: {', '.join(one.__name__ for one in RESUMED_EXACTLY)}",
                 stacklevel=5,
             )
-        self._sampler = self.study.sampler = Seeded(self.study.sampler, self._seed)
+        sampler = self.study.sampler
+        self._sampler = self.study.sampler = Seeded(sampler, self._seed)
         self._claim()
+        self._sampler.exhausted = isinstance(sampler, GridSampler) and sampler.is_exhausted(self.study)
         for params in search.enqueue:
-            self.study.enqueue_trial(dict(params), skip_if_exists=True)
+            self.study.enqueue_trial(params, skip_if_exists=True)
         self._left = self._trials(TrialState.RUNNING)
         replaced = stand_ins(self.study)
         self.finished = sum(trial.number not in replaced for trial in self._trials(*FINISHED))
@@ -277,7 +279,10 @@ class Seeded(BaseSampler):
         self.sampler.before_trial(study, trial)
 
     def sample_relative(self, study: Any, trial: Any, search_space: Any) -> Any:
-        """As of Optuna, seeded."""
+        """As of Optuna, seeded. A genetic sampler stores parents once, and has them in another order then."""
+        if isinstance(self.sampler, (NSGAIISampler, NSGAIIISampler)):
+            self._seed_for(trial.number, "parents")
+            self.sampler.get_parent_population(study, self.sampler.get_trial_generation(study, trial))
         self._seed_for(trial.number, "relative")
         return self.sampler.sample_relative(study, trial, search_space)
 

@@ -19,13 +19,7 @@ from optuna import TrialPruned
 import regkit
 from regkit import hosts
 
-from ._space import Space
-
-#: The columns of a table of trials beside parameters and measures.
-COLUMNS = ("number", "state", "failure")
-
-#: Names that begin so are not for measures.
-RESERVED = "regkit:"
+from ._space import COLUMNS, RESERVED, Space
 
 #: How many characters of an error are kept.
 LONGEST = 2000
