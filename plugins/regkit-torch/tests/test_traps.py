@@ -506,3 +506,18 @@ def test_the_terms_of_the_last_loss_are_there_after_the_watch():
         run.loss()
     (term,) = run.terms()
     np.testing.assert_allclose(term.weighted.item(), 0.5 * (model.hid.weight**2).sum().item(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("alias", ["input_noise", "input_dropout"])
+def test_a_change_of_the_input_that_was_not_tapped_is_an_error(alias):
+    layers = [regkit.Layer("in", role="input"), regkit.Layer("hid", role="hidden")]
+    run = regkit_torch.Run(regkit.build({alias: 0.5}), layers)
+    for _ in range(2):  # the second by the plan of the first
+        run.skip("in")  # such as tokens
+        hid = torch.ones(2, 3)
+        assert torch.equal(run.tap("hid", hid), hid)
+        with pytest.raises(regkit.NoMatchError, match=f"^{alias}: Input.* was shown no output that it changes"):
+            run.loss()
+    run.tap("in", torch.ones(2, 3))
+    run.tap("hid", torch.ones(2, 3))
+    assert run.loss() == 0

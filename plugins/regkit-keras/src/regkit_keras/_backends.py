@@ -54,10 +54,6 @@ class Jax:
         """Return each regularizer's part of the loss."""
         return run.terms()  # type: ignore[no-any-return]
 
-    def metrics(self, run: Any, regs: regkit.RegularizerSet, layers: Sequence[regkit.Layer]) -> dict[str, Any]:
-        """Return the metrics of what was tapped."""
-        return regs.metrics(layers, run.outputs)
-
     def data(self, regs: regkit.RegularizerSet, array: Any, dtype: str) -> Any:
         """Return an input of a network."""
         return keras.ops.convert_to_tensor(array)
@@ -106,10 +102,6 @@ class Torch:
         except regkit.NoMatchError as error:  # its remedy is that of a run, which nobody has here
             raise regkit.NoMatchError(str(error).partition(". Show outputs to it by run.tap")[0]) from None
         return terms  # type: ignore[no-any-return]
-
-    def metrics(self, run: Any, regs: Any, layers: Any) -> dict[str, Any]:
-        """Return the metrics of what was tapped."""
-        return run.metrics()  # type: ignore[no-any-return]
 
     def data(self, regs: regkit.RegularizerSet, array: Any, dtype: str) -> Any:
         """Return an input of a network; one that gradients reach, if a regularizer differentiates by it."""
@@ -161,10 +153,6 @@ class TensorFlow:
         finally:
             if self._tape is not None:
                 self._tape.__exit__(None, None, None)
-
-    def metrics(self, run: Any, regs: Any, layers: Any) -> dict[str, Any]:
-        """Return the metrics of what was tapped."""
-        return run.metrics()  # type: ignore[no-any-return]
 
     def data(self, regs: regkit.RegularizerSet, array: Any, dtype: str) -> Any:
         """Return an input of a network; one that the tape watches, if there is one."""

@@ -177,7 +177,7 @@ class Training:
         with plain_errors():
             later = [f"{name}@{i}" for name, count in times.items() for i in range(1, count)]
             self._check_globs(dict.fromkeys([*times, *later, *run.outputs]), layers)
-            self.measured = self._measured(run, layers) if self._in_step and self.measures else {}
+            self.measured = self._measured(run) if self._in_step and self.measures else {}
             terms = backend.terms(run, regs)
         if self._in_step:
             self._outputs.append(outputs)
@@ -190,9 +190,9 @@ class Training:
             self._terms = lambda _: terms
         return outputs, terms
 
-    def _measured(self, run: Any, layers: Sequence[regkit.Layer]) -> dict[str, Any]:
+    def _measured(self, run: Any) -> dict[str, Any]:
         """Return the metrics of a step by their names."""
-        found = self._backend.metrics(run, self.regularizers, layers)
+        found = run.metrics()
         missing = [name for name in self.measures if name not in found]
         if missing:
             raise regkit.NoMatchError(

@@ -309,22 +309,28 @@ class Hooks:
         self._network = network
         self._plans = network.plans
 
-    def modify_graph(self, outputs: Mapping[str, torch.Tensor], train: bool) -> dict[str, torch.Tensor]:
-        """Return the outputs of one layer after the hook, with the originals that regularizers keep."""
+    def modify_graph(
+        self, outputs: Mapping[str, torch.Tensor], train: bool
+    ) -> tuple[dict[str, torch.Tensor], frozenset[str]]:
+        """Return the outputs of one layer after the hook, with the originals that are kept, and who changed them."""
         key, kinds = ("modify_graph", train), [(name, *kind_of(tensor)) for name, tensor in outputs.items()]
         plan = self._plans.get(key, kinds)
         device = next(iter(outputs.values())).device
         with _full_precision(device.type):
             params = None if plan is None else plan.params_by(self._network.param)
             if plan is not None and params is not None:
-                return dict(zip(plan.names, plan.call(*[outputs[name] for name in plan.outputs], *params)))
+                changed = dict(zip(plan.names, plan.call(*[outputs[name] for name in plan.outputs], *params)))
+                return changed, plan.changed_by
             with Recording(device, global_draws=True) as recording:
                 expressions = {name: recording.output(name, tensor) for name, tensor in outputs.items()}
                 layers = self._network.recorded_layers(recording, outputs)
                 changing = self._routing.changing if train else self._routing.predicting
                 changing.modify_graph(expressions, layers)
-        self._plans.put(key, kinds, Plan(recording, list(expressions.values()), list(expressions)))
-        return {name: expression.value for name, expression in expressions.items()}
+                others = {member.name for member in hosts.unchanged(changing, expressions)}
+        plan = Plan(recording, list(expressions.values()), list(expressions))
+        plan.changed_by = frozenset(changing.keys()) - others
+        self._plans.put(key, kinds, plan)
+        return {name: expression.value for name, expression in expressions.items()}, plan.changed_by
 
     def in_predictions(self, outputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return the outputs of one layer with the changes of predictions, by calls that a tracer sees."""

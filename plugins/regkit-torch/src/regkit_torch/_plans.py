@@ -57,6 +57,8 @@ class Plan:
         Names of the results, and of the outputs and the parameters that `call` takes.
     names_of_all : list of str
         Names of all outputs in the recording.
+    changed_by : frozenset of str
+        The members that change these outputs.
     constants : list of tensor
     of_torch : bool
         Whether it has no live weights, and calls functions of torch alone.
@@ -91,6 +93,7 @@ class Plan:
         self.constants: list[torch.Tensor] = [node.meta["value"] for node in taken["constant"]]
         self.of_torch = not self._lives and all(map(_is_of_torch, graph.nodes))
         self.names_of_all = list(recording.outputs)
+        self.changed_by: frozenset[str] = frozenset()
         self._kinds_of_outputs = [
             (name, *kind_of(tensor)[:3], name in self.outputs) for name, tensor in recording.outputs.items()
         ]

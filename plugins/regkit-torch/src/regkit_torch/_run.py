@@ -225,10 +225,9 @@ class Run:
     ) -> dict[str, torch.Tensor]:
         """Take the outputs of one layer, and return them with their changes and the originals that are kept."""
         route = self._network.route
-        changers = {changer for name in outputs for changer in route(name).changed_by(train)}
-        if changers:
-            outputs = self._hooks.modify_graph(outputs, train)
-            self._forwards.here.changed_by.update(changers)
+        if any(route(name).changed_by(train) for name in outputs):
+            outputs, changed_by = self._hooks.modify_graph(outputs, train)
+            self._forwards.here.changed_by.update(changed_by)
         grad = torch.is_grad_enabled()
         forward = self._forwards.of_output(module, grad)
         if forward is None:
