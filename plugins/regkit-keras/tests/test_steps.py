@@ -384,8 +384,8 @@ def test_metrics_that_are_not_there_are_named():
         "Model got metrics='hidden_l1.zeros'; accepted: names, such as ['hidden_l1.zeros']"
     )
     assert refusal(regkit.OptionError, lambda: regkit_keras.Model(plain, regs, metrics=["hidden_noise.zeros"])) == (
-        "'hidden_noise.zeros' is no metric of these regularizers; accepted: the name of one that has metrics, and of a "
-        "metric, such as 'hidden_l1.zeros'. Metrics have: hidden_l1"
+        "'hidden_noise.zeros' is not a metric of these regularizers; accepted: a name such as 'hidden_l1.zeros'. "
+        "Metrics have: hidden_l1"
     )
     model = regkit_keras.Model(plain, regs, metrics=["hidden_l1.ones"])
     model.compile(SGD(0.0), "mse")

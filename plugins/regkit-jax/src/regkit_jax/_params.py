@@ -217,7 +217,7 @@ def optax(regs: regkit.RegularizerSet, rate: Any) -> Any:
             "regkit_jax.Run. One that has by= acts after the step with by='proximal' or by='projection'"
         )
     for member in members:
-        member.memory.stepped = True  # losses before the first step are no sign that none will come
+        member.memory.stepped = True  # losses may come before the first step
     regs = hosts.subset(regs, [member.name for member in members])
 
     def init(params: Any) -> _Count:

@@ -340,8 +340,8 @@ def check_metrics(names: Iterable[str], members: Iterable[hosts.Member], mask: b
         member = having.get(str(name).rpartition(".")[0])
         if member is None:
             raise regkit.OptionError(
-                f"{name!r} is no metric of these regularizers; accepted: the name of one that has metrics, and of a "
-                f"metric, such as 'hidden_l1.zeros'. Metrics have: {', '.join(having) or 'none'}"
+                f"{name!r} is not a metric of these regularizers; accepted: a name such as 'hidden_l1.zeros'. "
+                f"Metrics have: {', '.join(having) or 'none'}"
             )
         if mask and member.selects != "params":
             raise regkit.GraphError(
