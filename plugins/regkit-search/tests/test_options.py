@@ -344,6 +344,7 @@ def test_an_exception_whose_text_cannot_be_had_is_a_failure_as_others():
         (dict(parameters={"state": WEIGHT}), "and not number, state or failure"),
         (dict(timeout="1h"), "timeout is '1h'; accepted: seconds, or None"),
         (dict(timeout=0), "timeout is 0; accepted: seconds, or None"),
+        (dict(resources={"GPU": 1}), "resources is {'GPU': 1}, which workers have. Give a client too"),
         (dict(max_failures=0), "max_failures is 0; accepted: an integer of at least 1"),
         (dict(client="tls://127.0.0.1:9"), "that has what the address needs: Client(address, security=...)"),
     ],

@@ -85,6 +85,8 @@ enqueue, timeout, max_failures, batch
         check_integer("batch", self.batch, 1, or_none=True)
         if self.timeout is not None and not (isinstance(self.timeout, Real) and self.timeout > 0):
             raise regkit.OptionError(f"timeout is {self.timeout!r}; accepted: seconds, or None")
+        if self.resources is not None and self.client is None:
+            raise regkit.OptionError(f"resources is {self.resources!r}, which workers have. Give a client too")
         for argument, kind, example in (("sampler", BaseSampler, "TPESampler"), ("pruner", BasePruner, "MedianPruner")):
             given = getattr(self, argument)
             if given is not None and not isinstance(given, kind):
